@@ -1,0 +1,75 @@
+/* backend.h - a device: memory, ops, ordering. CPU and CUDA bodies behind one struct.
+ *
+ * All calls from the engine thread, except during loading (one loader thread at a time, plus the
+ * backend's own helpers). Device memory is allocated only before be_seal.
+ */
+#ifndef QUIRE_BACKEND_H
+#define QUIRE_BACKEND_H
+
+#include "ops.h"
+#include "status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum be_kind { BE_CPU, BE_CUDA };
+
+struct be_config {
+    int32_t kind;     /* enum be_kind */
+    int32_t threads;  /* cpu: worker threads, 0 = all cores */
+    int32_t index;    /* cuda: device */
+    double memory_utilization;
+    int64_t pool_bytes; /* 0 = auto */
+    int32_t graphs;     /* 0 off, 1 lazy, 2 at start */
+};
+
+/* What the rest needs to know of a device. */
+struct be_info {
+    int32_t kind;
+    char name[64];
+    int64_t memory_total, memory_free; /* bytes usable; CPU: RAM */
+    int32_t act_dt, weight_dt, kv_dt;  /* the storage types this backend prefers (auto) */
+};
+
+struct be {
+    const struct op_table *op;
+    struct be_info info;
+    void *priv;
+};
+
+int be_open(struct be **out, const struct be_config *c, struct err *e);
+void be_close(struct be *be);
+
+/* Aligned to 256 bytes, zeroed. NULL when it does not fit; `what` names the ledger line. */
+void *be_alloc(struct be *be, const char *what, size_t bytes);
+/* Print the ledger (one log line per entry) and forbid further allocation. */
+void be_seal(struct be *be);
+
+/* Weights: `src` is host memory (usually mapped) in the storage type dt, [n_out, n_in]; the result is
+ * what op_gemm takes as w. CPU may repack; CUDA uploads. Rows may be given in several pieces to fuse
+ * matrices: `n_parts` pieces stacked along n_out. fill() writes `bytes` of piece `part` into dst (host
+ * staging) starting at row `row0`, so that dequantisation can stream. */
+struct be_weight_part {
+    int64_t n_rows;
+    void *arg;
+    int (*fill)(void *arg, int64_t row0, int64_t n_rows, void *dst); /* dst [n_rows, n_in] of dt */
+};
+int be_load_matrix(struct be *be, const char *what, const struct be_weight_part *parts, int n_parts,
+                   int64_t n_in, int32_t dt, int gemm_operand, void **out, struct err *e);
+
+/* Host <-> device copies in stream order; synchronous variants for loading and tests. */
+int be_upload(struct be *be, void *dst, const void *src, size_t bytes);
+int be_download(struct be *be, void *dst, const void *src, size_t bytes);
+int be_sync(struct be *be);
+
+/* Scratch needed by attention and sampling for these bounds. */
+size_t be_attn_work_bytes(struct be *be, int32_t max_rows, int32_t max_tokens, int32_t n_heads,
+                          int32_t head_dim);
+size_t be_sample_work_bytes(struct be *be, int32_t max_rows, int32_t vocab);
+
+/* One step in flight: mark its end and wait for it. slot < MAX_INFLIGHT. CPU: no-ops. */
+int be_mark(struct be *be, int slot);
+int be_wait(struct be *be, int slot);
+int be_ready(struct be *be, int slot);
+
+#endif

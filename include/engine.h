@@ -1,0 +1,57 @@
+/* engine.h - the engine thread: scheduler, KV bookkeeping, steps. Knows token ids only. */
+#ifndef QUIRE_ENGINE_H
+#define QUIRE_ENGINE_H
+
+#include "mailbox.h"
+#include "msg.h"
+#include "status.h"
+#include "step.h"
+
+#include <stdint.h>
+
+enum evict_policy { EVICT_LRU, EVICT_LFU, EVICT_FIFO };
+
+struct engine_config {
+    int32_t n_pages, page_tokens;
+    int32_t max_seqs;        /* rows, <= MAX_ROWS */
+    int32_t max_waiting;     /* admission bound; more is refused with ST_QUEUE_FULL */
+    int32_t max_step_tokens; /* <= MAX_STEP_TOKENS */
+    int32_t max_model_len;   /* tokens of one sequence, prompt + output */
+    int32_t vocab;
+    int32_t steps_in_flight; /* 1 or 2 */
+    int64_t max_decode_gap_us;
+    int32_t prefix_cache;    /* 0: off */
+    int32_t eviction;        /* enum evict_policy */
+    int32_t audit_every;     /* turns between kv_audit runs; 0 = never, 1 = every turn (tests) */
+    int32_t n_eos;
+    token_id eos[16];
+    uint64_t cache_seed;     /* of the radix hash */
+};
+
+struct engine;
+
+/* Allocates everything the engine will ever need. `outbox` receives MSG_OUTBOX; it and ex outlive
+ * the engine. */
+int engine_new(struct engine **out, const struct engine_config *c, const struct executor *ex,
+               struct mbox *outbox, struct err *e);
+void engine_free(struct engine *en);
+
+/* Start the thread / ask it to end (live requests get status) and join it. */
+int engine_start(struct engine *en, struct err *e);
+void engine_stop(struct engine *en, int status);
+
+/* Any thread. Submit copies the message (head + tokens + stop ids). 0 or ST_FULL. */
+int engine_submit(struct engine *en, const struct msg_submit *m);
+int engine_cancel(struct engine *en, req_id id, int reason);
+
+/* Can a request of this size ever run? 0, or ST_CONTEXT_LENGTH with the numbers. Pure; any thread. */
+int engine_fits(const struct engine_config *c, int64_t n_prompt, int64_t max_new, struct err *e);
+
+/* One turn on the calling thread (tests and the simulator, instead of engine_start):
+ * returns 1 if something was done, 0 when idle. */
+int engine_turn(struct engine *en);
+
+/* clock_us of the last turn (a heartbeat) and whether work was pending then. Any thread; atomics. */
+int64_t engine_heartbeat_us(const struct engine *en, int *busy);
+
+#endif

@@ -1,0 +1,198 @@
+/* ops.h - one list of kernels, two bodies each (cpu_x in backend/cpu, cuda_x in kernels/x.cu).
+ *
+ * An op is a fused operation on raw pointers with explicit dimensions. Launchers neither allocate
+ * nor synchronise; they first call the shared opcheck_x, and return 0 or ST_*. On CUDA every op is
+ * enqueued on the backend's current stream. Every output row depends on its own inputs only, never
+ * on which other rows share the batch; on the CPU this holds to the bit, for any split of a prompt
+ * into chunks too.
+ *
+ * Storage types: activations, weights and KV are one of DT_F32, DT_BF16, DT_F16 (`dt` fields);
+ * arithmetic accumulates in f32 or better. Matrices are row-major and dense unless a stride is given.
+ * Token batch: n_tokens tokens of n_rows rows are packed one row after the other without padding.
+ */
+#ifndef QUIRE_OPS_H
+#define QUIRE_OPS_H
+
+#include "ids.h"
+#include "step.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum dtype { DT_F32, DT_BF16, DT_F16, N_DTYPES };
+
+/* KV pool, page-major: [page][layer][k|v][kv_head][token in page][head_dim], see kv_addr. */
+struct kv_pool_view {
+    void *base;
+    int32_t dt; /* enum dtype */
+    int32_t n_pages, n_layers, n_kv_heads, page_tokens, head_dim;
+};
+/* Element offset of token `t` of head `h` (k: which = 0, v: 1) in `page`, `layer`. */
+static inline size_t kv_offset(const struct kv_pool_view *p, page_id page, int32_t layer, int which,
+                               int32_t h, int32_t t)
+{
+    size_t head = (size_t)p->page_tokens * (size_t)p->head_dim;
+    size_t side = head * (size_t)p->n_kv_heads;
+    return ((size_t)page * (size_t)p->n_layers + (size_t)layer) * 2 * side + (size_t)which * side +
+           (size_t)h * head + (size_t)t * (size_t)p->head_dim;
+}
+static inline size_t kv_page_elems(const struct kv_pool_view *p)
+{
+    return (size_t)p->n_layers * 2 * (size_t)p->n_kv_heads * (size_t)p->page_tokens *
+           (size_t)p->head_dim;
+}
+
+/* What a step looks like to the layer ops: all arrays live in backend memory at fixed addresses and
+ * are filled once per step by step_inputs. Counts are host values (upper bounds under CUDA graphs:
+ * rows beyond the real ones carry n_new = 0 and are skipped). */
+struct batch_view {
+    int32_t n_rows, n_tokens, max_new; /* max_new: most new tokens of any row */
+    int32_t max_kv;                    /* most KV tokens of any row after this step */
+    const token_id *tok;     /* [n_tokens] input ids, fed-back tokens resolved */
+    const int32_t *pos;      /* [n_tokens] position in its sequence */
+    const int32_t *tok_row;  /* [n_tokens] index into the row arrays below; -1 = padding */
+    const int32_t *row_slot; /* [n_rows] row_id, selects the page table line */
+    const int32_t *row_tok0; /* [n_rows] first token in the batch */
+    const int32_t *row_new;  /* [n_rows] new tokens */
+    const int32_t *row_kv;   /* [n_rows] KV tokens after this step (cached + new) */
+    const int32_t *row_out;  /* [n_rows] token index to sample from (last of the row), -1 = none */
+    const page_id *page_table; /* [max rows][table_stride] */
+    int32_t table_stride;
+};
+
+/* RoPE as one table: inv_freq[head_dim/2] f32 (every scaling is folded in by the model loader) and
+ * the attention factor that multiplies cos and sin. Rotation pairs (i, i + head_dim/2), the Hugging
+ * Face "rotate half" layout; GGUF llama weights are permuted to it at load. */
+
+/* tok/pos/... of batch_view from host-built arrays; applies edits to the page table; feeds back
+ * sampled tokens where ids are TOKEN_FROM_ROW (last_token[row_slot]). `step` is host memory on CPU and
+ * pinned host memory on CUDA; the device body copies only the used parts. */
+struct op_step_inputs {
+    const struct step *step;
+    struct batch_view *bv;      /* host struct whose device arrays are written; counts are set */
+    token_id *tok;              /* the writable twins of bv's pointers */
+    int32_t *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out;
+    page_id *page_table;
+    const token_id *last_token; /* [max rows] */
+    int32_t pad_rows;           /* decode graphs: fill up to this many rows with padding; 0 = none */
+};
+
+/* out[i] = table[ids[i]]; out/table share dt. */
+struct op_embed {
+    void *out;             /* [n_tokens, dim] */
+    const void *table;     /* [vocab, dim] */
+    const token_id *ids;   /* [n_tokens] */
+    int32_t n_tokens, dim, vocab, dt;
+};
+
+/* residual += x (x may be NULL), out = residual / rms(residual) * weight. residual stays in dt. */
+struct op_add_rmsnorm {
+    void *out;          /* [n_rows, dim]; may equal x */
+    void *residual;     /* [n_rows, dim], updated in place */
+    const void *x;      /* [n_rows, dim] or NULL */
+    const void *weight; /* [dim] */
+    int32_t n_rows, dim, dt;
+    float eps;
+};
+
+/* out = in @ w^T + bias. w is [n_out, n_in] row-major. prefix: which algorithm bucket, see backend. */
+struct op_gemm {
+    void *out;        /* [m, n_out], dtype out_dt */
+    const void *in;   /* [m, n_in], dtype dt */
+    const void *w;    /* [n_out, n_in], dtype dt, or a backend-prepared form (be_prepare_weight) */
+    const void *bias; /* [n_out] dtype dt, or NULL */
+    int32_t m, n_in, n_out, dt, out_dt;
+};
+
+/* qkv [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: per-head RMS norm of q and k when q_norm is
+ * given (Qwen3), rotate q and k by position, write q back in place, k and v into the pool. */
+struct op_rope_kv_write {
+    void *qkv;
+    const void *q_norm, *k_norm; /* [head_dim] or NULL */
+    const float *inv_freq;       /* [head_dim / 2] */
+    float attn_factor, eps;
+    int32_t n_heads, dt, layer;
+    struct kv_pool_view kv;
+    const struct batch_view *bv;
+};
+
+/* Causal attention of every new token over its row's KV (which already holds the new tokens).
+ * q: first n_heads*head_dim columns of each qkv row (stride qkv_stride elements). */
+struct op_attn {
+    void *out;         /* [n_tokens, n_heads * head_dim] */
+    const void *q;     /* [n_tokens, qkv_stride] */
+    int32_t qkv_stride, n_heads, dt, layer;
+    float scale;       /* usually 1/sqrt(head_dim) */
+    struct kv_pool_view kv;
+    const struct batch_view *bv;
+    void *work;        /* CUDA: split-KV partials and work list; sized by be_attn_work_bytes */
+    size_t work_bytes;
+};
+
+/* out[i, j] = silu(in[i, j]) * in[i, dim + j]; in holds gate then up: [n_rows, 2*dim]. */
+struct op_silu_mul {
+    void *out;
+    const void *in;
+    int32_t n_rows, dim, dt;
+};
+
+/* out[i] = in[index[i]]; rows of dim elements; index -1 gives zeros. Picks the rows that sample. */
+struct op_gather {
+    void *out;
+    const void *in;
+    const int32_t *index; /* [n_rows] */
+    int32_t n_rows, dim, dt;
+};
+
+/* One token per row from raw logits. Greedy when temperature < 1e-5 (lowest id wins ties). Otherwise
+ * softmax(logits / temperature), then top-k, top-p over the renormalised rest, min-p relative to the
+ * best, then one draw with u = philox4x32-10(seed, position) so that it depends on nothing else.
+ * logprobs are of the raw logits. last_token[row_slot[i]] receives the token for feedback. Rows with
+ * row_out[i] < 0 are skipped (token -1, feedback untouched). */
+struct op_sample {
+    const float *logits;               /* [n_rows, vocab] */
+    const struct sample_params *params; /* [n_rows] backend memory */
+    const int32_t *pos;                /* [n_rows] position of the token being drawn */
+    const int32_t *row_slot, *row_out; /* [n_rows] */
+    token_id *last_token;              /* [max rows] */
+    token_id *token;                   /* [n_rows] out */
+    float *logprob;                    /* [n_rows] out */
+    struct token_logprob *top;         /* [n_rows][MAX_LOGPROBS] out, best first */
+    int32_t *n_top;                    /* [n_rows] out */
+    int32_t n_rows, vocab, any_logprobs;
+    void *work;
+    size_t work_bytes;
+};
+
+/* Whole pages inside the pool, in list order semantics (no dst is a src or another dst). */
+struct op_copy_pages {
+    struct kv_pool_view kv;
+    const struct page_copy *copies; /* host memory */
+    int32_t n;
+};
+
+#define OP_LIST(X)                                                                                  \
+    X(step_inputs) X(embed) X(add_rmsnorm) X(gemm) X(rope_kv_write) X(attn_prefill)                 \
+    X(attn_decode) X(silu_mul) X(gather) X(sample) X(copy_pages)
+
+/* attn_prefill and attn_decode share one argument struct: same contract, other shapes. */
+#define op_attn_prefill op_attn
+#define op_attn_decode op_attn
+
+struct be; /* a backend instance, backend.h */
+
+#define X(n)                                                                                        \
+    int opcheck_##n(const struct op_##n *o);                                                        \
+    int cpu_##n(struct be *be, const struct op_##n *o);                                             \
+    int cuda_##n(struct be *be, const struct op_##n *o);
+OP_LIST(X)
+#undef X
+
+/* The table a backend is called through. */
+struct op_table {
+#define X(n) int (*n)(struct be *be, const struct op_##n *o);
+    OP_LIST(X)
+#undef X
+};
+
+#endif

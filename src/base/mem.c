@@ -1,0 +1,122 @@
+/* mem.c - process-lifetime allocation and the request arena. */
+#include "mem.h"
+
+#include "check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *or_die(void *p, size_t n)
+{
+    if (!p) {
+        fprintf(stderr, "out of memory: %zu bytes\n", n);
+        abort();
+    }
+    return p;
+}
+
+void *xalloc(size_t n)
+{
+    return or_die(calloc(1, n ? n : 1), n);
+}
+
+void *xcalloc2(size_t n, size_t size)
+{
+    size_t total;
+    if (!mul_size(n, size, &total))
+        or_die(NULL, SIZE_MAX);
+    return xalloc(total);
+}
+
+void *xrealloc(void *p, size_t n)
+{
+    return or_die(realloc(p, n ? n : 1), n);
+}
+
+char *xstrndup(const char *s, size_t n)
+{
+    char *p = xalloc(n + 1);
+    if (n)
+        memcpy(p, s, n);
+    return p;
+}
+
+char *xstrdup(const char *s)
+{
+    return xstrndup(s, strlen(s));
+}
+
+void *xalloc_aligned(size_t align, size_t n)
+{
+    void *p = NULL;
+    if (posix_memalign(&p, align < sizeof(void *) ? sizeof(void *) : align, n ? n : 1) != 0)
+        p = NULL;
+    return memset(or_die(p, n), 0, n);
+}
+
+enum { ARENA_CHUNK = 16384, ARENA_ALIGN = 16 };
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t used, cap;
+    _Alignas(ARENA_ALIGN) char data[];
+};
+
+void arena_init(struct arena *a, size_t cap)
+{
+    *a = (struct arena){.cap = cap};
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    size_t need;
+    if (!add_size(n ? n : 1, ARENA_ALIGN - 1, &need))
+        return NULL;
+    need &= ~(size_t)(ARENA_ALIGN - 1);
+    if (need > a->cap - a->used || fault_point("arena"))
+        return NULL;
+    struct arena_chunk *c = a->head;
+    if (!c || c->cap - c->used < need) {
+        size_t cap = need > ARENA_CHUNK ? need : ARENA_CHUNK;
+        c = malloc(sizeof *c + cap);
+        if (!c)
+            return NULL;
+        *c = (struct arena_chunk){.next = a->head, .cap = cap};
+        a->head = c;
+    }
+    void *p = c->data + c->used;
+    c->used += need;
+    a->used += need;
+    return memset(p, 0, need);
+}
+
+char *arena_strndup(struct arena *a, const char *s, size_t n)
+{
+    char *p = n < SIZE_MAX ? arena_alloc(a, n + 1) : NULL;
+    if (p && n)
+        memcpy(p, s, n);
+    return p;
+}
+
+void arena_reset(struct arena *a)
+{
+    while (a->head && a->head->next) {
+        struct arena_chunk *c = a->head;
+        a->head = c->next;
+        free(c);
+    }
+    if (a->head)
+        a->head->used = 0;
+    a->used = 0;
+}
+
+void arena_free(struct arena *a)
+{
+    while (a->head) {
+        struct arena_chunk *c = a->head;
+        a->head = c->next;
+        free(c);
+    }
+    a->used = 0;
+}
