@@ -15,9 +15,9 @@
 enum be_kind { BE_CPU, BE_CUDA };
 
 struct be_config {
-    int32_t kind;     /* enum be_kind */
-    int32_t threads;  /* cpu: worker threads, 0 = all cores */
-    int32_t index;    /* cuda: device */
+    int32_t kind;    /* enum be_kind */
+    int32_t threads; /* cpu: worker threads, 0 = all cores */
+    int32_t index;   /* cuda: device */
     double memory_utilization;
     int64_t pool_bytes; /* 0 = auto */
     int32_t graphs;     /* 0 off, 1 lazy, 2 at start */
@@ -45,10 +45,10 @@ void *be_alloc(struct be *be, const char *what, size_t bytes);
 /* Print the ledger (one log line per entry) and forbid further allocation. */
 void be_seal(struct be *be);
 
-/* Weights: `src` is host memory (usually mapped) in the storage type dt, [n_out, n_in]; the result is
- * what op_gemm takes as w. CPU may repack; CUDA uploads. Rows may be given in several pieces to fuse
- * matrices: `n_parts` pieces stacked along n_out. fill() writes `bytes` of piece `part` into dst (host
- * staging) starting at row `row0`, so that dequantisation can stream. */
+/* Weights: `src` is host memory (usually mapped) in the storage type dt, [n_out, n_in]; the result
+ * is what op_gemm takes as w. CPU may repack; CUDA uploads. Rows may be given in several pieces to
+ * fuse matrices: `n_parts` pieces stacked along n_out. fill() writes `bytes` of piece `part` into
+ * dst (host staging) starting at row `row0`, so that dequantisation can stream. */
 struct be_weight_part {
     int64_t n_rows;
     void *arg;

@@ -6,10 +6,10 @@
 #ifndef QUIRE_CHECK_H
 #define QUIRE_CHECK_H
 
-#define CHECK(cond)                                                                                 \
-    do {                                                                                            \
-        if (__builtin_expect(!(cond), 0))                                                           \
-            check_fail(__FILE__, __LINE__, #cond);                                                  \
+#define CHECK(cond)                                                                                \
+    do {                                                                                           \
+        if (__builtin_expect(!(cond), 0))                                                          \
+            check_fail(__FILE__, __LINE__, #cond);                                                 \
     } while (0)
 
 _Noreturn void check_fail(const char *file, int line, const char *what);

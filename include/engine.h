@@ -20,12 +20,12 @@ struct engine_config {
     int32_t vocab;
     int32_t steps_in_flight; /* 1 or 2 */
     int64_t max_decode_gap_us;
-    int32_t prefix_cache;    /* 0: off */
-    int32_t eviction;        /* enum evict_policy */
-    int32_t audit_every;     /* turns between kv_audit runs; 0 = never, 1 = every turn (tests) */
+    int32_t prefix_cache; /* 0: off */
+    int32_t eviction;     /* enum evict_policy */
+    int32_t audit_every;  /* turns between kv_audit runs; 0 = never, 1 = every turn (tests) */
     int32_t n_eos;
     token_id eos[16];
-    uint64_t cache_seed;     /* of the radix hash */
+    uint64_t cache_seed; /* of the radix hash */
 };
 
 struct engine;
@@ -44,14 +44,16 @@ void engine_stop(struct engine *en, int status);
 int engine_submit(struct engine *en, const struct msg_submit *m);
 int engine_cancel(struct engine *en, req_id id, int reason);
 
-/* Can a request of this size ever run? 0, or ST_CONTEXT_LENGTH with the numbers. Pure; any thread. */
+/* Can a request of this size ever run? 0, or ST_CONTEXT_LENGTH with the numbers. Pure; any thread.
+ */
 int engine_fits(const struct engine_config *c, int64_t n_prompt, int64_t max_new, struct err *e);
 
 /* One turn on the calling thread (tests and the simulator, instead of engine_start):
  * returns 1 if something was done, 0 when idle. */
 int engine_turn(struct engine *en);
 
-/* clock_us of the last turn (a heartbeat) and whether work was pending then. Any thread; atomics. */
+/* clock_us of the last turn (a heartbeat) and whether work was pending then. Any thread; atomics.
+ */
 int64_t engine_heartbeat_us(const struct engine *en, int *busy);
 
 #endif

@@ -1,5 +1,6 @@
 /* log.h - one line per event, key=value, to stderr. Any thread. Never prompt text, never keys.
- * error = someone must act; warn = degraded; info = lifecycle and one line per request; debug off. */
+ * error = someone must act; warn = degraded; info = lifecycle and one line per request; debug off.
+ */
 #ifndef QUIRE_LOG_H
 #define QUIRE_LOG_H
 
@@ -15,10 +16,10 @@ void log_write(enum log_level level, const char *event, const char *fmt, ...)
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
-#define log_debug(...)                                                                              \
-    do {                                                                                            \
-        if (log_enabled(LOG_DEBUG))                                                                 \
-            log_write(LOG_DEBUG, __VA_ARGS__);                                                      \
+#define log_debug(...)                                                                             \
+    do {                                                                                           \
+        if (log_enabled(LOG_DEBUG))                                                                \
+            log_write(LOG_DEBUG, __VA_ARGS__);                                                     \
     } while (0)
 
 #endif

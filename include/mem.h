@@ -38,8 +38,8 @@ static inline bool add_size(size_t a, size_t b, size_t *out)
     return true;
 }
 
-/* Bump allocator. One owner thread. arena_alloc returns zeroed, 16-byte aligned memory, or NULL when
- * `cap` bytes would be passed or malloc fails. arena_reset keeps the first chunk. */
+/* Bump allocator. One owner thread. arena_alloc returns zeroed, 16-byte aligned memory, or NULL
+ * when `cap` bytes would be passed or malloc fails. arena_reset keeps the first chunk. */
 struct arena {
     struct arena_chunk *head;
     size_t used, cap;

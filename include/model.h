@@ -36,8 +36,8 @@ struct model_config {
 /* Files mapped and verified: every offset, shape and size checked; nothing loaded yet. */
 struct model_source;
 struct model_source_opts {
-    const char *path;  /* a Hugging Face folder or one .gguf file */
-    bool dummy;        /* config only; weights are random from `seed` */
+    const char *path; /* a Hugging Face folder or one .gguf file */
+    bool dummy;       /* config only; weights are random from `seed` */
     uint64_t seed;
 };
 int model_source_open(struct model_source **out, const struct model_source_opts *o, struct err *e);
@@ -46,17 +46,19 @@ const struct model_config *model_source_config(const struct model_source *s);
 const struct text_source *model_source_text(const struct model_source *s);
 
 struct model_opts {
-    int32_t kv_dt;       /* enum dtype or -1 = backend's choice */
+    int32_t kv_dt;             /* enum dtype or -1 = backend's choice */
     int32_t act_dt, weight_dt; /* -1 = backend's choice */
     int32_t page_tokens;
-    int64_t pool_bytes;  /* 0 = auto: rest of the GPU; 1 GiB on CPU */
+    int64_t pool_bytes; /* 0 = auto: rest of the GPU; 1 GiB on CPU */
     int32_t max_seqs, max_step_tokens;
     int32_t max_model_len; /* 0 = the model's own, bounded by the pool */
-    void (*progress)(void *arg, const char *phase, double fraction); /* loader thread; may be NULL */
+    void (*progress)(void *arg, const char *phase,
+                     double fraction); /* loader thread; may be NULL */
     void *progress_arg;
 };
 struct model;
-/* Weights, workspace, tables, pool: everything is allocated here. The source may be closed after. */
+/* Weights, workspace, tables, pool: everything is allocated here. The source may be closed after.
+ */
 int model_load(struct model **out, const struct model_source *s, struct be *be,
                const struct model_opts *o, struct err *e);
 void model_free(struct model *m);

@@ -1,7 +1,7 @@
 /* msg.h - the messages between the loop thread and the engine thread. Flat bytes, no pointers.
  *
- * loop -> engine: SUBMIT, CANCEL, DRAIN, STOP. engine -> loop: one OUTBOX per step (or per turn that
- * ended something), holding records and a copy of the engine's statistics.
+ * loop -> engine: SUBMIT, CANCEL, DRAIN, STOP. engine -> loop: one OUTBOX per step (or per turn
+ * that ended something), holding records and a copy of the engine's statistics.
  */
 #ifndef QUIRE_MSG_H
 #define QUIRE_MSG_H
@@ -25,12 +25,12 @@ struct msg_submit {
     struct msg_head h;
     req_id id;
     int64_t arrival_us;
-    int64_t priority; /* lower runs earlier */
-    uint64_t tenant;  /* hash of the API key (fair share); 0 = anonymous */
+    int64_t priority;  /* lower runs earlier */
+    uint64_t tenant;   /* hash of the API key (fair share); 0 = anonymous */
     uint64_t cache_ns; /* namespace of the prefix cache: hash of cache_salt; 0 = shared */
     int32_t n_prompt, max_new;
     int32_t n_stop_ids;
-    int32_t min_new;      /* EOS and stop ids do not end before that many */
+    int32_t min_new; /* EOS and stop ids do not end before that many */
     uint32_t ignore_eos;
     uint32_t no_cache_read; /* full prefill wanted (prompt logprobs) */
     struct sample_params params;
@@ -51,15 +51,15 @@ enum { REC_TOKEN = 1, REC_END };
  * `finish` != FINISH_NONE on the last record of an id; nothing follows it. */
 struct out_rec {
     req_id id;
-    token_id token;    /* -1: none */
-    int32_t finish;    /* enum finish_reason */
-    int32_t status;    /* ST_* when finish == FINISH_ERROR or FINISH_CANCEL */
-    int32_t n_cached;  /* prompt tokens that came from the prefix cache (first admission) */
-    int32_t stop_id;   /* the stop token id that ended it; -1 for EOS and others */
+    token_id token;   /* -1: none */
+    int32_t finish;   /* enum finish_reason */
+    int32_t status;   /* ST_* when finish == FINISH_ERROR or FINISH_CANCEL */
+    int32_t n_cached; /* prompt tokens that came from the prefix cache (first admission) */
+    int32_t stop_id;  /* the stop token id that ended it; -1 for EOS and others */
     float logprob;
-    int32_t n_top;     /* how many struct token_logprob of the trailing array belong to this one */
-    int32_t top0;      /* index of the first */
-    int64_t queue_us;  /* arrival to first admission */
+    int32_t n_top;    /* how many struct token_logprob of the trailing array belong to this one */
+    int32_t top0;     /* index of the first */
+    int64_t queue_us; /* arrival to first admission */
 };
 
 /* A copied snapshot; counters count from process start. */
@@ -71,7 +71,7 @@ struct engine_stats {
     int64_t finished_error, finished_abort;
     int64_t audit_failures, audits, max_decode_gap_us, last_step_us; /* last: clock_us of commit */
     int64_t step_host_us, step_wait_us; /* summed over steps: own work; waiting for the device */
-    int32_t healthy; /* 0: FAILED; live requests got an error */
+    int32_t healthy;                    /* 0: FAILED; live requests got an error */
     int32_t pad;
 };
 

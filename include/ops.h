@@ -7,8 +7,9 @@
  * into chunks too.
  *
  * Storage types: activations, weights and KV are one of DT_F32, DT_BF16, DT_F16 (`dt` fields);
- * arithmetic accumulates in f32 or better. Matrices are row-major and dense unless a stride is given.
- * Token batch: n_tokens tokens of n_rows rows are packed one row after the other without padding.
+ * arithmetic accumulates in f32 or better. Matrices are row-major and dense unless a stride is
+ * given. Token batch: n_tokens tokens of n_rows rows are packed one row after the other without
+ * padding.
  */
 #ifndef QUIRE_OPS_H
 #define QUIRE_OPS_H
@@ -48,8 +49,8 @@ static inline size_t kv_page_elems(const struct kv_pool_view *p)
 struct batch_view {
     int32_t n_rows, n_tokens, max_new; /* max_new: most new tokens of any row */
     int32_t max_kv;                    /* most KV tokens of any row after this step */
-    const token_id *tok;     /* [n_tokens] input ids, fed-back tokens resolved */
-    const int32_t *pos;      /* [n_tokens] position in its sequence */
+    const token_id *tok;               /* [n_tokens] input ids, fed-back tokens resolved */
+    const int32_t *pos;                /* [n_tokens] position in its sequence */
     const int32_t *tok_row;  /* [n_tokens] index into the row arrays below; -1 = padding */
     const int32_t *row_slot; /* [n_rows] row_id, selects the page table line */
     const int32_t *row_tok0; /* [n_rows] first token in the batch */
@@ -65,23 +66,23 @@ struct batch_view {
  * Face "rotate half" layout; GGUF llama weights are permuted to it at load. */
 
 /* tok/pos/... of batch_view from host-built arrays; applies edits to the page table; feeds back
- * sampled tokens where ids are TOKEN_FROM_ROW (last_token[row_slot]). `step` is host memory on CPU and
- * pinned host memory on CUDA; the device body copies only the used parts. */
+ * sampled tokens where ids are TOKEN_FROM_ROW (last_token[row_slot]). `step` is host memory on CPU
+ * and pinned host memory on CUDA; the device body copies only the used parts. */
 struct op_step_inputs {
     const struct step *step;
-    struct batch_view *bv;      /* host struct whose device arrays are written; counts are set */
-    token_id *tok;              /* the writable twins of bv's pointers */
+    struct batch_view *bv; /* host struct whose device arrays are written; counts are set */
+    token_id *tok;         /* the writable twins of bv's pointers */
     int32_t *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out;
     page_id *page_table;
     const token_id *last_token; /* [max rows] */
-    int32_t pad_rows;           /* decode graphs: fill up to this many rows with padding; 0 = none */
+    int32_t pad_rows; /* decode graphs: fill up to this many rows with padding; 0 = none */
 };
 
 /* out[i] = table[ids[i]]; out/table share dt. */
 struct op_embed {
-    void *out;             /* [n_tokens, dim] */
-    const void *table;     /* [vocab, dim] */
-    const token_id *ids;   /* [n_tokens] */
+    void *out;           /* [n_tokens, dim] */
+    const void *table;   /* [vocab, dim] */
+    const token_id *ids; /* [n_tokens] */
     int32_t n_tokens, dim, vocab, dt;
 };
 
@@ -95,7 +96,8 @@ struct op_add_rmsnorm {
     float eps;
 };
 
-/* out = in @ w^T + bias. w is [n_out, n_in] row-major. prefix: which algorithm bucket, see backend. */
+/* out = in @ w^T + bias. w is [n_out, n_in] row-major. prefix: which algorithm bucket, see backend.
+ */
 struct op_gemm {
     void *out;        /* [m, n_out], dtype out_dt */
     const void *in;   /* [m, n_in], dtype dt */
@@ -119,13 +121,13 @@ struct op_rope_kv_write {
 /* Causal attention of every new token over its row's KV (which already holds the new tokens).
  * q: first n_heads*head_dim columns of each qkv row (stride qkv_stride elements). */
 struct op_attn {
-    void *out;         /* [n_tokens, n_heads * head_dim] */
-    const void *q;     /* [n_tokens, qkv_stride] */
+    void *out;     /* [n_tokens, n_heads * head_dim] */
+    const void *q; /* [n_tokens, qkv_stride] */
     int32_t qkv_stride, n_heads, dt, layer;
-    float scale;       /* usually 1/sqrt(head_dim) */
+    float scale; /* usually 1/sqrt(head_dim) */
     struct kv_pool_view kv;
     const struct batch_view *bv;
-    void *work;        /* CUDA: split-KV partials and work list; sized by be_attn_work_bytes */
+    void *work; /* CUDA: split-KV partials and work list; sized by be_attn_work_bytes */
     size_t work_bytes;
 };
 
@@ -144,21 +146,21 @@ struct op_gather {
     int32_t n_rows, dim, dt;
 };
 
-/* One token per row from raw logits. Greedy when temperature < 1e-5 (lowest id wins ties). Otherwise
- * softmax(logits / temperature), then top-k, top-p over the renormalised rest, min-p relative to the
- * best, then one draw with u = philox4x32-10(seed, position) so that it depends on nothing else.
- * logprobs are of the raw logits. last_token[row_slot[i]] receives the token for feedback. Rows with
- * row_out[i] < 0 are skipped (token -1, feedback untouched). */
+/* One token per row from raw logits. Greedy when temperature < 1e-5 (lowest id wins ties).
+ * Otherwise softmax(logits / temperature), then top-k, top-p over the renormalised rest, min-p
+ * relative to the best, then one draw with u = philox4x32-10(seed, position) so that it depends on
+ * nothing else. logprobs are of the raw logits. last_token[row_slot[i]] receives the token for
+ * feedback. Rows with row_out[i] < 0 are skipped (token -1, feedback untouched). */
 struct op_sample {
-    const float *logits;               /* [n_rows, vocab] */
+    const float *logits;                /* [n_rows, vocab] */
     const struct sample_params *params; /* [n_rows] backend memory */
-    const int32_t *pos;                /* [n_rows] position of the token being drawn */
-    const int32_t *row_slot, *row_out; /* [n_rows] */
-    token_id *last_token;              /* [max rows] */
-    token_id *token;                   /* [n_rows] out */
-    float *logprob;                    /* [n_rows] out */
-    struct token_logprob *top;         /* [n_rows][MAX_LOGPROBS] out, best first */
-    int32_t *n_top;                    /* [n_rows] out */
+    const int32_t *pos;                 /* [n_rows] position of the token being drawn */
+    const int32_t *row_slot, *row_out;  /* [n_rows] */
+    token_id *last_token;               /* [max rows] */
+    token_id *token;                    /* [n_rows] out */
+    float *logprob;                     /* [n_rows] out */
+    struct token_logprob *top;          /* [n_rows][MAX_LOGPROBS] out, best first */
+    int32_t *n_top;                     /* [n_rows] out */
     int32_t n_rows, vocab, any_logprobs;
     void *work;
     size_t work_bytes;
@@ -171,9 +173,11 @@ struct op_copy_pages {
     int32_t n;
 };
 
-#define OP_LIST(X)                                                                                  \
-    X(step_inputs) X(embed) X(add_rmsnorm) X(gemm) X(rope_kv_write) X(attn_prefill)                 \
-    X(attn_decode) X(silu_mul) X(gather) X(sample) X(copy_pages)
+/* clang-format off */
+#define OP_LIST(X) \
+    X(step_inputs) X(embed) X(add_rmsnorm) X(gemm) X(rope_kv_write) X(attn_prefill) X(attn_decode) \
+    X(silu_mul) X(gather) X(sample) X(copy_pages)
+/* clang-format on */
 
 /* attn_prefill and attn_decode share one argument struct: same contract, other shapes. */
 #define op_attn_prefill op_attn
@@ -181,16 +185,16 @@ struct op_copy_pages {
 
 struct be; /* a backend instance, backend.h */
 
-#define X(n)                                                                                        \
-    int opcheck_##n(const struct op_##n *o);                                                        \
-    int cpu_##n(struct be *be, const struct op_##n *o);                                             \
+#define X(n)                                                                                       \
+    int opcheck_##n(const struct op_##n *o);                                                       \
+    int cpu_##n(struct be *be, const struct op_##n *o);                                            \
     int cuda_##n(struct be *be, const struct op_##n *o);
 OP_LIST(X)
 #undef X
 
 /* The table a backend is called through. */
 struct op_table {
-#define X(n) int (*n)(struct be *be, const struct op_##n *o);
+#define X(n) int (*n)(struct be * be, const struct op_##n *o);
     OP_LIST(X)
 #undef X
 };

@@ -72,9 +72,9 @@ struct token_logprob {
 };
 struct step_result {
     int32_t n_rows;
-    token_id token[MAX_ROWS];   /* sampled token; -1 where sample == 0 */
-    float logprob[MAX_ROWS];    /* of token[i]; valid if n_logprobs >= 0 */
-    int32_t n_top[MAX_ROWS];    /* entries of top[i], best first */
+    token_id token[MAX_ROWS]; /* sampled token; -1 where sample == 0 */
+    float logprob[MAX_ROWS];  /* of token[i]; valid if n_logprobs >= 0 */
+    int32_t n_top[MAX_ROWS];  /* entries of top[i], best first */
     struct token_logprob top[MAX_ROWS][MAX_LOGPROBS];
 };
 

@@ -30,8 +30,8 @@ void ids_free(struct ids *v);
 
 /* ---- tokenizer ---- */
 struct tok;
-/* From tokenizer.json (+ tokenizer_config.json) or GGUF metadata. What the file asks for and we lack
- * is refused by name (ST_UNSUPPORTED); a damaged file is ST_FORMAT. */
+/* From tokenizer.json (+ tokenizer_config.json) or GGUF metadata. What the file asks for and we
+ * lack is refused by name (ST_UNSUPPORTED); a damaged file is ST_FORMAT. */
 int tok_open(struct tok **out, const struct text_source *src, struct err *e);
 void tok_close(struct tok *t);
 
@@ -71,7 +71,7 @@ void detok_push(struct detok *d, token_id id, struct buf *out);
 void detok_flush(struct detok *d, struct buf *out);
 
 /* ---- stop strings: one matcher per stream ---- */
-struct stops;   /* the compiled set, immutable */
+struct stops;    /* the compiled set, immutable */
 struct stopper { /* per stream */
     const struct stops *set;
     struct buf held; /* text that may be the beginning of a stop string */
@@ -97,12 +97,12 @@ void chat_close(struct chat *c);
 bool chat_wants_parts(const struct chat *c);
 bool chat_knows_developer(const struct chat *c);
 
-/* Render. `json` is one JSON object of template variables: messages (required), tools, and any extra
- * variables (enable_thinking, ...); add_generation_prompt as a boolean in it. Appends UTF-8 to *out.
- * Steps, depth and output are bounded (max_out bytes). The spans of *out that came from message
- * content (as opposed to the template's own text) are appended to *spans as [begin, end) byte
- * offsets when spans is not NULL, so special tokens in user text can be kept plain. ST_TEMPLATE with
- * the template's own raise_exception text or line:column. Any thread. */
+/* Render. `json` is one JSON object of template variables: messages (required), tools, and any
+ * extra variables (enable_thinking, ...); add_generation_prompt as a boolean in it. Appends UTF-8
+ * to *out. Steps, depth and output are bounded (max_out bytes). The spans of *out that came from
+ * message content (as opposed to the template's own text) are appended to *spans as [begin, end)
+ * byte offsets when spans is not NULL, so special tokens in user text can be kept plain.
+ * ST_TEMPLATE with the template's own raise_exception text or line:column. Any thread. */
 struct span {
     size_t begin, end;
 };
@@ -110,8 +110,8 @@ struct spans {
     struct span *p;
     size_t n, cap;
 };
-int chat_render(const struct chat *c, const char *json, size_t n, int64_t now_unix_s, size_t max_out,
-                struct buf *out, struct spans *spans, struct err *e);
+int chat_render(const struct chat *c, const char *json, size_t n, int64_t now_unix_s,
+                size_t max_out, struct buf *out, struct spans *spans, struct err *e);
 /* Encode rendered text; content spans are encoded with special-token text as plain text when
  * parse_special is false. */
 int chat_encode(const struct chat *c, const struct tok *t, const struct buf *text,

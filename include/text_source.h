@@ -18,17 +18,17 @@ struct text_source {
     /* Hugging Face folder */
     struct view tokenizer_json, tokenizer_config_json, chat_template_jinja, special_tokens_map_json;
     /* GGUF metadata (tokenizer_json.p == NULL) */
-    struct view gguf_model;       /* tokenizer.ggml.model: "gpt2", "llama" */
-    struct view gguf_pre;         /* tokenizer.ggml.pre */
+    struct view gguf_model;         /* tokenizer.ggml.model: "gpt2", "llama" */
+    struct view gguf_pre;           /* tokenizer.ggml.pre */
     const struct view *gguf_tokens; /* [n_gguf_tokens] */
     size_t n_gguf_tokens;
-    const int32_t *gguf_types; /* [n_gguf_tokens] or NULL: 1 normal 2 unknown 3 control 4 user 5 unused
-                                  6 byte */
+    const int32_t *gguf_types; /* [n_gguf_tokens] or NULL: 1 normal 2 unknown 3 control 4 user 5
+                                  unused 6 byte */
     const float *gguf_scores;  /* [n_gguf_tokens] or NULL */
     const struct view *gguf_merges;
     size_t n_gguf_merges;
     struct view gguf_chat_template;
-    int32_t bos_id, eos_id, unk_id, pad_id; /* -1 = absent */
+    int32_t bos_id, eos_id, unk_id, pad_id;    /* -1 = absent */
     int8_t add_bos, add_eos, add_space_prefix; /* -1 = not said */
 };
 

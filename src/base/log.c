@@ -58,8 +58,8 @@ void log_write(enum log_level level, const char *event, const char *fmt, ...)
         char esc[3200];
         json_escape(esc, sizeof esc, tail);
         n = snprintf(line, sizeof line,
-                     "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"detail\":\"%s\"}\n", when,
-                     level_name[level], event, esc);
+                     "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"detail\":\"%s\"}\n",
+                     when, level_name[level], event, esc);
     } else {
         for (char *c = tail; *c; c++)
             if ((unsigned char)*c < 0x20)

@@ -21,10 +21,10 @@ struct vec {
 struct mbox {
     pthread_mutex_t lock;
     pthread_cond_t some;
-    struct vec in;      /* under lock */
-    int n_in;           /* under lock */
-    struct vec out;     /* receiver only */
-    size_t at;          /* receiver only: walk position in out */
+    struct vec in;  /* under lock */
+    int n_in;       /* under lock */
+    struct vec out; /* receiver only */
+    size_t at;      /* receiver only: walk position in out */
     size_t max_bytes;
     void (*wake)(void *);
     void *arg;

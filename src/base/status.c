@@ -41,7 +41,8 @@ const char *st_code(int st)
     return row_of(st)->code;
 }
 
-/* vsnprintf may cut inside a code point: drop the incomplete tail, so that msg stays valid UTF-8. */
+/* vsnprintf may cut inside a code point: drop the incomplete tail, so that msg stays valid UTF-8.
+ */
 static void cut_at_code_point(char *s)
 {
     size_t n = strlen(s), back = 0;

@@ -152,9 +152,12 @@ static void test_mailbox_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status_table), cmocka_unit_test(test_err_cut),
-        cmocka_unit_test(test_sizes),        cmocka_unit_test(test_arena_cap),
-        cmocka_unit_test(test_mailbox_bound_and_wake), cmocka_unit_test(test_mailbox_threads),
+        cmocka_unit_test(test_status_table),
+        cmocka_unit_test(test_err_cut),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_arena_cap),
+        cmocka_unit_test(test_mailbox_bound_and_wake),
+        cmocka_unit_test(test_mailbox_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
