@@ -35,15 +35,14 @@ struct weight_set {
     const void *head;            /* [vocab, dim] for op_gemm; == embed where tied and possible */
 };
 
-/* fraction 0..1 of the bytes to be written; loader thread. */
-typedef void weights_progress(void *arg, const char *phase, double fraction);
-
 /* Load (or for a dummy source, generate) every weight onto `be` before be_seal. act_dt and
- * weight_dt: enum dtype, or -1 for what the backend prefers. `progress` may be NULL. On an error
+ * weight_dt: enum dtype, or -1 for what the backend prefers. `progress` (may be
+ * NULL) hears the fraction 0..1 of the bytes written. On an error
  * the set is emptied; backend memory already taken stays with the backend. Fails with NOMEM when
  * the backend is full, DEVICE, CANCELLED. The source may be closed afterwards. Loader thread. */
 int weights_load(struct weight_set *w, const struct model_source *s, struct be *be, int32_t act_dt,
-                 int32_t weight_dt, weights_progress *progress, void *progress_arg, struct err *e);
+                 int32_t weight_dt, void (*progress)(void *arg, const char *phase, double fraction),
+                 void *progress_arg, struct err *e);
 
 /* Free the host side; safe on a zeroed or emptied set. */
 void weights_free(struct weight_set *w);
