@@ -31,9 +31,13 @@ struct be_info {
     int32_t act_dt, weight_dt, kv_dt;  /* the storage types this backend prefers (auto) */
 };
 
+struct be_calls;  /* what a device body implements: backend/calls.h */
+struct be_ledger; /* who took how much: backend/backend.c */
 struct be {
     const struct op_table *op;
-    struct be_info info;
+    const struct be_calls *call;
+    struct be_ledger *ledger;
+    struct be_info info; /* memory_free shrinks as be_alloc takes */
     void *priv;
 };
 
@@ -42,13 +46,18 @@ void be_close(struct be *be);
 
 /* Aligned to 256 bytes, zeroed. NULL when it does not fit; `what` names the ledger line. */
 void *be_alloc(struct be *be, const char *what, size_t bytes);
+/* Host memory that copies to and from the device may run on asynchronously (pinned on CUDA), zeroed,
+ * aligned to 64 bytes, released by be_close. Before be_seal only. NULL when exhausted. */
+void *be_alloc_host(struct be *be, const char *what, size_t bytes);
 /* Print the ledger (one log line per entry) and forbid further allocation. */
 void be_seal(struct be *be);
 
 /* Weights: `src` is host memory (usually mapped) in the storage type dt, [n_out, n_in]; the result
  * is what op_gemm takes as w. CPU may repack; CUDA uploads. Rows may be given in several pieces to
  * fuse matrices: `n_parts` pieces stacked along n_out. fill() writes `bytes` of piece `part` into
- * dst (host staging) starting at row `row0`, so that dequantisation can stream. */
+ * dst (host staging) starting at row `row0`, so that dequantisation can stream. The result serves
+ * op_gemm as w and op_embed as table; without gemm_operand it is plain row-major and for op_embed
+ * (or any other reader) only. */
 struct be_weight_part {
     int64_t n_rows;
     void *arg;

@@ -74,11 +74,13 @@ struct op_step_inputs {
     token_id *tok;         /* the writable twins of bv's pointers */
     int32_t *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out;
     page_id *page_table;
-    const token_id *last_token; /* [max rows] */
+    const token_id *last_token;   /* [max rows] */
+    struct sample_params *params; /* [n_rows] out, backend memory: step->sample for op_sample */
     int32_t pad_rows; /* decode graphs: fill up to this many rows with padding; 0 = none */
 };
 
-/* out[i] = table[ids[i]]; out/table share dt. */
+/* out[i] = table[ids[i]]; table: row-major of dt, or from be_load_matrix (a gemm operand too: tied
+ * embeddings need one copy). An id outside the vocabulary, and padding, gives zeros. */
 struct op_embed {
     void *out;           /* [n_tokens, dim] */
     const void *table;   /* [vocab, dim] */
@@ -101,7 +103,7 @@ struct op_add_rmsnorm {
 struct op_gemm {
     void *out;        /* [m, n_out], dtype out_dt */
     const void *in;   /* [m, n_in], dtype dt */
-    const void *w;    /* [n_out, n_in], dtype dt, or a backend-prepared form (be_prepare_weight) */
+    const void *w;    /* [n_out, n_in] */
     const void *bias; /* [n_out] dtype dt, or NULL */
     int32_t m, n_in, n_out, dt, out_dt;
 };
@@ -146,11 +148,16 @@ struct op_gather {
     int32_t n_rows, dim, dt;
 };
 
-/* One token per row from raw logits. Greedy when temperature < 1e-5 (lowest id wins ties).
- * Otherwise softmax(logits / temperature), then top-k, top-p over the renormalised rest, min-p
- * relative to the best, then one draw with u = philox4x32-10(seed, position) so that it depends on
- * nothing else. logprobs are of the raw logits. last_token[row_slot[i]] receives the token for
- * feedback. Rows with row_out[i] < 0 are skipped (token -1, feedback untouched). */
+/* One token per row from raw logits. Greedy when temperature < 1e-5 (lowest id wins ties; NaN counts
+ * as -inf, a row without a finite best is greedy too). Otherwise weights w = exp((logit - best) /
+ * temperature), and of the tokens in the order (weight descending, id ascending) those are kept that
+ * pass, one after the other: top-k (the first k), top-p over the renormalised rest (the shortest head
+ * whose sum reaches top_p of it; at least one token), min-p (w >= min_p, the best has w = 1). One draw
+ * by inversion over the kept tokens in ascending id order: the first whose running sum exceeds
+ * u * total. u = (r >> 11) * 2^-53, r = x0 << 32 | x1 of philox4x32-10 with counter {pos, 0, 0, 0}
+ * and key {low, high half of seed}, so that it depends on nothing else. logprobs are of the raw
+ * logits. last_token[row_slot[i]] receives the token for feedback. Rows with row_out[i] < 0 are
+ * skipped (token -1, feedback untouched). pos: the position of the drawn token, which is row_kv. */
 struct op_sample {
     const float *logits;                /* [n_rows, vocab] */
     const struct sample_params *params; /* [n_rows] backend memory */
