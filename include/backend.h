@@ -46,8 +46,8 @@ void be_close(struct be *be);
 
 /* Aligned to 256 bytes, zeroed. NULL when it does not fit; `what` names the ledger line. */
 void *be_alloc(struct be *be, const char *what, size_t bytes);
-/* Host memory that copies to and from the device may run on asynchronously (pinned on CUDA), zeroed,
- * aligned to 64 bytes, released by be_close. Before be_seal only. NULL when exhausted. */
+/* Host memory that copies to and from the device may run on asynchronously (pinned on CUDA),
+ * zeroed, aligned to 64 bytes, released by be_close. Before be_seal only. NULL when exhausted. */
 void *be_alloc_host(struct be *be, const char *what, size_t bytes);
 /* Print the ledger (one log line per entry) and forbid further allocation. */
 void be_seal(struct be *be);

@@ -148,16 +148,17 @@ struct op_gather {
     int32_t n_rows, dim, dt;
 };
 
-/* One token per row from raw logits. Greedy when temperature < 1e-5 (lowest id wins ties; NaN counts
- * as -inf, a row without a finite best is greedy too). Otherwise weights w = exp((logit - best) /
- * temperature), and of the tokens in the order (weight descending, id ascending) those are kept that
- * pass, one after the other: top-k (the first k), top-p over the renormalised rest (the shortest head
- * whose sum reaches top_p of it; at least one token), min-p (w >= min_p, the best has w = 1). One draw
- * by inversion over the kept tokens in ascending id order: the first whose running sum exceeds
- * u * total. u = (r >> 11) * 2^-53, r = x0 << 32 | x1 of philox4x32-10 with counter {pos, 0, 0, 0}
- * and key {low, high half of seed}, so that it depends on nothing else. logprobs are of the raw
- * logits. last_token[row_slot[i]] receives the token for feedback. Rows with row_out[i] < 0 are
- * skipped (token -1, feedback untouched). pos: the position of the drawn token, which is row_kv. */
+/* One token per row from raw logits. Greedy when temperature < 1e-5 (lowest id wins ties; NaN
+ * counts as -inf, a row without a finite best is greedy too). Otherwise weights w = exp((logit -
+ * best) / temperature), and of the tokens in the order (weight descending, id ascending) those are
+ * kept that pass, one after the other: top-k (the first k), top-p over the renormalised rest (the
+ * shortest head whose sum reaches top_p of it; at least one token), min-p (w >= min_p, the best has
+ * w = 1). One draw by inversion over the kept tokens in ascending id order: the first whose running
+ * sum exceeds u * total. u = (r >> 11) * 2^-53, r = x0 << 32 | x1 of philox4x32-10 with counter
+ * {pos, 0, 0, 0} and key {low, high half of seed}, so that it depends on nothing else. logprobs are
+ * of the raw logits. last_token[row_slot[i]] receives the token for feedback. Rows with row_out[i]
+ * < 0 are skipped (token -1, feedback untouched). pos: the position of the drawn token, which is
+ * row_kv. */
 struct op_sample {
     const float *logits;                /* [n_rows, vocab] */
     const struct sample_params *params; /* [n_rows] backend memory */

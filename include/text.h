@@ -75,6 +75,7 @@ struct stops;    /* the compiled set, immutable */
 struct stopper { /* per stream */
     const struct stops *set;
     struct buf held; /* text that may be the beginning of a stop string */
+    uint32_t state;  /* private to stop.c: how much of which one */
 };
 int stops_new(struct stops **out, const struct view *s, int n, struct err *e);
 void stops_free(struct stops *s);

@@ -1,7 +1,7 @@
 /* backend.c - what is common to the devices: opening by kind, the seal, the memory ledger.
  *
- * Engine thread, or the loader thread before the seal. Owns the ledger; device memory belongs to the
- * device body. Invariant: nothing is allocated after be_seal.
+ * Engine thread, or the loader thread before the seal. Owns the ledger; device memory belongs to
+ * the device body. Invariant: nothing is allocated after be_seal.
  */
 #include "backend.h"
 

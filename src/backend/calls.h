@@ -1,5 +1,5 @@
-/* calls.h - what a device body implements behind backend.h. backend.c does what is common (the seal,
- * the ledger) and forwards; the contracts are those of the be_* function of the same name. */
+/* calls.h - what a device body implements behind backend.h. backend.c does what is common (the
+ * seal, the ledger) and forwards; the contracts are those of the be_* function of the same name. */
 #ifndef QUIRE_BACKEND_CALLS_H
 #define QUIRE_BACKEND_CALLS_H
 

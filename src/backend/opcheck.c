@@ -1,8 +1,8 @@
 /* opcheck.c - the checks every launcher makes first, shared by the bodies of all backends.
  *
  * Any thread. They look at host values only (counts, dimensions, types, NULL); what lies behind the
- * pointers is the caller's contract. ST_INVALID_VALUE means a bug in the caller, answered instead of
- * asserted because launchers are also called with odd arguments by tests. Zero rows are fine.
+ * pointers is the caller's contract. ST_INVALID_VALUE means a bug in the caller, answered instead
+ * of asserted because launchers are also called with odd arguments by tests. Zero rows are fine.
  */
 #include "ops.h"
 #include "status.h"
