@@ -1,0 +1,179 @@
+/* executor.c - runs steps: checks the plan, moves inputs, enqueues the pass, hands results back.
+ *
+ * Engine thread. The order inside a step is K7: table edits, page copies, compute. Everything goes
+ * to one ordered queue of the backend, so a second step may be enqueued while the first runs; host
+ * memory is per slot. A plan that breaks a bound is refused before anything is enqueued: it would
+ * be a bug of the engine, and memory of other sequences is at stake.
+ */
+#include "log.h"
+#include "state.h"
+
+#include <string.h>
+
+static int bad(const struct step *s, const char *what, int64_t got)
+{
+    log_error("step_refused", "seq_no=%llu what=%s value=%lld", (unsigned long long)s->seq_no, what,
+              (long long)got);
+    return ST_INVALID_VALUE;
+}
+
+static int check_row(const struct model *m, const struct step *s, int32_t i, int32_t next)
+{
+    const struct step_row *r = &s->rows[i];
+    if (r->row < 0 || r->row >= m->max_seqs)
+        return bad(s, "row", r->row);
+    if (r->n < 1 || (s->kind == STEP_DECODE && r->n != 1) || r->token0 != next)
+        return bad(s, "chunk", r->n);
+    if (r->first < 0 || r->first > m->max_len - r->n)
+        return bad(s, "position", r->first);
+    return 0;
+}
+
+static int check_step(const struct model *m, const struct step *s)
+{
+    if (s->version != STEP_VERSION || (s->kind != STEP_DECODE && s->kind != STEP_PREFILL))
+        return bad(s, "kind", s->kind);
+    if (s->n_out != 0 || s->n_in != 0)
+        return bad(s, "tier copies", s->n_out + s->n_in);
+    if (s->n_rows < 0 || s->n_rows > m->max_seqs || s->n_tokens < 0 ||
+        s->n_tokens > m->max_tokens || s->n_edits < 0 || s->n_edits > MAX_EDITS || s->n_copy < 0 ||
+        s->n_copy > MAX_COPIES)
+        return bad(s, "counts", s->n_tokens);
+    int32_t next = 0;
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        int st = check_row(m, s, i, next);
+        if (st != 0)
+            return st;
+        next += s->rows[i].n;
+    }
+    if (next != s->n_tokens)
+        return bad(s, "n_tokens", s->n_tokens);
+    for (int32_t i = 0; i < s->n_tokens; i++)
+        if (s->tokens[i] != TOKEN_FROM_ROW && (s->tokens[i] < 0 || s->tokens[i] >= m->cfg.vocab))
+            return bad(s, "token", s->tokens[i]);
+    for (int32_t i = 0; i < s->n_edits; i++) {
+        const struct page_edit *d = &s->edits[i];
+        if (d->row < 0 || d->row >= m->max_seqs || d->index < 0 || d->index >= m->bv.table_stride ||
+            d->page < 0 || d->page >= m->kv.n_pages)
+            return bad(s, "edit", d->page);
+    }
+    return 0;
+}
+
+/* The used parts only: a step is a megabyte, a decode step uses a few hundred bytes of it. */
+static void copy_step(struct step *to, const struct step *s)
+{
+    memcpy(to, s, offsetof(struct step, rows));
+    memcpy(to->rows, s->rows, (size_t)s->n_rows * sizeof *s->rows);
+    memcpy(to->sample, s->sample, (size_t)s->n_rows * sizeof *s->sample);
+    memcpy(to->tokens, s->tokens, (size_t)s->n_tokens * sizeof *s->tokens);
+    memcpy(to->edits, s->edits, (size_t)s->n_edits * sizeof *s->edits);
+    memcpy(to->copy, s->copy, (size_t)s->n_copy * sizeof *s->copy);
+}
+
+static int move_inputs(struct model *m, const struct step *s)
+{
+    struct op_step_inputs in = {.step = s,
+                                .bv = &m->bv,
+                                .tok = m->tok,
+                                .pos = m->pos,
+                                .tok_row = m->tok_row,
+                                .row_slot = m->row_slot,
+                                .row_tok0 = m->row_tok0,
+                                .row_new = m->row_new,
+                                .row_kv = m->row_kv,
+                                .row_out = m->row_out,
+                                .page_table = m->page_table,
+                                .last_token = m->last_token,
+                                .params = m->params};
+    int st = m->be->op->step_inputs(m->be, &in);
+    if (st != 0 || s->n_copy == 0)
+        return st;
+    struct op_copy_pages cp = {.kv = m->kv, .copies = s->copy, .n = s->n_copy};
+    return m->be->op->copy_pages(m->be, &cp);
+}
+
+static int fetch_results(struct model *m, struct step_slot *sl)
+{
+    size_t n = (size_t)sl->step->n_rows;
+    int st = be_download(m->be, sl->token, m->out_token, n * sizeof *sl->token);
+    if (st != 0 || !sl->any_logprobs)
+        return st;
+    st = be_download(m->be, sl->logprob, m->out_logprob, n * sizeof *sl->logprob);
+    if (st == 0)
+        st = be_download(m->be, sl->n_top, m->out_n_top, n * sizeof *sl->n_top);
+    if (st == 0)
+        st = be_download(m->be, sl->top, m->out_top, n * MAX_LOGPROBS * sizeof *sl->top);
+    return st;
+}
+
+static int model_submit(void *self, int slot, const struct step *s)
+{
+    struct model *m = self;
+    if (slot < 0 || slot >= MAX_INFLIGHT)
+        return ST_INVALID_VALUE;
+    int st = check_step(m, s);
+    if (st != 0)
+        return st;
+    struct step_slot *sl = &m->slot[slot];
+    copy_step(sl->step, s);
+    sl->any_logprobs = sl->any_sample = 0;
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        sl->any_sample |= s->rows[i].sample != 0;
+        sl->any_logprobs |= s->rows[i].sample && s->sample[i].n_logprobs >= 0;
+    }
+    st = move_inputs(m, sl->step);
+    if (st == 0 && s->n_tokens > 0)
+        st = forward_layers(m, (int32_t)s->kind);
+    if (st == 0 && sl->any_sample)
+        st = forward_sample(m, (int32_t)s->kind, sl->any_logprobs);
+    if (st == 0 && sl->any_sample)
+        st = fetch_results(m, sl);
+    if (st == 0)
+        st = be_mark(m->be, slot);
+    return st;
+}
+
+static int model_wait(void *self, int slot, struct step_result *r)
+{
+    struct model *m = self;
+    if (slot < 0 || slot >= MAX_INFLIGHT)
+        return ST_INVALID_VALUE;
+    int st = be_wait(m->be, slot);
+    if (st != 0)
+        return st;
+    const struct step_slot *sl = &m->slot[slot];
+    const struct step *s = sl->step;
+    r->n_rows = s->n_rows;
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        int sampled = s->rows[i].sample != 0, lp = sampled && s->sample[i].n_logprobs >= 0;
+        r->token[i] = sampled ? sl->token[i] : -1;
+        r->logprob[i] = lp ? sl->logprob[i] : 0.0f;
+        r->n_top[i] = lp ? sl->n_top[i] : 0;
+        if (r->n_top[i] > 0)
+            memcpy(r->top[i], sl->top + (size_t)i * MAX_LOGPROBS,
+                   (size_t)r->n_top[i] * sizeof *sl->top);
+    }
+    return 0;
+}
+
+static int model_ready(void *self, int slot)
+{
+    struct model *m = self;
+    return be_ready(m->be, slot);
+}
+
+void model_executor(struct model *m, struct executor *ex)
+{
+    *ex = (struct executor){
+        .self = m, .submit = model_submit, .wait = model_wait, .ready = model_ready};
+}
+
+int model_logits(struct model *m, int32_t i, float *dst)
+{
+    if (i < 0 || i >= m->bv.n_rows)
+        return ST_INVALID_VALUE;
+    size_t n = (size_t)m->cfg.vocab;
+    int st = be_download(m->be, dst, m->logits + (size_t)i * n, n * sizeof *dst);
+    return st != 0 ? st : be_sync(m->be);
+}

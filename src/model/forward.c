@@ -1,0 +1,161 @@
+/* forward.c - one pass of the decoder: which op runs when, for every family alike.
+ *
+ * Families differ in what their weight table holds (biases, q/k norms, a tied head), never in this
+ * file. Ops are enqueued in order on the backend; nothing here waits. Engine thread.
+ */
+#include "state.h"
+
+static int gemm(struct model *m, void *out, const void *in, const void *w, const void *bias,
+                int32_t n_in, int32_t n_out)
+{
+    struct op_gemm o = {.out = out,
+                        .in = in,
+                        .w = w,
+                        .bias = bias,
+                        .m = m->bv.n_tokens,
+                        .n_in = n_in,
+                        .n_out = n_out,
+                        .dt = m->act_dt,
+                        .out_dt = m->act_dt};
+    return m->be->op->gemm(m->be, &o);
+}
+
+/* h = norm(x += y); y == NULL adds nothing. */
+static int norm(struct model *m, const void *y, const void *weight)
+{
+    struct op_add_rmsnorm o = {.out = m->h,
+                               .residual = m->x,
+                               .x = y,
+                               .weight = weight,
+                               .n_rows = m->bv.n_tokens,
+                               .dim = m->cfg.dim,
+                               .dt = m->act_dt,
+                               .eps = m->cfg.norm_eps};
+    return m->be->op->add_rmsnorm(m->be, &o);
+}
+
+/* qkv -> rotated, written to the pool, attended: m->attn. */
+static int attention(struct model *m, int32_t kind, int32_t layer, const struct layer_weights *w)
+{
+    const struct model_config *c = &m->cfg;
+    struct op_rope_kv_write r = {.qkv = m->qkv,
+                                 .q_norm = w->q_norm,
+                                 .k_norm = w->k_norm,
+                                 .inv_freq = m->inv_freq,
+                                 .attn_factor = c->rope_attn_factor,
+                                 .eps = c->norm_eps,
+                                 .n_heads = c->n_heads,
+                                 .dt = m->act_dt,
+                                 .layer = layer,
+                                 .kv = m->kv,
+                                 .bv = &m->bv};
+    int st = m->be->op->rope_kv_write(m->be, &r);
+    if (st != 0)
+        return st;
+    struct op_attn a = {.out = m->attn,
+                        .q = m->qkv,
+                        .qkv_stride = (c->n_heads + 2 * c->n_kv_heads) * c->head_dim,
+                        .n_heads = c->n_heads,
+                        .dt = m->act_dt,
+                        .layer = layer,
+                        .scale = m->attn_scale,
+                        .kv = m->kv,
+                        .bv = &m->bv,
+                        .work = m->attn_work,
+                        .work_bytes = m->attn_work_bytes};
+    return kind == STEP_DECODE ? m->be->op->attn_decode(m->be, &a)
+                               : m->be->op->attn_prefill(m->be, &a);
+}
+
+/* One transformer block: reads the residual m->x and the previous block's output `y` (NULL for the
+ * first), leaves its own output in m->h. */
+static int block(struct model *m, int32_t kind, int32_t layer, const void *y)
+{
+    const struct model_config *c = &m->cfg;
+    const struct layer_weights *w = &m->w.layer[layer];
+    int32_t n_q = c->n_heads * c->head_dim, n_qkv = n_q + 2 * c->n_kv_heads * c->head_dim;
+    int st = norm(m, y, w->attn_norm);
+    if (st == 0)
+        st = gemm(m, m->qkv, m->h, w->wqkv, w->bqkv, c->dim, n_qkv);
+    if (st == 0)
+        st = attention(m, kind, layer, w);
+    if (st == 0)
+        st = gemm(m, m->h, m->attn, w->wo, w->bo, n_q, c->dim);
+    if (st == 0)
+        st = norm(m, m->h, w->ffn_norm);
+    if (st == 0)
+        st = gemm(m, m->gate_up, m->h, w->w_gate_up, w->b_gate_up, c->dim, 2 * c->ffn_dim);
+    if (st != 0)
+        return st;
+    struct op_silu_mul s = {.out = m->act,
+                            .in = m->gate_up,
+                            .n_rows = m->bv.n_tokens,
+                            .dim = c->ffn_dim,
+                            .dt = m->act_dt};
+    st = m->be->op->silu_mul(m->be, &s);
+    if (st != 0)
+        return st;
+    return gemm(m, m->h, m->act, w->w_down, w->b_down, c->ffn_dim, c->dim);
+}
+
+int forward_layers(struct model *m, int32_t kind)
+{
+    struct op_embed em = {.out = m->x,
+                          .table = m->w.embed,
+                          .ids = m->bv.tok,
+                          .n_tokens = m->bv.n_tokens,
+                          .dim = m->cfg.dim,
+                          .vocab = m->cfg.vocab,
+                          .dt = m->act_dt};
+    int st = m->be->op->embed(m->be, &em);
+    for (int32_t l = 0; st == 0 && l < m->cfg.n_layers; l++)
+        st = block(m, kind, l, l > 0 ? m->h : NULL);
+    return st;
+}
+
+int forward_sample(struct model *m, int32_t kind, int any_logprobs)
+{
+    const struct model_config *c = &m->cfg;
+    int32_t n = m->bv.n_rows;
+    int st = norm(m, m->h, m->w.final_norm);
+    const void *in = m->h;
+    if (st == 0 && !(kind == STEP_DECODE && m->bv.n_tokens == n)) {
+        struct op_gather g = {.out = m->last,
+                              .in = m->h,
+                              .index = m->bv.row_out,
+                              .n_rows = n,
+                              .dim = c->dim,
+                              .dt = m->act_dt};
+        st = m->be->op->gather(m->be, &g);
+        in = m->last;
+    }
+    if (st != 0)
+        return st;
+    struct op_gemm head = {.out = m->logits,
+                           .in = in,
+                           .w = m->w.head,
+                           .m = n,
+                           .n_in = c->dim,
+                           .n_out = c->vocab,
+                           .dt = m->act_dt,
+                           .out_dt = DT_F32};
+    st = m->be->op->gemm(m->be, &head);
+    if (st != 0)
+        return st;
+    struct op_sample s = {.logits = m->logits,
+                          .params = m->params,
+                          .pos = m->bv.row_kv,
+                          .row_slot = m->bv.row_slot,
+                          .row_out = m->bv.row_out,
+                          .last_token = m->last_token,
+                          .token = m->out_token,
+                          .logprob = m->out_logprob,
+                          .top = m->out_top,
+                          .n_top = m->out_n_top,
+                          .n_rows = n,
+                          .vocab = c->vocab,
+                          .any_logprobs = any_logprobs,
+                          .work = m->sample_work,
+                          .work_bytes = m->sample_work_bytes};
+    return m->be->op->sample(m->be, &s);
+}

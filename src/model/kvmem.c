@@ -1,0 +1,72 @@
+/* kvmem.c - the KV pool: how large a page is, how many fit, how long a sequence may be.
+ *
+ * Loader thread. The pool is one block; who owns which page is the engine's business.
+ */
+#include "mem.h"
+#include "state.h"
+
+#include <inttypes.h>
+
+enum { AUTO_CPU_POOL_MIB = 1024, MAX_PAGES = 1 << 26 };
+
+int64_t kv_page_bytes(const struct model_config *c, int32_t kv_dt, int32_t page_tokens)
+{
+    struct kv_pool_view v = {.n_layers = c->n_layers,
+                             .n_kv_heads = c->n_kv_heads,
+                             .page_tokens = page_tokens,
+                             .head_dim = c->head_dim};
+    return (int64_t)(kv_page_elems(&v) * (kv_dt == DT_F32 ? 4 : 2));
+}
+
+/* The longest sequence: the model's own length unless the pool or the operator says less. Asking
+ * for more than either is refused with the numbers. */
+static int pick_max_len(struct model *m, int32_t want, struct err *e)
+{
+    int64_t room = (int64_t)m->kv.n_pages * m->kv.page_tokens;
+    if (want > m->cfg.max_position)
+        return err_set(e, ST_INVALID_VALUE,
+                       "model.max_model_len is %d, but the model was made for %d positions",
+                       (int)want, (int)m->cfg.max_position);
+    if (want > room)
+        return err_set(e, ST_INVALID_VALUE,
+                       "model.max_model_len is %d tokens, but the KV pool of %d pages holds "
+                       "%" PRId64 "; raise kv.pool_bytes or lower model.max_model_len",
+                       (int)want, (int)m->kv.n_pages, room);
+    int64_t len = want > 0 ? want : m->cfg.max_position;
+    m->max_len = (int32_t)(len < room ? len : room);
+    return 0;
+}
+
+int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e)
+{
+    struct be *be = m->be;
+    int32_t dt = o->kv_dt >= 0 ? o->kv_dt : be->info.kv_dt;
+    m->page_bytes = kv_page_bytes(&m->cfg, dt, o->page_tokens);
+    int64_t want = o->pool_bytes;
+    if (want <= 0)
+        want = be->info.kind == BE_CPU ? (int64_t)AUTO_CPU_POOL_MIB << 20 : be->info.memory_free;
+    int64_t n = want / m->page_bytes;
+    if (n > MAX_PAGES)
+        n = MAX_PAGES;
+    if (n < 2)
+        return err_set(e, ST_NOMEM,
+                       "%" PRId64 " MiB for the KV pool are less than two pages of %" PRId64
+                       " KiB; raise kv.pool_bytes or use a smaller model",
+                       want >> 20, m->page_bytes >> 10);
+    m->kv = (struct kv_pool_view){
+        .dt = dt,
+        .n_pages = (int32_t)n,
+        .n_layers = m->cfg.n_layers,
+        .n_kv_heads = m->cfg.n_kv_heads,
+        .page_tokens = o->page_tokens,
+        .head_dim = m->cfg.head_dim,
+    };
+    m->kv.base = be_alloc(be, "KV pool", (size_t)n * (size_t)m->page_bytes);
+    if (!m->kv.base)
+        return err_set(e, ST_NOMEM,
+                       "the KV pool of %" PRId64 " MiB (%" PRId64 " pages of %" PRId64
+                       " KiB) does not fit; %" PRId64 " MiB are free on %s",
+                       n * m->page_bytes >> 20, n, m->page_bytes >> 10, be->info.memory_free >> 20,
+                       be->info.name);
+    return pick_max_len(m, o->max_model_len, e);
+}

@@ -1,0 +1,203 @@
+/* model.c - a model on a backend: everything it will ever allocate, in one place.
+ *
+ * Loader thread until model_load returns. Order: workspace first (its size is known), then the
+ * weights, then the KV pool with what is left, then the seal: an out-of-memory shows at start,
+ * never under load.
+ */
+#include "log.h"
+#include "mem.h"
+#include "state.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+struct want {
+    void **at;
+    const char *what;
+    size_t n, size; /* elements, bytes of one */
+};
+
+static int alloc_all(struct be *be, const struct want *v, size_t n, int host, struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t bytes = 0;
+        if (mul_size(v[i].n, v[i].size, &bytes))
+            *v[i].at = host ? be_alloc_host(be, v[i].what, bytes ? bytes : 1)
+                            : be_alloc(be, v[i].what, bytes ? bytes : 1);
+        if (!*v[i].at)
+            return err_set(e, ST_NOMEM, "%s: %zu elements of %zu bytes do not fit on %s", v[i].what,
+                           v[i].n, v[i].size, be->info.name);
+    }
+    return 0;
+}
+
+static int alloc_inputs(struct model *m, struct err *e)
+{
+    size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs;
+    struct want v[] = {
+        {(void **)&m->tok, "inputs.tok", t, sizeof *m->tok},
+        {(void **)&m->pos, "inputs.pos", t, sizeof *m->pos},
+        {(void **)&m->tok_row, "inputs.tok_row", t, sizeof *m->tok_row},
+        {(void **)&m->row_slot, "inputs.row_slot", r, sizeof *m->row_slot},
+        {(void **)&m->row_tok0, "inputs.row_tok0", r, sizeof *m->row_tok0},
+        {(void **)&m->row_new, "inputs.row_new", r, sizeof *m->row_new},
+        {(void **)&m->row_kv, "inputs.row_kv", r, sizeof *m->row_kv},
+        {(void **)&m->row_out, "inputs.row_out", r, sizeof *m->row_out},
+        {(void **)&m->last_token, "inputs.last_token", r, sizeof *m->last_token},
+        {(void **)&m->params, "inputs.params", r, sizeof *m->params},
+        {(void **)&m->out_token, "results.token", r, sizeof *m->out_token},
+        {(void **)&m->out_logprob, "results.logprob", r, sizeof *m->out_logprob},
+        {(void **)&m->out_n_top, "results.n_top", r, sizeof *m->out_n_top},
+        {(void **)&m->out_top, "results.top", r * MAX_LOGPROBS, sizeof *m->out_top},
+        {(void **)&m->inv_freq, "inputs.inv_freq", (size_t)m->cfg.head_dim / 2,
+         sizeof *m->inv_freq},
+    };
+    int st = alloc_all(m->be, v, sizeof v / sizeof *v, 0, e);
+    if (st != 0)
+        return st;
+    st = be_upload(m->be, m->inv_freq, m->cfg.inv_freq,
+                   (size_t)m->cfg.head_dim / 2 * sizeof *m->inv_freq);
+    return st != 0 ? err_set(e, st, "the first copy to %s failed", m->be->info.name) : 0;
+}
+
+static int alloc_workspace(struct model *m, struct err *e)
+{
+    const struct model_config *c = &m->cfg;
+    size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs, d = (size_t)c->head_dim;
+    size_t el = m->act_dt == DT_F32 ? 4 : 2;
+    size_t n_q = (size_t)c->n_heads * d, n_qkv = n_q + 2 * (size_t)c->n_kv_heads * d;
+    m->attn_work_bytes = be_attn_work_bytes(m->be, m->max_seqs, m->max_tokens, c->n_heads,
+                                            c->head_dim);
+    m->sample_work_bytes = be_sample_work_bytes(m->be, m->max_seqs, c->vocab);
+    struct want v[] = {
+        {&m->x, "workspace.x", t * (size_t)c->dim, el},
+        {&m->h, "workspace.h", t * (size_t)c->dim, el},
+        {&m->qkv, "workspace.qkv", t * n_qkv, el},
+        {&m->attn, "workspace.attn", t * n_q, el},
+        {&m->gate_up, "workspace.gate_up", t * 2 * (size_t)c->ffn_dim, el},
+        {&m->act, "workspace.act", t * (size_t)c->ffn_dim, el},
+        {&m->last, "workspace.last", r * (size_t)c->dim, el},
+        {(void **)&m->logits, "logits", r * (size_t)c->vocab, sizeof(float)},
+        {&m->attn_work, "workspace.attention", m->attn_work_bytes, 1},
+        {&m->sample_work, "workspace.sampling", m->sample_work_bytes, 1},
+    };
+    return alloc_all(m->be, v, sizeof v / sizeof *v, 0, e);
+}
+
+static int alloc_slots(struct model *m, struct err *e)
+{
+    size_t r = (size_t)m->max_seqs;
+    int st = 0;
+    for (int i = 0; st == 0 && i < MAX_INFLIGHT; i++) {
+        struct step_slot *s = &m->slot[i];
+        struct want v[] = {
+            {(void **)&s->step, "host.step", 1, sizeof *s->step},
+            {(void **)&s->token, "host.token", r, sizeof *s->token},
+            {(void **)&s->logprob, "host.logprob", r, sizeof *s->logprob},
+            {(void **)&s->n_top, "host.n_top", r, sizeof *s->n_top},
+            {(void **)&s->top, "host.top", r * MAX_LOGPROBS, sizeof *s->top},
+        };
+        st = alloc_all(m->be, v, sizeof v / sizeof *v, 1, e);
+    }
+    return st;
+}
+
+static int alloc_table(struct model *m, struct err *e)
+{
+    int32_t stride = (m->max_len + m->kv.page_tokens - 1) / m->kv.page_tokens;
+    struct want v[] = {{(void **)&m->page_table, "page table", (size_t)m->max_seqs * (size_t)stride,
+                        sizeof *m->page_table}};
+    int st = alloc_all(m->be, v, 1, 0, e);
+    m->bv = (struct batch_view){.tok = m->tok,
+                                .pos = m->pos,
+                                .tok_row = m->tok_row,
+                                .row_slot = m->row_slot,
+                                .row_tok0 = m->row_tok0,
+                                .row_new = m->row_new,
+                                .row_kv = m->row_kv,
+                                .row_out = m->row_out,
+                                .page_table = m->page_table,
+                                .table_stride = stride};
+    return st;
+}
+
+static int check_opts(const struct model_opts *o, struct err *e)
+{
+    if (o->page_tokens < 16 || o->page_tokens % 16 != 0 || o->page_tokens > 1024)
+        return err_set(e, ST_INVALID_VALUE, "kv.page_tokens is %d; it must be a multiple of 16",
+                       (int)o->page_tokens);
+    if (o->max_seqs < 1 || o->max_seqs > MAX_ROWS || o->max_step_tokens < 1 ||
+        o->max_step_tokens > MAX_STEP_TOKENS)
+        return err_set(e, ST_INVALID_VALUE, "at most %d sequences and %d tokens a step", MAX_ROWS,
+                       MAX_STEP_TOKENS);
+    return 0;
+}
+
+int model_load(struct model **out, const struct model_source *s, struct be *be,
+               const struct model_opts *o, struct err *e)
+{
+    *out = NULL;
+    int st = check_opts(o, e);
+    if (st != 0)
+        return st;
+    struct model *m = xalloc(sizeof *m);
+    m->cfg = *model_source_config(s);
+    m->be = be;
+    m->act_dt = o->act_dt >= 0 ? o->act_dt : be->info.act_dt;
+    m->max_seqs = o->max_seqs;
+    m->max_tokens = o->max_step_tokens > o->max_seqs ? o->max_step_tokens : o->max_seqs;
+    m->attn_scale = 1.0f / sqrtf((float)m->cfg.head_dim);
+    st = alloc_inputs(m, e);
+    if (st == 0)
+        st = alloc_workspace(m, e);
+    if (st == 0)
+        st = alloc_slots(m, e);
+    if (st == 0)
+        st = weights_load(&m->w, s, be, o->act_dt, o->weight_dt, o->progress, o->progress_arg, e);
+    if (st == 0)
+        st = kv_pool_alloc(m, o, e);
+    if (st == 0)
+        st = alloc_table(m, e);
+    if (st == 0 && be_sync(be) != 0)
+        st = err_set(e, ST_DEVICE, "%s failed while the model was loaded", be->info.name);
+    if (st != 0) {
+        model_free(m);
+        return st;
+    }
+    be_seal(be);
+    log_info("model_loaded",
+             "family=%s layers=%d dim=%d pages=%d page_kib=%" PRId64 " max_model_len=%d",
+             m->cfg.family, (int)m->cfg.n_layers, (int)m->cfg.dim, (int)m->kv.n_pages,
+             m->page_bytes >> 10, (int)m->max_len);
+    *out = m;
+    return 0;
+}
+
+void model_free(struct model *m)
+{
+    if (!m)
+        return;
+    weights_free(&m->w);
+    free(m);
+}
+
+const struct model_config *model_config(const struct model *m)
+{
+    return &m->cfg;
+}
+
+int32_t model_n_pages(const struct model *m)
+{
+    return m->kv.n_pages;
+}
+
+int64_t model_page_bytes(const struct model *m)
+{
+    return m->page_bytes;
+}
+
+int32_t model_max_len(const struct model *m)
+{
+    return m->max_len;
+}

@@ -1,0 +1,72 @@
+/* state.h - inside of a loaded model: weights, workspace, page table, pool, and the two step slots.
+ *
+ * Everything is allocated by model_load and never again. All device arrays have fixed addresses,
+ * so that a recorded graph of a decode step stays valid. Engine thread once model_load returned.
+ */
+#ifndef QUIRE_MODEL_STATE_H
+#define QUIRE_MODEL_STATE_H
+
+#include "model.h"
+#include "weights.h"
+
+/* Host memory of one step in flight. */
+struct step_slot {
+    struct step *step; /* be_alloc_host: the used parts of the engine's step */
+    token_id *token;   /* [max_seqs] results, be_alloc_host */
+    float *logprob;
+    int32_t *n_top;
+    struct token_logprob *top; /* [max_seqs][MAX_LOGPROBS] */
+    int any_logprobs, any_sample;
+};
+
+struct model {
+    struct model_config cfg;
+    struct be *be;
+    struct weight_set w;
+    int32_t act_dt;
+    int32_t max_seqs, max_tokens; /* rows and tokens of one step */
+    int32_t max_len;
+    struct kv_pool_view kv;
+    int64_t page_bytes;
+    float *inv_freq; /* backend memory, [head_dim / 2] */
+    float attn_scale;
+
+    /* step inputs: backend memory, see op_step_inputs */
+    struct batch_view bv;
+    token_id *tok;
+    int32_t *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out;
+    page_id *page_table;
+    token_id *last_token; /* [max_seqs]: TOKEN_FROM_ROW reads it */
+    struct sample_params *params;
+
+    /* workspace: backend memory, act_dt unless said */
+    void *x;       /* [max_tokens, dim] residual */
+    void *h;       /* [max_tokens, dim] normed input, then the block's output */
+    void *qkv;     /* [max_tokens, (n_heads + 2 n_kv_heads) * head_dim] */
+    void *attn;    /* [max_tokens, n_heads * head_dim] */
+    void *gate_up; /* [max_tokens, 2 * ffn_dim] */
+    void *act;     /* [max_tokens, ffn_dim] */
+    void *last;    /* [max_seqs, dim] the rows that sample */
+    float *logits; /* [max_seqs, vocab] f32 */
+    void *attn_work, *sample_work;
+    size_t attn_work_bytes, sample_work_bytes;
+
+    /* results of the sampler, backend memory */
+    token_id *out_token;
+    float *out_logprob;
+    int32_t *out_n_top;
+    struct token_logprob *out_top;
+
+    struct step_slot slot[MAX_INFLIGHT];
+};
+
+/* kvmem.c: bytes of one page, and the pool itself (m->kv, m->max_len). `want` <= 0: automatic. */
+int64_t kv_page_bytes(const struct model_config *c, int32_t kv_dt, int32_t page_tokens);
+int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e);
+
+/* forward.c: enqueue the layers for the batch in m->bv, then, when any_sample, the head and the
+ * sampler. 0 or ST_*. */
+int forward_layers(struct model *m, int32_t kind);
+int forward_sample(struct model *m, int32_t kind, int any_logprobs);
+
+#endif
