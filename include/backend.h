@@ -29,6 +29,7 @@ struct be_info {
     char name[64];
     int64_t memory_total, memory_free; /* bytes usable; CPU: RAM */
     int32_t act_dt, weight_dt, kv_dt;  /* the storage types this backend prefers (auto) */
+    int32_t graphs; /* 1: be_graph_* record; decode steps are then padded to row buckets */
 };
 
 struct be_calls;  /* what a device body implements: backend/calls.h */
@@ -80,5 +81,15 @@ size_t be_sample_work_bytes(struct be *be, int32_t max_rows, int32_t vocab);
 int be_mark(struct be *be, int slot);
 int be_wait(struct be *be, int slot);
 int be_ready(struct be *be, int slot);
+
+/* Recorded decode steps. be_graph_begin returns 1 when the work recorded under `key` was enqueued
+ * (the caller then skips enqueueing it), 0 when the caller must enqueue it now and call
+ * be_graph_end with the same key: the first time that records and launches, from then on it
+ * replays. All arguments of the recorded ops must be a function of the key alone: fixed addresses,
+ * counts of the bucket (batch_view.n_rows, n_tokens, max_kv are rounded up by the executor; kernels
+ * skip padding rows by row_new == 0 and read true lengths on the device). Where info.graphs is 0,
+ * begin returns 0 and end does nothing. Negative: ST_DEVICE*. Engine thread. */
+int be_graph_begin(struct be *be, uint64_t key);
+int be_graph_end(struct be *be, uint64_t key);
 
 #endif

@@ -170,3 +170,13 @@ int be_ready(struct be *be, int slot)
 {
     return be->call->ready(be, slot);
 }
+
+int be_graph_begin(struct be *be, uint64_t key)
+{
+    return be->info.graphs ? be->call->graph_begin(be, key) : 0;
+}
+
+int be_graph_end(struct be *be, uint64_t key)
+{
+    return be->info.graphs ? be->call->graph_end(be, key) : 0;
+}

@@ -22,6 +22,8 @@ struct be_calls {
     int (*mark)(struct be *be, int slot);
     int (*wait)(struct be *be, int slot);
     int (*ready)(struct be *be, int slot);
+    int (*graph_begin)(struct be *be, uint64_t key); /* NULL where info.graphs is 0 */
+    int (*graph_end)(struct be *be, uint64_t key);
 };
 
 /* Fill op, call, info and priv of a zeroed *be. On an error nothing is left behind. */

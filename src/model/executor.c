@@ -71,6 +71,38 @@ static void copy_step(struct step *to, const struct step *s)
     memcpy(to->copy, s->copy, (size_t)s->n_copy * sizeof *s->copy);
 }
 
+enum { MIN_KV_BUCKET = 512 };
+
+/* Row counts a decode step is padded to, so that few graphs serve all batches: 1 2 4 8, then steps
+ * of 8 to 64, of 16 to 128, of 32 beyond: at most an eighth of the rows is padding from 64 on. */
+static int32_t row_bucket(const struct model *m, int32_t n)
+{
+    int32_t b = 1;
+    if (n <= 8)
+        while (b < n)
+            b *= 2;
+    else if (n <= 64)
+        b = (n + 7) / 8 * 8;
+    else if (n <= 128)
+        b = (n + 15) / 16 * 16;
+    else
+        b = (n + 31) / 32 * 32;
+    return b < m->max_seqs ? b : m->max_seqs;
+}
+
+static int32_t kv_bucket(const struct model *m, int32_t n)
+{
+    int32_t cap = m->bv.table_stride * m->kv.page_tokens, b = MIN_KV_BUCKET;
+    while (b < n)
+        b *= 2;
+    return b < cap ? b : cap;
+}
+
+static int use_graph(const struct model *m, const struct step *s)
+{
+    return m->be->info.graphs && s->kind == STEP_DECODE && s->n_rows > 0;
+}
+
 static int move_inputs(struct model *m, const struct step *s)
 {
     struct op_step_inputs in = {.step = s,
@@ -85,7 +117,8 @@ static int move_inputs(struct model *m, const struct step *s)
                                 .row_out = m->row_out,
                                 .page_table = m->page_table,
                                 .last_token = m->last_token,
-                                .params = m->params};
+                                .params = m->params,
+                                .pad_rows = use_graph(m, s) ? row_bucket(m, s->n_rows) : 0};
     int st = m->be->op->step_inputs(m->be, &in);
     if (st != 0 || s->n_copy == 0)
         return st;
@@ -107,6 +140,30 @@ static int fetch_results(struct model *m, struct step_slot *sl)
     return st;
 }
 
+static int enqueue_pass(struct model *m, const struct step_slot *sl)
+{
+    const struct step *s = sl->step;
+    int32_t kind = (int32_t)s->kind;
+    int st = s->n_tokens > 0 ? forward_layers(m, kind) : 0;
+    if (st == 0 && sl->any_sample)
+        st = forward_sample(m, kind, sl->any_logprobs);
+    return st;
+}
+
+/* A decode pass is the same work for the same bucket: recorded once, replayed afterwards. */
+static int enqueue_graph(struct model *m, const struct step_slot *sl)
+{
+    m->bv.max_kv = kv_bucket(m, m->bv.max_kv);
+    uint64_t key = (uint64_t)m->bv.n_rows << 34 | (uint64_t)m->bv.max_kv << 2 |
+                   (uint64_t)(sl->any_sample ? 2 : 0) | (uint64_t)(sl->any_logprobs ? 1 : 0);
+    int st = be_graph_begin(m->be, key);
+    if (st != 0)
+        return st < 0 ? st : 0;
+    st = enqueue_pass(m, sl);
+    int end = be_graph_end(m->be, key);
+    return st != 0 ? st : end;
+}
+
 static int model_submit(void *self, int slot, const struct step *s)
 {
     struct model *m = self;
@@ -123,10 +180,8 @@ static int model_submit(void *self, int slot, const struct step *s)
         sl->any_logprobs |= s->rows[i].sample && s->sample[i].n_logprobs >= 0;
     }
     st = move_inputs(m, sl->step);
-    if (st == 0 && s->n_tokens > 0)
-        st = forward_layers(m, (int32_t)s->kind);
-    if (st == 0 && sl->any_sample)
-        st = forward_sample(m, (int32_t)s->kind, sl->any_logprobs);
+    if (st == 0)
+        st = use_graph(m, s) ? enqueue_graph(m, sl) : enqueue_pass(m, sl);
     if (st == 0 && sl->any_sample)
         st = fetch_results(m, sl);
     if (st == 0)
