@@ -1,0 +1,79 @@
+/* config_check.c - bounds of a model configuration. Pure; opening thread. */
+#include "config_check.h"
+
+#include "source.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_DIM = 1 << 17, MAX_FFN = 1 << 20, MAX_HEADS = 1024, MAX_HEAD_DIM = 256 };
+
+void config_init(struct model_config *c)
+{
+    memset(c, 0, sizeof *c);
+    c->bos = -1;
+    c->gen_temperature = c->gen_top_p = c->gen_min_p = c->gen_repetition = NAN;
+    c->gen_top_k = -1;
+    c->rope_attn_factor = 1;
+}
+
+static int check_range(const char *what, int64_t v, int64_t min, int64_t max, struct err *e)
+{
+    if (v >= min && v <= max)
+        return 0;
+    return err_set(e, ST_FORMAT, "model configuration: %s = %lld is not in %lld..%lld", what,
+                   (long long)v, (long long)min, (long long)max);
+}
+
+int config_check(const struct model_config *c, struct err *e)
+{
+    const struct {
+        const char *what;
+        int64_t v, max;
+    } sizes[] = {
+        {"layers", c->n_layers, SRC_MAX_LAYERS}, {"hidden size", c->dim, MAX_DIM},
+        {"heads", c->n_heads, MAX_HEADS},        {"key/value heads", c->n_kv_heads, MAX_HEADS},
+        {"head size", c->head_dim, MAX_DIM},     {"feed-forward size", c->ffn_dim, MAX_FFN},
+        {"vocabulary", c->vocab, SRC_MAX_VOCAB}, {"context length", c->max_position, INT32_MAX / 2},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        int rc = check_range(sizes[i].what, sizes[i].v, 1, sizes[i].max, e);
+        if (rc)
+            return rc;
+    }
+    if (c->n_heads % c->n_kv_heads != 0)
+        return err_set(e, ST_FORMAT, "%d heads do not share %d key/value heads evenly", c->n_heads,
+                       c->n_kv_heads);
+    if (c->head_dim % 16 != 0 || c->head_dim > MAX_HEAD_DIM)
+        return err_set(e, ST_UNSUPPORTED,
+                       "head size %d is not supported: it must be a multiple of 16 up to %d",
+                       c->head_dim, MAX_HEAD_DIM);
+    if (c->dim % 8 != 0 || c->ffn_dim % 8 != 0)
+        return err_set(e, ST_UNSUPPORTED,
+                       "hidden size %d and feed-forward size %d must be multiples of 8", c->dim,
+                       c->ffn_dim);
+    if (!(c->norm_eps >= 0 && c->norm_eps < 1))
+        return err_set(e, ST_FORMAT, "norm epsilon %g makes no sense", (double)c->norm_eps);
+    return 0;
+}
+
+int config_check_window(const struct model_config *c, int64_t window, struct err *e)
+{
+    if (window == 0 || window >= c->max_position)
+        return 0;
+    if (window < 0)
+        return err_set(e, ST_FORMAT, "sliding window of %lld tokens", (long long)window);
+    return err_set(e, ST_UNSUPPORTED,
+                   "sliding-window attention (sliding_window = %lld, context %d) is not supported",
+                   (long long)window, c->max_position);
+}
+
+void config_add_eos(struct model_config *c, int64_t id)
+{
+    const int32_t max = (int32_t)(sizeof c->eos / sizeof c->eos[0]);
+    for (int32_t i = 0; i < c->n_eos; i++)
+        if (c->eos[i] == id)
+            return;
+    if (id >= 0 && id < c->vocab && c->n_eos < max)
+        c->eos[c->n_eos++] = (token_id)id;
+}
