@@ -1,0 +1,52 @@
+/* embed.c - op_embed: table rows by id, from a row-major table or from packed panels. */
+#include "cpu.h"
+
+#include <string.h>
+
+struct embed {
+    const struct op_embed *o;
+    const struct vec_fns *vec;
+    const struct cpu_matrix *m; /* NULL: plain memory */
+};
+
+static void embed_row(const struct embed *e, int64_t i)
+{
+    const struct op_embed *o = e->o;
+    token_id id = o->ids[i];
+    size_t dim = (size_t)o->dim, row_bytes = dim * dt_size(o->dt);
+    void *out = dt_at_mut(o->out, o->dt, (size_t)i * dim);
+    if (id < 0 || id >= o->vocab) {
+        memset(out, 0, row_bytes);
+    } else if (!e->m || (!e->m->packed && e->m->dt == o->dt)) {
+        memcpy(out, dt_at(o->table, o->dt, (size_t)id * dim), row_bytes);
+    } else {
+        const struct cpu_matrix *m = e->m;
+        size_t panel = (size_t)id / VEC_PANEL * VEC_PANEL * dim, lane = (size_t)id % VEC_PANEL;
+        for (size_t j = 0; j < dim; j++) {
+            size_t at = m->packed ? panel + j * VEC_PANEL + lane : (size_t)id * dim + j;
+            float x;
+            e->vec->load(&x, dt_at(m->data, m->dt, at), m->dt, 1);
+            e->vec->store(dt_at_mut(out, o->dt, j), &x, o->dt, 1);
+        }
+    }
+}
+
+static void embed_rows(void *arg, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    for (int64_t i = begin; i < end; i++)
+        embed_row(arg, i);
+}
+
+int cpu_embed(struct be *be, const struct op_embed *o)
+{
+    int st = opcheck_embed(o);
+    if (st != 0)
+        return st;
+    struct cpu_be *c = cpu_of(be);
+    struct embed e = {o, c->vec, cpu_find_matrix(c, o->table)};
+    if (e.m && (e.m->n_out != o->vocab || e.m->n_in != o->dim))
+        return ST_INVALID_VALUE;
+    cpu_pool_run(c->pool, o->n_tokens, cpu_row_grain(o->dim), embed_rows, &e);
+    return 0;
+}

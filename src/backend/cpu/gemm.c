@@ -1,0 +1,126 @@
+/* gemm.c - op_gemm: out = in @ w^T + bias over packed panels.
+ *
+ * The k dimension is cut into blocks of VEC_KBLOCK; a block is one chain of multiply-adds, blocks
+ * are added in order, then the bias. Every output element goes through exactly this whatever m is
+ * and whichever thread computes it. Work is cut by panels, and for large m by strips of rows too.
+ */
+#include "cpu.h"
+
+#include <string.h>
+
+enum { STRIP_ROWS = 8 * VEC_TILE_M }; /* rows per work item: several register tiles share a panel */
+
+struct gemm {
+    const struct op_gemm *o;
+    const struct vec_fns *vec;
+    const char *w;
+    int32_t w_dt;
+    int32_t packed;
+    int64_t n_panels;
+};
+
+/* k0.. of up to VEC_TILE_M input rows as f32: in place when they are f32, else converted. */
+static const float *input_block(const struct gemm *g, int32_t row, int m, int k0, int kc,
+                                float tmp[VEC_TILE_M * VEC_KBLOCK], ptrdiff_t *lda)
+{
+    const struct op_gemm *o = g->o;
+    if (o->dt == DT_F32) {
+        *lda = o->n_in;
+        return (const float *)o->in + (size_t)row * (size_t)o->n_in + k0;
+    }
+    for (int r = 0; r < m; r++)
+        g->vec->load(tmp + r * VEC_KBLOCK,
+                     dt_at(o->in, o->dt, (size_t)(row + r) * (size_t)o->n_in + (size_t)k0), o->dt,
+                     (size_t)kc);
+    *lda = VEC_KBLOCK;
+    return tmp;
+}
+
+/* Rows k0..k0+kc of a panel; a plain row-major w is packed into tmp first (same values). */
+static const void *panel_block(const struct gemm *g, int64_t panel, int k0, int kc,
+                               float tmp[VEC_KBLOCK * VEC_PANEL], int *dt)
+{
+    const struct op_gemm *o = g->o;
+    if (g->packed) {
+        *dt = g->w_dt;
+        size_t at = (size_t)panel * VEC_PANEL * (size_t)o->n_in + (size_t)k0 * VEC_PANEL;
+        return g->w + at * dt_size(g->w_dt);
+    }
+    float line[VEC_KBLOCK];
+    memset(tmp, 0, (size_t)kc * VEC_PANEL * sizeof *tmp);
+    for (int j = 0; j < VEC_PANEL && panel * VEC_PANEL + j < o->n_out; j++) {
+        size_t at = (size_t)(panel * VEC_PANEL + j) * (size_t)o->n_in + (size_t)k0;
+        g->vec->load(line, g->w + at * dt_size(g->w_dt), g->w_dt, (size_t)kc);
+        for (int k = 0; k < kc; k++)
+            tmp[k * VEC_PANEL + j] = line[k];
+    }
+    *dt = DT_F32;
+    return tmp;
+}
+
+static void finish_rows(const struct gemm *g, int64_t panel, int32_t row, int m,
+                        float acc[VEC_TILE_M][VEC_PANEL])
+{
+    const struct op_gemm *o = g->o;
+    int64_t col = panel * VEC_PANEL;
+    size_t n = (size_t)(o->n_out - col < VEC_PANEL ? o->n_out - col : VEC_PANEL);
+    float bias[VEC_PANEL];
+    if (o->bias)
+        g->vec->load(bias, dt_at(o->bias, o->dt, (size_t)col), o->dt, n);
+    for (int r = 0; r < m; r++) {
+        if (o->bias)
+            for (size_t j = 0; j < n; j++)
+                acc[r][j] += bias[j];
+        size_t at = (size_t)(row + r) * (size_t)o->n_out + (size_t)col;
+        g->vec->store(dt_at_mut(o->out, o->out_dt, at), acc[r], o->out_dt, n);
+    }
+}
+
+static void gemm_tile(const struct gemm *g, int64_t panel, int32_t row, int m)
+{
+    float acc[VEC_TILE_M][VEC_PANEL];
+    float in[VEC_TILE_M * VEC_KBLOCK], w[VEC_KBLOCK * VEC_PANEL];
+    int32_t n_in = g->o->n_in;
+    for (int k0 = 0; k0 < n_in; k0 += VEC_KBLOCK) {
+        int kc = n_in - k0 < VEC_KBLOCK ? n_in - k0 : VEC_KBLOCK, dt;
+        ptrdiff_t lda;
+        const float *a = input_block(g, row, m, k0, kc, in, &lda);
+        const void *b = panel_block(g, panel, k0, kc, w, &dt);
+        g->vec->tile(acc[0], VEC_PANEL, a, lda, b, VEC_PANEL, kc, m, VEC_PANEL, dt, k0 > 0);
+    }
+    finish_rows(g, panel, row, m, acc);
+}
+
+static void gemm_items(void *arg, int64_t begin, int64_t end, int worker)
+{
+    const struct gemm *g = arg;
+    (void)worker;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t panel = i % g->n_panels;
+        int64_t row0 = i / g->n_panels * STRIP_ROWS;
+        int64_t row1 = row0 + STRIP_ROWS < g->o->m ? row0 + STRIP_ROWS : g->o->m;
+        for (int64_t row = row0; row < row1; row += VEC_TILE_M)
+            gemm_tile(g, panel, (int32_t)row,
+                      (int)(row1 - row < VEC_TILE_M ? row1 - row : VEC_TILE_M));
+    }
+}
+
+int cpu_gemm(struct be *be, const struct op_gemm *o)
+{
+    int st = opcheck_gemm(o);
+    if (st != 0 || o->m == 0)
+        return st;
+    struct cpu_be *c = cpu_of(be);
+    struct gemm g = {o, c->vec, o->w, o->dt, 0, (o->n_out + VEC_PANEL - 1) / VEC_PANEL};
+    const struct cpu_matrix *m = cpu_find_matrix(c, o->w);
+    if (m) {
+        if (m->n_in != o->n_in || m->n_out != o->n_out)
+            return ST_INVALID_VALUE;
+        g.w_dt = m->dt;
+        g.packed = m->packed;
+    }
+    int64_t strips = (o->m + STRIP_ROWS - 1) / STRIP_ROWS;
+    int64_t grain = (1 << 17) / ((int64_t)o->n_in * VEC_PANEL);
+    cpu_pool_run(c->pool, g.n_panels * strips, grain > 0 ? grain : 1, gemm_items, &g);
+    return 0;
+}

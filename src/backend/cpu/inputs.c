@@ -1,0 +1,65 @@
+/* inputs.c - op_step_inputs: the plan of a step becomes the arrays the layer ops read.
+ *
+ * Sequential: a few thousand integers. The step comes from our engine and was checked by the
+ * executor; table bounds are the caller's contract.
+ */
+#include "cpu.h"
+
+static void padding(const struct op_step_inputs *o, int32_t from_row, int32_t from_tok)
+{
+    for (int32_t i = from_row; i < o->pad_rows; i++) {
+        o->row_slot[i] = 0;
+        o->row_tok0[i] = from_tok + (i - from_row);
+        o->row_new[i] = 0;
+        o->row_kv[i] = 0;
+        o->row_out[i] = -1;
+        o->params[i] = (struct sample_params){.top_p = 1.0f, .n_logprobs = -1};
+    }
+    for (int32_t t = from_tok; t < from_tok + o->pad_rows - from_row; t++) {
+        o->tok[t] = 0;
+        o->pos[t] = 0;
+        o->tok_row[t] = -1;
+    }
+}
+
+int cpu_step_inputs(struct be *be, const struct op_step_inputs *o)
+{
+    int st = opcheck_step_inputs(o);
+    if (st != 0)
+        return st;
+    (void)be;
+    const struct step *s = o->step;
+    struct batch_view *bv = o->bv;
+    for (int32_t i = 0; i < s->n_edits; i++)
+        o->page_table[(size_t)s->edits[i].row * (size_t)bv->table_stride +
+                      (size_t)s->edits[i].index] = s->edits[i].page;
+    bv->n_rows = s->n_rows;
+    bv->n_tokens = s->n_tokens;
+    bv->max_new = 0;
+    bv->max_kv = 0;
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        const struct step_row *r = &s->rows[i];
+        o->row_slot[i] = r->row;
+        o->row_tok0[i] = r->token0;
+        o->row_new[i] = r->n;
+        o->row_kv[i] = r->first + r->n;
+        o->row_out[i] = r->sample ? r->token0 + r->n - 1 : -1;
+        o->params[i] = s->sample[i];
+        if (r->n > bv->max_new)
+            bv->max_new = r->n;
+        if (r->first + r->n > bv->max_kv)
+            bv->max_kv = r->first + r->n;
+        for (int32_t j = 0; j < r->n; j++) {
+            int32_t t = r->token0 + j;
+            o->tok[t] = s->tokens[t] == TOKEN_FROM_ROW ? o->last_token[r->row] : s->tokens[t];
+            o->pos[t] = r->first + j;
+            o->tok_row[t] = i;
+        }
+    }
+    if (o->pad_rows > s->n_rows) {
+        padding(o, s->n_rows, s->n_tokens);
+        bv->n_tokens += o->pad_rows - s->n_rows;
+        bv->n_rows = o->pad_rows;
+    }
+    return 0;
+}

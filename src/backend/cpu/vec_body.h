@@ -1,0 +1,165 @@
+/* vec_body.h - the body of vec_avx512.c, vec_avx2.c and vec_base.c; see vec.h. No include guard.
+ *
+ * The includer defines: TGT (function attribute), VEC and W (vector type, f32 lanes), ROWS (rows of
+ * a register tile, two vectors wide), VZERO VSET1 VLOAD VSTORE VADD VSUB VMUL VDIV VFMA VEXP, and
+ * VLOAD_BF16, VLOAD_F16 (W elements of const uint16_t * as f32).
+ */
+#define INLINE static inline __attribute__((always_inline)) TGT
+
+INLINE VEC load_any(const void *b, ptrdiff_t i, const int dt)
+{
+    if (dt == DT_F32)
+        return VLOAD((const float *)b + i);
+    if (dt == DT_BF16)
+        return VLOAD_BF16((const uint16_t *)b + i);
+    return VLOAD_F16((const uint16_t *)b + i);
+}
+
+/* One register tile: mr rows by nv vectors; mr, nv and dt are constants after inlining. */
+INLINE void reg_tile(const int mr, const int nv, const int dt, float *c, ptrdiff_t ldc,
+                     const float *a, ptrdiff_t lda, const void *b, ptrdiff_t ldb, int k, int add)
+{
+    VEC acc[ROWS][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < mr; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++)
+            acc[r][v] = VZERO();
+    for (int i = 0; i < k; i++) {
+        VEC w[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++)
+            w[v] = load_any(b, i * ldb + v * W, dt);
+#pragma GCC unroll 16
+        for (int r = 0; r < mr; r++) {
+            VEC x = VSET1(a[r * lda + i]);
+#pragma GCC unroll 2
+            for (int v = 0; v < nv; v++)
+                acc[r][v] = VFMA(x, w[v], acc[r][v]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < mr; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++) {
+            float *to = c + r * ldc + v * W;
+            if (add)
+                acc[r][v] = VADD(VLOAD(to), acc[r][v]);
+            VSTORE(to, acc[r][v]);
+        }
+}
+
+/* All rows of one column strip. */
+INLINE void strip(const int nv, const int dt, float *c, ptrdiff_t ldc, const float *a,
+                  ptrdiff_t lda, const void *b, ptrdiff_t ldb, int k, int m, int add)
+{
+    while (m > 0) {
+        int mr = 1;
+        if (m >= ROWS) {
+            mr = ROWS;
+            reg_tile(ROWS, nv, dt, c, ldc, a, lda, b, ldb, k, add);
+#if ROWS > 8
+        } else if (m >= 8) {
+            mr = 8;
+            reg_tile(8, nv, dt, c, ldc, a, lda, b, ldb, k, add);
+#endif
+#if ROWS > 4
+        } else if (m >= 4) {
+            mr = 4;
+            reg_tile(4, nv, dt, c, ldc, a, lda, b, ldb, k, add);
+#endif
+        } else if (m >= 2) {
+            mr = 2;
+            reg_tile(2, nv, dt, c, ldc, a, lda, b, ldb, k, add);
+        } else {
+            reg_tile(1, nv, dt, c, ldc, a, lda, b, ldb, k, add);
+        }
+        m -= mr;
+        a += mr * lda;
+        c += mr * ldc;
+    }
+}
+
+INLINE void strips(const int dt, size_t size, float *c, ptrdiff_t ldc, const float *a,
+                   ptrdiff_t lda, const void *b, ptrdiff_t ldb, int k, int m, int n, int add)
+{
+    int j = 0;
+    for (; j + 2 * W <= n; j += 2 * W)
+        strip(2, dt, c + j, ldc, a, lda, (const char *)b + (size_t)j * size, ldb, k, m, add);
+    for (; j + W <= n; j += W)
+        strip(1, dt, c + j, ldc, a, lda, (const char *)b + (size_t)j * size, ldb, k, m, add);
+}
+
+static TGT void vec_tile(float *c, ptrdiff_t ldc, const float *a, ptrdiff_t lda, const void *b,
+                         ptrdiff_t ldb, int k, int m, int n, int b_dt, int add)
+{
+    if (b_dt == DT_F32)
+        strips(DT_F32, 4, c, ldc, a, lda, b, ldb, k, m, n, add);
+    else if (b_dt == DT_BF16)
+        strips(DT_BF16, 2, c, ldc, a, lda, b, ldb, k, m, n, add);
+    else
+        strips(DT_F16, 2, c, ldc, a, lda, b, ldb, k, m, n, add);
+}
+
+static TGT float vec_exp_tile(float *s, int n_valid, int n, float max)
+{
+    VEC sum = VZERO();
+    for (int j = n_valid; j < n; j++)
+        s[j] = max;
+    for (int j = 0; j < n; j += W)
+        VSTORE(s + j, VEXP(VSUB(VLOAD(s + j), VSET1(max))));
+    for (int j = n_valid; j < n; j++)
+        s[j] = 0.0f;
+    for (int j = 0; j < n; j += W)
+        sum = VADD(sum, VLOAD(s + j));
+    float lane[W], total = 0.0f;
+    VSTORE(lane, sum);
+    for (int j = 0; j < W; j++)
+        total += lane[j];
+    return total;
+}
+
+static TGT void vec_silu16(float *out, const float *g, const float *u)
+{
+    for (int j = 0; j < 16; j += W) {
+        VEC x = VLOAD(g + j);
+        VEC d = VADD(VSET1(1.0f), VEXP(VSUB(VZERO(), x)));
+        VSTORE(out + j, VMUL(VDIV(x, d), VLOAD(u + j)));
+    }
+}
+
+static TGT void vec_load(float *dst, const void *src, int32_t dt, size_t n)
+{
+    const uint16_t *h = src;
+    size_t i = 0;
+    if (dt == DT_F32) {
+        memcpy(dst, src, n * sizeof *dst);
+        return;
+    }
+    if (dt == DT_BF16) {
+        for (; i + W <= n; i += W)
+            VSTORE(dst + i, VLOAD_BF16(h + i));
+        for (; i < n; i++)
+            dst[i] = f32_of_bf16(h[i]);
+        return;
+    }
+    for (; i + W <= n; i += W)
+        VSTORE(dst + i, VLOAD_F16(h + i));
+    for (; i < n; i++)
+        dst[i] = f32_of_f16(h[i]);
+}
+
+static TGT void vec_store(void *dst, const float *src, int32_t dt, size_t n)
+{
+    uint16_t *h = dst;
+    if (dt == DT_F32)
+        memcpy(dst, src, n * sizeof *src);
+    else if (dt == DT_BF16)
+        for (size_t i = 0; i < n; i++)
+            h[i] = bf16_of_f32(src[i]);
+    else
+        for (size_t i = 0; i < n; i++)
+            h[i] = f16_of_f32(src[i]);
+}
+
+#undef INLINE
