@@ -1,0 +1,323 @@
+/* decode.c - decoder steps and tok_decode.
+ *
+ * A decoder is a list of steps; those before FUSE see one token's string at a time, so they are
+ * applied once per id at load. What remains at run time: joining byte tokens, and the steps after
+ * FUSE, which run as a filter over the stream. Orders of steps that such a filter cannot express
+ * are refused at load. Immutable after loading, any thread. */
+#include "decode.h"
+
+#include "tok.h"
+#include "utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char replacement[] = "\xEF\xBF\xBD";
+
+void decoder_fini(struct decoder *d)
+{
+    for (int i = 0; i < d->n; i++) {
+        free(d->step[i].from);
+        free(d->step[i].to);
+    }
+    d->n = 0;
+}
+
+static const char *dec_name(enum dec_kind k)
+{
+    static const char *const name[] = {"Replace",      "Strip", "Metaspace",
+                                       "ByteFallback", "Fuse",  "ByteLevel"};
+    return name[k];
+}
+
+int decoder_seal(struct decoder *d, struct err *e)
+{
+    int n_strip = 0;
+    bool bytes = false;
+    d->fuse = d->byte_fallback = d->n;
+    d->mode = d->n ? DEC_CHARS : DEC_JOIN_SPACES;
+    for (int i = d->n; i-- > 0;) {
+        if (d->step[i].kind == DEC_FUSE)
+            d->fuse = i;
+        if (d->step[i].kind == DEC_BYTE_FALLBACK)
+            d->byte_fallback = i;
+        if (d->step[i].kind == DEC_METASPACE && d->step[i].drop_first)
+            d->first_differs = true;
+        if (d->step[i].kind == DEC_BYTE_LEVEL)
+            bytes = true;
+    }
+    for (int i = 0; i < d->n; i++) {
+        const struct dec_step *s = &d->step[i];
+        bool after = i > d->fuse;
+        bool ok = true;
+        if (bytes)
+            ok = s->kind == DEC_BYTE_LEVEL || s->kind == DEC_FUSE;
+        else if (after && s->kind == DEC_STRIP)
+            ok = ++n_strip == 1;
+        else if (after && s->kind == DEC_REPLACE)
+            ok = n_strip == 0 && s->from_n && s->from_n == utf8_len((unsigned char)s->from[0]);
+        else if (after)
+            ok = s->kind == DEC_FUSE;
+        else if (s->kind == DEC_BYTE_FALLBACK)
+            ok = i == d->byte_fallback;
+        else if (s->kind == DEC_STRIP)
+            ok = i < d->byte_fallback;
+        if (!ok)
+            return err_set(e, ST_UNSUPPORTED,
+                           "tokenizer: decoder step %s at place %d is not supported there",
+                           dec_name(s->kind), i);
+    }
+    if (bytes)
+        d->mode = DEC_BYTES;
+    return 0;
+}
+
+/* ---- one step on one string ---- */
+
+static void do_replace(const struct dec_step *st, const char *s, size_t n, struct buf *out)
+{
+    size_t at = 0;
+    const char *hit;
+    while (st->from_n && at < n && (hit = memmem(s + at, n - at, st->from, st->from_n))) {
+        buf_add(out, s + at, (size_t)(hit - s) - at);
+        buf_add(out, st->to, st->to_n);
+        at = (size_t)(hit - s) + st->from_n;
+    }
+    buf_add(out, s + at, n - at);
+}
+
+static void do_strip(const struct dec_step *st, const char *s, size_t n, struct buf *out)
+{
+    uint32_t k;
+    for (k = 0; k < st->start && n >= st->from_n && memcmp(s, st->from, st->from_n) == 0; k++) {
+        s += st->from_n;
+        n -= st->from_n;
+    }
+    for (k = 0;
+         k < st->stop && n >= st->from_n && memcmp(s + n - st->from_n, st->from, st->from_n) == 0;
+         k++)
+        n -= st->from_n;
+    buf_add(out, s, n);
+}
+
+static void do_metaspace(const struct dec_step *st, const char *s, size_t n, bool first,
+                         struct buf *out)
+{
+    struct dec_step as = *st;
+    as.to = " ";
+    as.to_n = first && st->drop_first ? 0 : 1;
+    do_replace(&as, s, n, out);
+}
+
+/* Steps [from, to) on s; appends. */
+static void do_steps(const struct decoder *d, int from, int to, bool first, const char *s, size_t n,
+                     struct buf *out)
+{
+    struct buf a = {0}, b = {0}, swap;
+    buf_add(&a, s, n);
+    for (int i = from; i < to; i++) {
+        const struct dec_step *st = &d->step[i];
+        const char *p = a.p ? a.p : "";
+        b.n = 0;
+        if (st->kind == DEC_REPLACE)
+            do_replace(st, p, a.n, &b);
+        else if (st->kind == DEC_STRIP)
+            do_strip(st, p, a.n, &b);
+        else if (st->kind == DEC_METASPACE)
+            do_metaspace(st, p, a.n, first, &b);
+        else
+            continue;
+        swap = a;
+        a = b;
+        b = swap;
+    }
+    buf_add(out, a.p, a.n);
+    buf_free(&a);
+    buf_free(&b);
+}
+
+/* "<0xNN>" to the byte, or -1. */
+static int byte_token(const char *s, size_t n)
+{
+    int v = 0;
+    if (n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>')
+        return -1;
+    for (int i = 3; i < 5; i++) {
+        int c = s[i];
+        int h = c >= '0' && c <= '9'   ? c - '0'
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                       : -1;
+        if (h < 0)
+            return -1;
+        v = v * 16 + h;
+    }
+    return v;
+}
+
+static void fill_bytes(struct vocab *v, token_id id)
+{
+    const struct vocab_entry *x = &v->e[id];
+    char small[512], *raw = x->str_n <= sizeof(small) ? small : xalloc(x->str_n);
+    size_t raw_n = 0;
+    if (utf8_valid_prefix(v->blob.p + x->str, x->str_n) == x->str_n &&
+        bytes_unmap(v->blob.p + x->str, x->str_n, raw, &raw_n))
+        vocab_set_dec(v, id, raw, raw_n);
+    else
+        vocab_set_dec(v, id, v->blob.p + x->str, x->str_n);
+    if (raw != small)
+        free(raw);
+}
+
+void decoder_fill(const struct decoder *d, struct vocab *v)
+{
+    struct buf b = {0};
+    for (token_id id = 0; id < v->n; id++) {
+        int byte;
+        if (!vocab_has(v, id))
+            continue;
+        if (d->mode == DEC_BYTES) {
+            /* A model token's raw bytes are that already. */
+            if ((v->flags[id] & VOCAB_ADDED) || !v->byte_level)
+                fill_bytes(v, id);
+            continue;
+        }
+        b.n = 0;
+        do_steps(d, 0, d->byte_fallback < d->fuse ? d->byte_fallback : d->fuse, false,
+                 v->blob.p + v->e[id].str, v->e[id].str_n, &b);
+        byte = d->byte_fallback < d->fuse ? byte_token(b.p ? b.p : "", b.n) : -1;
+        if (byte >= 0) {
+            char c = (char)byte;
+            v->flags[id] |= VOCAB_BYTE;
+            vocab_set_dec(v, id, &c, 1);
+            continue;
+        }
+        b.n = 0;
+        do_steps(d, 0, d->fuse, false, v->blob.p + v->e[id].str, v->e[id].str_n, &b);
+        vocab_set_dec(v, id, b.p ? b.p : "", b.n);
+    }
+    buf_free(&b);
+}
+
+void decoder_token(const struct decoder *d, const struct vocab *v, token_id id, bool first,
+                   struct buf *out)
+{
+    const struct vocab_entry *x = &v->e[id];
+    if (first && d->first_differs)
+        do_steps(d, 0, d->fuse, true, v->blob.p + x->str, x->str_n, out);
+    else
+        buf_add(out, v->blob.p + x->dec, x->dec_n);
+}
+
+void decoder_run_text(const struct decoder *d, const char *s, size_t n, bool first, struct buf *out)
+{
+    if (d->byte_fallback + 1 >= d->fuse)
+        buf_add(out, s, n);
+    else
+        do_steps(d, d->byte_fallback + 1, d->fuse, first, s, n, out);
+}
+
+/* ---- after FUSE ---- */
+
+static void post_strip(const struct dec_step *st, struct dec_post *p, const char *s, size_t n,
+                       struct buf *out)
+{
+    for (size_t i = 0; i < n;) {
+        unsigned len = utf8_len((unsigned char)s[i]);
+        bool is = len == st->from_n && memcmp(s + i, st->from, len) == 0;
+        if (is && !p->started && p->stripped < st->start) {
+            p->stripped++;
+        } else if (is && p->held < st->stop) {
+            p->started = true;
+            p->held++;
+        } else if (is) {
+            p->started = true;
+            buf_add(out, s + i, len);
+        } else {
+            p->started = true;
+            for (; p->held; p->held--)
+                buf_add(out, st->from, st->from_n);
+            buf_add(out, s + i, len);
+        }
+        i += len;
+    }
+}
+
+void decoder_post(const struct decoder *d, struct dec_post *p, const char *s, size_t n,
+                  struct buf *out)
+{
+    struct buf a = {0}, b = {0}, swap;
+    if (d->fuse + 1 >= d->n || d->mode != DEC_CHARS) {
+        buf_add(out, s, n);
+        return;
+    }
+    buf_add(&a, s, n);
+    for (int i = d->fuse + 1; i < d->n; i++) {
+        const char *t = a.p ? a.p : "";
+        b.n = 0;
+        if (d->step[i].kind == DEC_REPLACE)
+            do_replace(&d->step[i], t, a.n, &b);
+        else if (d->step[i].kind == DEC_STRIP)
+            post_strip(&d->step[i], p, t, a.n, &b);
+        else
+            continue;
+        swap = a;
+        a = b;
+        b = swap;
+    }
+    buf_add(out, a.p, a.n);
+    buf_free(&a);
+    buf_free(&b);
+}
+
+/* ---- all ids at once ---- */
+
+/* The end of a run of byte tokens: its text when it is UTF-8 as a whole, else one U+FFFD a byte. */
+static void end_run(const struct decoder *d, struct buf *run, bool first, struct buf *out)
+{
+    struct buf text = {0};
+    if (run->n == 0)
+        return;
+    if (utf8_valid_prefix(run->p, run->n) == run->n)
+        buf_add(&text, run->p, run->n);
+    else
+        for (size_t i = 0; i < run->n; i++)
+            buf_add(&text, replacement, 3);
+    decoder_run_text(d, text.p, text.n, first, out);
+    run->n = 0;
+    buf_free(&text);
+}
+
+int tok_decode(const struct tok *t, const token_id *ids, size_t n, bool skip_special,
+               struct buf *out)
+{
+    const struct decoder *d = &t->dec;
+    struct buf all = {0}, run = {0};
+    struct dec_post post = {0};
+    bool first = true, run_first = false;
+    for (size_t i = 0; i < n; i++) {
+        token_id id = ids[i];
+        if (!vocab_has(&t->v, id) || (skip_special && (t->v.flags[id] & VOCAB_SPECIAL)))
+            continue;
+        if (d->mode == DEC_JOIN_SPACES && !first)
+            buf_add(&all, " ", 1);
+        if (t->v.flags[id] & VOCAB_BYTE) {
+            if (run.n == 0)
+                run_first = first;
+            tok_bytes(t, id, &run);
+        } else {
+            end_run(d, &run, run_first, &all);
+            decoder_token(d, &t->v, id, first, &all);
+        }
+        first = false;
+    }
+    end_run(d, &run, run_first, &all);
+    if (d->mode == DEC_BYTES)
+        utf8_add_lossy(out, all.p, all.n);
+    else
+        decoder_post(d, &post, all.p ? all.p : "", all.n, out);
+    buf_free(&all);
+    buf_free(&run);
+    return 0;
+}

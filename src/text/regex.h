@@ -1,0 +1,28 @@
+/* regex.h - the tokenizers' regular expressions on PCRE2. Private to text/. */
+#ifndef QUIRE_TEXT_REGEX_H
+#define QUIRE_TEXT_REGEX_H
+
+#include "text.h"
+
+struct rx;
+/* Compile a pattern (UTF, Unicode properties, JIT). What our translation does not know is
+ * ST_UNSUPPORTED, a syntax error ST_FORMAT. A compiled pattern is immutable and shared by threads.
+ */
+int rx_new(struct rx **out, const char *pat, size_t n, struct err *e);
+void rx_free(struct rx *r);
+
+/* Per-call scratch: match data, the JIT stack once one was needed. */
+struct rx_run {
+    void *md, *mctx, *stack;
+    bool exact; /* the text has code points newer than PCRE2's tables, see rx_needs_exact */
+};
+void rx_run_fini(struct rx_run *run);
+/* Does s need the pattern with our additions to the character classes? Linear, cheap. */
+bool rx_needs_exact(const char *s, size_t n);
+
+/* The first match at or after `at` in s[0..n) (valid UTF-8): 1 with [*b, *e), 0 none, or negative:
+ * ST_INVALID_VALUE when the match limit was passed. */
+int rx_next(const struct rx *r, struct rx_run *run, const char *s, size_t n, size_t at, size_t *b,
+            size_t *e);
+
+#endif

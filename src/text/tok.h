@@ -1,0 +1,64 @@
+/* tok.h - the tokenizer's parts put together. Private to text/. */
+#ifndef QUIRE_TEXT_TOK_H
+#define QUIRE_TEXT_TOK_H
+
+#include "added.h"
+#include "bpe.h"
+#include "decode.h"
+#include "normalize.h"
+#include "pretok.h"
+
+#include <stdatomic.h>
+
+/* Does the model encode a vocabulary string as that one token? Filled in as texts ask; racing
+ * threads write the same answer. */
+enum { SELF_UNKNOWN, SELF_YES, SELF_NO };
+
+struct tok {
+    struct vocab v;
+    struct merges merges;
+    bool ignore_merges, byte_fallback, fuse_unk;
+    bool split_words; /* no merge crosses the border before U+2581, so words are encoded apart */
+    token_id unk;
+    token_id byte_id[256]; /* byte level: the byte's token; byte fallback: <0xNN>; -1 = none */
+    _Atomic uint8_t *self; /* [v.n] SELF_* */
+    struct normalizer norm;
+    struct pretok pre;
+    struct decoder dec;
+    bool has_affix;               /* one of the two below is not empty */
+    struct buf subword, word_end; /* continuing_subword_prefix, end_of_word_suffix */
+    token_id char_id[128];        /* not byte level: the ASCII characters' tokens; -1 = none */
+    /* [0] matched in the input, [1] in the normalised text; without the special ones in plain_;
+     * without all that could act as markup in span_ (see tok_put_added). */
+    struct added_trie *added[2], *plain_added[2], *span_added[2];
+    struct ids prefix, suffix; /* what TOK_SPECIAL adds */
+    token_id bos, eos;
+};
+
+int tok_load_json(struct tok *t, const struct text_source *src, struct err *e);
+int tok_load_gguf(struct tok *t, const struct text_source *src, struct err *e);
+/* JSON text to a tree: valid UTF-8, nothing after the value, no \u0000 (cJSON would cut strings
+ * there). `what` names the file in messages. Free with cJSON_Delete. */
+struct cJSON;
+int tok_parse_json(struct cJSON **out, struct view text, const char *what, struct err *e);
+/* What tokenizer_config.json (or special_tokens_map.json) says: bos, eos, added BOS/EOS, more added
+ * tokens. After tok_finish. */
+int tok_apply_config(struct tok *t, const struct text_source *src, struct err *e);
+
+/* After the vocabulary, the added tokens and the decoder are in: fills byte_id, split_words, self
+ * and the decoded strings. */
+int tok_finish(struct tok *t, struct err *e);
+/* An added token into the tries. Inside the spans of tok_encode_spans a special token, or one that
+ * begins like markup ('<' or '['), is plain text: some models leave their role tokens unmarked. The
+ * strip flags are ADDED_*. normalized: matched in the normalised text. */
+int tok_put_added(struct tok *t, token_id id, const char *s, size_t n, unsigned strip, bool special,
+                  bool normalized, struct err *e);
+
+/* tok_encode of text in which [spans[i].begin, spans[i].end), ascending and disjoint, came from a
+ * user: the whole is normalised, cut and merged as one text, but added tokens are found only
+ * outside the spans (inside them only those that cannot act as markup, e.g. runs of spaces), and
+ * none that crosses a border. flags as in tok_encode, for what is outside. */
+int tok_encode_spans(const struct tok *t, const char *text, size_t n, const struct span *spans,
+                     size_t n_spans, unsigned flags, struct ids *out, struct err *e);
+
+#endif
