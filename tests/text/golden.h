@@ -35,6 +35,9 @@ static inline char *golden_read(bool full, const char *fmt, const char *name, si
     return k > 3 && strcmp(rel + k - 3, ".xz") == 0 ? read_xz(path, n) : read_file(path, n);
 }
 
+/* Size of the model's own vocabulary, which the metadata does not tell; -1: ask the tokenizer. */
+static int32_t golden_n_model = -1;
+
 static inline struct tok *golden_tok(bool full, const char *name)
 {
     struct text_source src = {.bos_id = -1, .eos_id = -1, .unk_id = -1, .pad_id = -1};
@@ -43,6 +46,7 @@ static inline struct tok *golden_tok(bool full, const char *name)
     char *json = golden_read(full, "tokenizers/%s/tokenizer.json.xz", name, &src.tokenizer_json.n);
     char *cfg = golden_read(full, "tokenizers/%s/tokenizer_config.json", name,
                             &src.tokenizer_config_json.n);
+    golden_n_model = -1;
     if (json) {
         src.tokenizer_json.p = json;
         src.tokenizer_config_json.p = cfg;
@@ -51,6 +55,127 @@ static inline struct tok *golden_tok(bool full, const char *name)
     }
     free(json);
     free(cfg);
+    return t;
+}
+
+/* The same tokenizer as GGUF metadata would carry it: tokens by id, their types, merges as text, or
+ * (SentencePiece) scores that fall with the id. NULL when it is not there. */
+struct golden_gguf {
+    struct text_source src;
+    cJSON *json;
+    struct view *tokens, *merges;
+    int32_t *types;
+    float *scores;
+    struct buf text;
+};
+
+static inline void golden_gguf_free(struct golden_gguf *g)
+{
+    cJSON_Delete(g->json);
+    free(g->tokens);
+    free(g->merges);
+    free(g->types);
+    free(g->scores);
+    buf_free(&g->text);
+}
+
+static inline bool golden_only_spaces(const char *s)
+{
+    while (strncmp(s, "\xE2\x96\x81", 3) == 0)
+        s += 3;
+    return *s == 0;
+}
+
+static inline void golden_gguf_tokens(struct golden_gguf *g, bool pieces)
+{
+    const cJSON *vocab = cJSON_GetObjectItem(cJSON_GetObjectItem(g->json, "model"), "vocab"), *c;
+    const cJSON *added = cJSON_GetObjectItem(g->json, "added_tokens");
+    size_t n = 0;
+    cJSON_ArrayForEach(c, vocab) n = (size_t)c->valueint >= n ? (size_t)c->valueint + 1 : n;
+    cJSON_ArrayForEach(c, added)
+    {
+        size_t id = (size_t)cJSON_GetObjectItem(c, "id")->valueint;
+        n = id >= n ? id + 1 : n;
+    }
+    g->tokens = calloc(n, sizeof(*g->tokens));
+    g->types = calloc(n, sizeof(*g->types));
+    g->scores = calloc(n, sizeof(*g->scores));
+    cJSON_ArrayForEach(c, vocab)
+    {
+        int id = c->valueint;
+        g->tokens[id] = (struct view){c->string, strlen(c->string)};
+        g->types[id] = pieces && id >= 3 && id < 259 ? 6 : 1;
+        g->scores[id] = id < 259 ? 0 : -(float)(id - 259);
+        if (id >= 259 && golden_only_spaces(c->string))
+            g->scores[id] = -1e9F; /* as in the published model */
+    }
+    cJSON_ArrayForEach(c, added)
+    {
+        int id = cJSON_GetObjectItem(c, "id")->valueint;
+        const char *s = cJSON_GetObjectItem(c, "content")->valuestring;
+        g->tokens[id] = (struct view){s, strlen(s)};
+        g->types[id] = cJSON_IsTrue(cJSON_GetObjectItem(c, "special")) ? 3 : 4;
+    }
+    for (size_t i = 0; i < n; i++) /* holes in the numbering: unused */
+        if (!g->tokens[i].p) {
+            g->tokens[i] = (struct view){"[UNUSED]", 8};
+            g->types[i] = 5;
+        }
+    g->src.gguf_tokens = g->tokens;
+    g->src.n_gguf_tokens = n;
+    g->src.gguf_types = g->types;
+    g->src.gguf_scores = g->scores;
+}
+
+static inline void golden_gguf_merges(struct golden_gguf *g)
+{
+    const cJSON *list = cJSON_GetObjectItem(cJSON_GetObjectItem(g->json, "model"), "merges"), *c;
+    size_t n = 0, at = 0;
+    cJSON_ArrayForEach(c, list)
+    {
+        const char *a = cJSON_IsString(c) ? c->valuestring : c->child->valuestring;
+        buf_add(&g->text, a, strlen(a));
+        if (!cJSON_IsString(c)) {
+            buf_add(&g->text, " ", 1);
+            buf_add(&g->text, c->child->next->valuestring, strlen(c->child->next->valuestring));
+        }
+        buf_add(&g->text, "", 1);
+        n++;
+    }
+    g->merges = calloc(n, sizeof(*g->merges));
+    for (size_t i = 0; i < n; i++) {
+        g->merges[i] = (struct view){g->text.p + at, strlen(g->text.p + at)};
+        at += g->merges[i].n + 1;
+    }
+    g->src.gguf_merges = g->merges;
+    g->src.n_gguf_merges = n;
+}
+
+/* pre: the split rule's name; NULL for SentencePiece. */
+static inline struct tok *golden_tok_gguf(bool full, const char *name, const char *pre, int32_t bos)
+{
+    struct golden_gguf g = {.src = {.bos_id = bos, .eos_id = -1, .unk_id = -1, .pad_id = -1}};
+    struct tok *t = NULL;
+    struct err e = {0};
+    size_t n;
+    char *text = golden_read(full, "tokenizers/%s/tokenizer.json.xz", name, &n);
+    if (!text)
+        return NULL;
+    g.json = cJSON_Parse(text);
+    assert_non_null(g.json);
+    golden_n_model = cJSON_GetArraySize(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(g.json, "model"), "vocab"));
+    golden_gguf_tokens(&g, !pre);
+    if (pre)
+        golden_gguf_merges(&g);
+    g.src.gguf_model = pre ? (struct view){"gpt2", 4} : (struct view){"llama", 5};
+    g.src.gguf_pre = (struct view){pre, pre ? strlen(pre) : 0};
+    g.src.add_bos = bos >= 0;
+    g.src.add_eos = g.src.add_space_prefix = -1;
+    if (tok_open(&t, &g.src, &e))
+        fail_msg("%s: %s", name, e.msg);
+    golden_gguf_free(&g);
+    free(text);
     return t;
 }
 
