@@ -156,9 +156,10 @@ struct op_gather {
  * w = 1). One draw by inversion over the kept tokens in ascending id order: the first whose running
  * sum exceeds u * total. u = (r >> 11) * 2^-53, r = x0 << 32 | x1 of philox4x32-10 with counter
  * {pos, 0, 0, 0} and key {low, high half of seed}, so that it depends on nothing else. logprobs are
- * of the raw logits. last_token[row_slot[i]] receives the token for feedback. Rows with row_out[i]
- * < 0 are skipped (token -1, feedback untouched). pos: the position of the drawn token, which is
- * row_kv. */
+ * of the raw logits (a row without a finite best has none: logprob 0, n_top 0); where they are not
+ * asked for, n_top is 0 and logprob is anything. last_token[row_slot[i]] receives the token for
+ * feedback. Rows with row_out[i] < 0 are skipped (token -1, n_top 0, feedback untouched). pos: the
+ * position of the drawn token, which is row_kv. */
 struct op_sample {
     const float *logits;                /* [n_rows, vocab] */
     const struct sample_params *params; /* [n_rows] backend memory */

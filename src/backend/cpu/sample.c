@@ -227,7 +227,7 @@ static void sample_rows(void *arg, int64_t begin, int64_t end, int worker)
         token_id best = best_of(row, o->vocab);
         o->token[i] = o->params[i].temperature < 1e-5f ? best : draw(o, i, best, c);
         o->last_token[o->row_slot[i]] = o->token[i];
-        if (o->any_logprobs && o->params[i].n_logprobs >= 0)
+        if (o->any_logprobs && o->params[i].n_logprobs >= 0 && isfinite(logit_of(row, best)))
             logprobs(o, i, best);
     }
 }

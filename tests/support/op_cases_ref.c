@@ -1,0 +1,419 @@
+/* op_cases_ref.c - what each op should give, computed as plainly as possible in double. Nothing
+ * here shares code with a backend. See op_cases.h. */
+#include "op_cases.h"
+
+#include "mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ref {
+    const struct op_case *c;
+    struct op_result *r;
+};
+
+/* Index of the buffer called name, -1 without one. */
+static int find(const struct ref *f, const char *name)
+{
+    for (int i = 0; i < f->c->n_bufs; i++)
+        if (strcmp(f->c->buf[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+static double in(const struct ref *f, const char *name, size_t i)
+{
+    const struct case_buf *b = &f->c->buf[find(f, name)];
+    return case_get(b->data, b->dt, i);
+}
+
+static const void *data(const struct ref *f, const char *name)
+{
+    int i = find(f, name);
+    return i < 0 ? NULL : f->c->buf[i].data;
+}
+
+static double *out(const struct ref *f, const char *name)
+{
+    return f->r->val[find(f, name)];
+}
+
+static void ref_gemm(const struct ref *f)
+{
+    const struct op_gemm *o = &f->c->o.gemm;
+    double *y = out(f, "out");
+    const struct case_buf *x = &f->c->buf[find(f, "in")], *w = &f->c->buf[find(f, "w")];
+    for (int32_t i = 0; i < o->m; i++)
+        for (int32_t j = 0; j < o->n_out; j++) {
+            double s = data(f, "bias") ? in(f, "bias", (size_t)j) : 0;
+            for (int32_t k = 0; k < o->n_in; k++)
+                s += case_get(x->data, x->dt, (size_t)i * (size_t)o->n_in + (size_t)k) *
+                     case_get(w->data, w->dt, (size_t)j * (size_t)o->n_in + (size_t)k);
+            y[(size_t)i * (size_t)o->n_out + (size_t)j] = s;
+        }
+}
+
+static void ref_embed(const struct ref *f)
+{
+    const struct op_embed *o = &f->c->o.embed;
+    const int32_t *ids = data(f, "ids");
+    for (int32_t i = 0; i < o->n_tokens; i++)
+        for (int32_t j = 0; j < o->dim; j++)
+            out(f, "out")[(size_t)i * (size_t)o->dim + (size_t)j] =
+                ids[i] < 0 || ids[i] >= o->vocab
+                    ? 0
+                    : in(f, "table", (size_t)ids[i] * (size_t)o->dim + (size_t)j);
+}
+
+static void ref_gather(const struct ref *f)
+{
+    const struct op_gather *o = &f->c->o.gather;
+    const int32_t *ix = data(f, "index");
+    for (int32_t i = 0; i < o->n_rows; i++)
+        for (int32_t j = 0; j < o->dim; j++)
+            out(f, "out")[(size_t)i * (size_t)o->dim + (size_t)j] =
+                ix[i] < 0 ? 0 : in(f, "in", (size_t)ix[i] * (size_t)o->dim + (size_t)j);
+}
+
+static double to_storage(double v, int32_t dt)
+{
+    float x;
+    case_set(&x, dt, 0, v);
+    return case_get(&x, dt, 0);
+}
+
+static void ref_add_rmsnorm(const struct ref *f)
+{
+    const struct op_add_rmsnorm *o = &f->c->o.add_rmsnorm;
+    int joint = find(f, "x_out") >= 0;
+    const char *x = joint ? "x_out" : "x";
+    double *y = out(f, joint ? "x_out" : "out"), *res = out(f, "residual");
+    for (int32_t i = 0; i < o->n_rows; i++) {
+        double sum = 0;
+        size_t at = (size_t)i * (size_t)o->dim;
+        for (size_t j = at; j < at + (size_t)o->dim; j++) {
+            res[j] = in(f, "residual", j);
+            if (find(f, x) >= 0)
+                res[j] = to_storage(res[j] + in(f, x, j), o->dt);
+            sum += res[j] * res[j];
+        }
+        double scale = 1 / sqrt(sum / o->dim + (double)o->eps);
+        for (int32_t j = 0; j < o->dim; j++)
+            y[at + (size_t)j] = res[at + (size_t)j] * scale * in(f, "weight", (size_t)j);
+    }
+}
+
+static void ref_silu_mul(const struct ref *f)
+{
+    const struct op_silu_mul *o = &f->c->o.silu_mul;
+    for (int32_t i = 0; i < o->n_rows; i++)
+        for (int32_t j = 0; j < o->dim; j++) {
+            size_t at = (size_t)i * 2 * (size_t)o->dim + (size_t)j;
+            double g = in(f, "in", at), u = in(f, "in", at + (size_t)o->dim);
+            out(f, "out")[(size_t)i * (size_t)o->dim + (size_t)j] = g / (1 + exp(-g)) * u;
+        }
+}
+
+static page_id page_of(const struct ref *f, int32_t row, int32_t pos, int32_t page_tokens)
+{
+    const int32_t *slot = data(f, "row_slot"), *table = data(f, "page_table");
+    return table[slot[row] * f->c->bv.table_stride + pos / page_tokens];
+}
+
+static void ref_rotate(double *x, int32_t hd, int32_t pos, const float *inv_freq, double factor)
+{
+    for (int32_t i = 0; i < hd / 2; i++) {
+        double a = (double)((float)pos * inv_freq[i]); /* the angle is an f32 by definition */
+        double lo = x[i], hi = x[i + hd / 2];
+        x[i] = (lo * cos(a) - hi * sin(a)) * factor;
+        x[i + hd / 2] = (hi * cos(a) + lo * sin(a)) * factor;
+    }
+}
+
+static void ref_rope_head(const struct ref *f, int32_t t, int32_t h)
+{
+    const struct op_rope_kv_write *o = &f->c->o.rope_kv_write;
+    int32_t hd = o->kv.head_dim, nkv = o->kv.n_kv_heads, n_all = o->n_heads + 2 * nkv;
+    int32_t pos = ((const int32_t *)data(f, "pos"))[t],
+            row = ((const int32_t *)data(f, "tok_row"))[t];
+    size_t at = ((size_t)t * (size_t)n_all + (size_t)h) * (size_t)hd;
+    double x[256], sum = 0;
+    int is_q = h < o->n_heads, is_v = h >= o->n_heads + nkv;
+    for (int32_t i = 0; i < hd; i++) {
+        x[i] = in(f, "qkv", at + (size_t)i);
+        sum += x[i] * x[i];
+    }
+    if (!is_v && find(f, "q_norm") >= 0)
+        for (int32_t i = 0; i < hd; i++)
+            x[i] *= in(f, is_q ? "q_norm" : "k_norm", (size_t)i) / sqrt(sum / hd + (double)o->eps);
+    if (!is_v)
+        ref_rotate(x, hd, pos, data(f, "inv_freq"), (double)o->attn_factor);
+    double *to = out(f, "qkv") + at;
+    if (!is_q)
+        to = out(f, "pool") + kv_offset(&o->kv, page_of(f, row, pos, o->kv.page_tokens), o->layer,
+                                        is_v, (h - o->n_heads) % nkv, pos % o->kv.page_tokens);
+    for (int32_t i = 0; i < hd; i++)
+        to[i] = is_v ? to_storage(x[i], o->kv.dt) : x[i];
+}
+
+static void ref_rope_kv_write(const struct ref *f)
+{
+    const struct op_rope_kv_write *o = &f->c->o.rope_kv_write;
+    const int32_t *tok_row = data(f, "tok_row");
+    for (int32_t t = 0; t < f->c->bv.n_tokens; t++)
+        for (int32_t h = 0; tok_row[t] >= 0 && h < o->n_heads + 2 * o->kv.n_kv_heads; h++)
+            ref_rope_head(f, t, h);
+}
+
+/* One query head of one token over keys 0..pos. */
+static void ref_attend(const struct ref *f, int32_t t, int32_t h)
+{
+    const struct op_attn *o = &f->c->o.attn_prefill;
+    const struct kv_pool_view *kv = &o->kv;
+    int32_t pos = ((const int32_t *)data(f, "pos"))[t],
+            row = ((const int32_t *)data(f, "tok_row"))[t];
+    int32_t hd = kv->head_dim, kvh = h / (o->n_heads / kv->n_kv_heads);
+    double *s = xcalloc2((size_t)pos + 1, sizeof *s), max = -INFINITY, sum = 0;
+    const struct case_buf *pool = &f->c->buf[find(f, "pool")], *q = &f->c->buf[find(f, "q")];
+    for (int32_t k = 0; k <= pos; k++) {
+        size_t at = kv_offset(kv, page_of(f, row, k, kv->page_tokens), o->layer, 0, kvh,
+                              k % kv->page_tokens);
+        for (int32_t d = 0; d < hd; d++)
+            s[k] += case_get(q->data, q->dt,
+                             (size_t)t * (size_t)o->qkv_stride + (size_t)(h * hd + d)) *
+                    case_get(pool->data, pool->dt, at + (size_t)d);
+        s[k] *= (double)o->scale;
+        max = fmax(max, s[k]);
+    }
+    double *y = out(f, "out") + ((size_t)t * (size_t)o->n_heads + (size_t)h) * (size_t)hd;
+    memset(y, 0, (size_t)hd * sizeof *y);
+    for (int32_t k = 0; k <= pos; k++)
+        sum += exp(s[k] - max);
+    for (int32_t k = 0; k <= pos; k++) {
+        size_t at = kv_offset(kv, page_of(f, row, k, kv->page_tokens), o->layer, 1, kvh,
+                              k % kv->page_tokens);
+        for (int32_t d = 0; d < hd; d++)
+            y[d] += exp(s[k] - max) / sum * case_get(pool->data, pool->dt, at + (size_t)d);
+    }
+    free(s);
+}
+
+static void ref_attn(const struct ref *f)
+{
+    const int32_t *tok_row = data(f, "tok_row");
+    for (int32_t t = 0; t < f->c->bv.n_tokens; t++)
+        for (int32_t h = 0; tok_row[t] >= 0 && h < f->c->o.attn_prefill.n_heads; h++)
+            ref_attend(f, t, h);
+}
+
+static void ref_copy_pages(const struct ref *f)
+{
+    const struct op_copy_pages *o = &f->c->o.copy_pages;
+    const struct page_copy *pc = data(f, "copies");
+    size_t n = kv_page_elems(&o->kv);
+    for (int32_t i = 0; i < o->n; i++)
+        for (size_t k = 0; k < n; k++)
+            out(f, "pool")[(size_t)pc[i].dst * n + k] = in(f, "pool", (size_t)pc[i].src * n + k);
+}
+
+static void ref_step_inputs(const struct ref *f)
+{
+    const struct step *s = data(f, "step");
+    const int32_t *last = data(f, "last_token");
+    struct batch_view *bv = &f->r->bv;
+    int32_t pad = f->c->o.step_inputs.pad_rows;
+    bv->n_rows = pad > s->n_rows ? pad : s->n_rows;
+    bv->n_tokens = s->n_tokens + bv->n_rows - s->n_rows;
+    bv->max_new = bv->max_kv = 0;
+    struct sample_params *params = f->r->raw[find(f, "params")];
+    for (int32_t e = 0; e < s->n_edits; e++)
+        out(f, "page_table")[s->edits[e].row * f->c->bv.table_stride + s->edits[e].index] =
+            s->edits[e].page;
+    for (int32_t i = 0, t = 0; i < bv->n_rows; i++) {
+        int real = i < s->n_rows;
+        const struct step_row *w = &s->rows[real ? i : 0];
+        out(f, "row_slot")[i] = real ? w->row : 0;
+        out(f, "row_tok0")[i] = t;
+        out(f, "row_new")[i] = real ? w->n : 0;
+        out(f, "row_kv")[i] = real ? w->first + w->n : 0;
+        out(f, "row_out")[i] = real && w->sample ? t + w->n - 1 : -1;
+        params[i] = real ? s->sample[i] : (struct sample_params){.top_p = 1.0f, .n_logprobs = -1};
+        bv->max_new = real && w->n > bv->max_new ? w->n : bv->max_new;
+        bv->max_kv = real && w->first + w->n > bv->max_kv ? w->first + w->n : bv->max_kv;
+        for (int32_t j = 0; j < (real ? w->n : 1); j++, t++) {
+            int32_t id = real ? s->tokens[t] : 0;
+            out(f, "tok")[t] = id == TOKEN_FROM_ROW ? last[w->row] : id;
+            out(f, "pos")[t] = real ? w->first + j : 0;
+            out(f, "tok_row")[t] = real ? i : -1;
+        }
+    }
+}
+
+struct weighed {
+    double w;
+    int32_t id;
+};
+
+static int by_weight(const void *a, const void *b)
+{
+    const struct weighed *x = a, *y = b;
+    return x->w != y->w ? (x->w > y->w ? -1 : 1) : (x->id > y->id) - (x->id < y->id);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return ((const struct weighed *)a)->id - ((const struct weighed *)b)->id;
+}
+
+/* 53 random bits of (seed, pos) by Philox4x32-10, written out on its own. */
+static double ref_unit(uint64_t seed, uint32_t pos)
+{
+    uint64_t x[4] = {pos, 0, 0, 0}, k[2] = {seed & 0xffffffffu, seed >> 32};
+    for (int i = 0; i < 10; i++) {
+        uint64_t p0 = x[0] * 3528531795u, p1 = x[2] * 3449720151u;
+        uint64_t y[4] = {(p1 >> 32) ^ x[1] ^ k[0], p1 & 0xffffffffu, (p0 >> 32) ^ x[3] ^ k[1],
+                         p0 & 0xffffffffu};
+        memcpy(x, y, sizeof x);
+        k[0] = (k[0] + 2654435769u) & 0xffffffffu;
+        k[1] = (k[1] + 3144134277u) & 0xffffffffu;
+    }
+    return (double)((x[0] << 32 | x[1]) >> 11) / 9007199254740992.0;
+}
+
+/* Of c (best first) the first so many that pass top-k and top-p and min-p. */
+static int32_t ref_keep(const struct weighed *c, int32_t n, const struct sample_params *p)
+{
+    if (p->top_k > 0 && p->top_k < n)
+        n = p->top_k;
+    if (p->top_p < 1.0f) {
+        double all = 0, sum = 0;
+        for (int32_t i = 0; i < n; i++)
+            all += c[i].w;
+        int32_t k = 0;
+        do
+            sum += c[k++].w;
+        while (k < n && sum < (double)p->top_p * all);
+        n = k;
+    }
+    while (n > 1 && c[n - 1].w < (double)p->min_p && c[n - 1].w < 1)
+        n--;
+    return n;
+}
+
+static int32_t ref_draw(const float *row, int32_t best, int32_t vocab,
+                        const struct sample_params *p, int32_t pos)
+{
+    if (p->temperature < 1e-5f || !isfinite(row[best]))
+        return best;
+    struct weighed *c = xcalloc2((size_t)vocab, sizeof *c);
+    int32_t n = 0;
+    for (int32_t i = 0; i < vocab; i++) {
+        float w = isnan(row[i]) ? 0.0f : expf((row[i] - row[best]) / p->temperature);
+        if (w > 0.0f)
+            c[n++] = (struct weighed){(double)w, i};
+    }
+    qsort(c, (size_t)n, sizeof *c, by_weight);
+    n = ref_keep(c, n, p);
+    qsort(c, (size_t)n, sizeof *c, by_id);
+    double all = 0, sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        all += c[i].w;
+    int32_t k = 0;
+    for (; k < n - 1; k++) {
+        sum += c[k].w;
+        if (sum > ref_unit(p->seed, (uint32_t)pos) * all)
+            break;
+    }
+    int32_t id = c[k].id;
+    free(c);
+    return id;
+}
+
+static double plain(float x)
+{
+    return isnan(x) ? -INFINITY : (double)x;
+}
+
+static void ref_logprobs(const struct ref *f, int32_t i, int32_t best,
+                         const struct sample_params *p)
+{
+    int32_t vocab = f->c->o.sample.vocab, k = p->n_logprobs < vocab ? p->n_logprobs : vocab;
+    const float *row = (const float *)data(f, "logits") + (size_t)i * (size_t)vocab;
+    struct weighed *c = xcalloc2((size_t)vocab, sizeof *c);
+    double sum = 0;
+    for (int32_t t = 0; t < vocab; t++) {
+        c[t] = (struct weighed){plain(row[t]), t};
+        sum += isinf(plain(row[t])) ? 0 : exp(plain(row[t]) - plain(row[best]));
+    }
+    double norm = plain(row[best]) + log(sum);
+    qsort(c, (size_t)vocab, sizeof *c, by_weight);
+    struct token_logprob *top = f->r->raw[find(f, "top")];
+    for (int32_t j = 0; j < k; j++)
+        top[i * MAX_LOGPROBS + j] = (struct token_logprob){c[j].id, (float)(c[j].w - norm)};
+    out(f, "n_top")[i] = k;
+    out(f, "logprob")[i] = plain(row[(int32_t)out(f, "token")[i]]) - norm;
+    free(c);
+}
+
+static void ref_sample(const struct ref *f)
+{
+    const struct op_sample *o = &f->c->o.sample;
+    const int32_t *row_out = data(f, "row_out"), *slot = data(f, "row_slot"), *pos = data(f, "pos");
+    const struct sample_params *p = data(f, "params");
+    for (int32_t i = 0; i < o->n_rows; i++) {
+        const float *row = (const float *)data(f, "logits") + (size_t)i * (size_t)o->vocab;
+        int32_t best = 0;
+        out(f, "token")[i] = -1;
+        if (row_out[i] < 0)
+            continue;
+        for (int32_t t = 1; t < o->vocab; t++)
+            if (plain(row[t]) > plain(row[best]))
+                best = t;
+        out(f, "token")[i] = ref_draw(row, best, o->vocab, &p[i], pos[i]);
+        out(f, "last_token")[slot[i]] = out(f, "token")[i];
+        if (o->any_logprobs && p[i].n_logprobs >= 0 && isfinite(plain(row[best])))
+            ref_logprobs(f, i, best, &p[i]);
+    }
+}
+
+void op_case_reference(const struct op_case *c, struct op_result *r)
+{
+    struct ref f = {c, r};
+    memset(r, 0, sizeof *r);
+    r->bv = c->bv;
+    for (int i = 0; i < c->n_bufs; i++) {
+        const struct case_buf *b = &c->buf[i];
+        if (b->role != CASE_OUT && b->role != CASE_INOUT)
+            continue;
+        if (b->dt >= CASE_RAW) {
+            r->raw[i] = xcalloc2(b->n, sizeof(struct token_logprob));
+            continue;
+        }
+        r->val[i] = xcalloc2(b->n, sizeof(double));
+        for (size_t k = 0; b->data && k < b->n; k++)
+            r->val[i][k] = case_get(b->data, b->dt, k);
+    }
+    switch (c->id) {
+    case OP_attn_prefill:
+    case OP_attn_decode:
+        ref_attn(&f);
+        break;
+#define REF(n)                                                                                     \
+    case OP_##n:                                                                                   \
+        ref_##n(&f);                                                                               \
+        break;
+        REF(step_inputs)
+        REF(embed)
+        REF(add_rmsnorm)
+        REF(gemm)
+        REF(rope_kv_write)
+        REF(silu_mul)
+        REF(gather)
+        REF(sample)
+        REF(copy_pages)
+#undef REF
+    default:
+        break;
+    }
+}
