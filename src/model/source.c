@@ -85,7 +85,9 @@ static int open_any(struct model_source *s, const char *path, struct err *e)
     if (stat(path, &st) != 0)
         return err_set(e, errno == ENOENT || errno == ENOTDIR ? ST_NOT_FOUND : ST_IO, "%s: %s",
                        path, strerror(errno));
-    if (S_ISDIR(st.st_mode) || s->dummy)
+    size_t n = strlen(path);
+    bool gguf = n > 5 && strcmp(path + n - 5, ".gguf") == 0;
+    if (S_ISDIR(st.st_mode) || (s->dummy && !gguf))
         return source_open_hf(s, path, e);
     const struct file_map *m = source_map(s, path, e);
     if (!m)
