@@ -1,0 +1,140 @@
+/* inputs.cu - op_step_inputs: the plan of a step becomes the arrays the layer ops read.
+ *
+ * One kernel reads the pinned step over the bus, the used parts only, so that a decode step costs
+ * one launch and no copies. Block 0 applies the table edits in order (a line of the table belongs
+ * to one thread, so that a later edit of an entry wins); the others take one row each.
+ */
+#include "common.cuh"
+
+#include <string.h>
+
+namespace
+{
+
+enum { THREADS = 256, EDIT_THREADS = 1024 };
+
+struct inputs {
+    const struct step *s;
+    int32_t *tok, *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out, *page_table;
+    const int32_t *last_token;
+    struct sample_params *params;
+    int32_t n_rows, n_tokens, n_edits, table_stride;
+};
+
+__device__ void apply_edits(const inputs &in)
+{
+    __shared__ page_edit tile[EDIT_THREADS];
+    for (int32_t at = 0; at < in.n_edits; at += EDIT_THREADS) {
+        int32_t n = min((int32_t)EDIT_THREADS, in.n_edits - at);
+        __syncthreads();
+        for (int32_t i = threadIdx.x; i < n; i += blockDim.x)
+            tile[i] = in.s->edits[at + i];
+        __syncthreads();
+        for (int32_t i = 0; i < n; i++) {
+            page_edit d = tile[i];
+            if ((uint32_t)d.row % blockDim.x == threadIdx.x)
+                in.page_table[(size_t)d.row * in.table_stride + d.index] = d.page;
+        }
+    }
+}
+
+__device__ void pad_row(const inputs &in, int32_t i)
+{
+    int32_t t = in.n_tokens + (i - in.n_rows);
+    in.row_slot[i] = 0;
+    in.row_tok0[i] = t;
+    in.row_new[i] = 0;
+    in.row_kv[i] = 0;
+    in.row_out[i] = -1;
+    sample_params p = {};
+    p.top_p = 1.0f;
+    p.n_logprobs = -1;
+    in.params[i] = p;
+    in.tok[t] = 0;
+    in.pos[t] = 0;
+    in.tok_row[t] = -1;
+}
+
+__global__ void step_inputs_kernel(inputs in)
+{
+    if (blockIdx.x == 0) {
+        apply_edits(in);
+        return;
+    }
+    int32_t i = blockIdx.x - 1;
+    if (i >= in.n_rows) {
+        if (threadIdx.x == 0)
+            pad_row(in, i);
+        return;
+    }
+    step_row r = in.s->rows[i];
+    if (threadIdx.x == 0) {
+        in.row_slot[i] = r.row;
+        in.row_tok0[i] = r.token0;
+        in.row_new[i] = r.n;
+        in.row_kv[i] = r.first + r.n;
+        in.row_out[i] = r.sample ? r.token0 + r.n - 1 : -1;
+        in.params[i] = in.s->sample[i];
+    }
+    for (int32_t j = threadIdx.x; j < r.n; j += blockDim.x) {
+        int32_t t = r.token0 + j, id = in.s->tokens[t];
+        in.tok[t] = id == TOKEN_FROM_ROW ? in.last_token[r.row] : id;
+        in.pos[t] = r.first + j;
+        in.tok_row[t] = i;
+    }
+}
+
+/* A step that the device cannot read is copied into pinned memory first: tests, never the executor.
+ * The wait keeps the copy from being overwritten under an earlier kernel. */
+int readable(struct cuda_be *c, const struct step **s)
+{
+    if (cuda_is_pinned(c, *s, sizeof **s))
+        return 0;
+    if (!c->step_copy) {
+        int st = cuda_result(c, cudaHostAlloc(&c->step_copy, sizeof **s, cudaHostAllocMapped),
+                             "cudaHostAlloc");
+        if (st != 0)
+            return st;
+    }
+    int st = cuda_result(c, cudaStreamSynchronize(c->stream), "step_inputs");
+    memcpy(c->step_copy, *s, sizeof **s);
+    *s = c->step_copy;
+    return st;
+}
+
+} // namespace
+
+extern "C" int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
+{
+    struct cuda_be *c = cuda_of(be);
+    int st = opcheck_step_inputs(o);
+    if (st != 0)
+        return st;
+    const struct step *s = o->step;
+    struct batch_view *bv = o->bv;
+    bv->n_rows = s->n_rows;
+    bv->n_tokens = s->n_tokens;
+    bv->max_new = 0;
+    bv->max_kv = 0;
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        const struct step_row *r = &s->rows[i];
+        if (r->n > bv->max_new)
+            bv->max_new = r->n;
+        if (r->first + r->n > bv->max_kv)
+            bv->max_kv = r->first + r->n;
+    }
+    if (o->pad_rows > s->n_rows) {
+        bv->n_tokens += o->pad_rows - s->n_rows;
+        bv->n_rows = o->pad_rows;
+    }
+    cuda_enter(c);
+    st = readable(c, &s);
+    if (st != 0)
+        return st;
+    inputs in = {s,          o->tok,      o->pos,     o->tok_row,      o->row_slot,   o->row_tok0,
+                 o->row_new, o->row_kv,   o->row_out, o->page_table,   o->last_token, o->params,
+                 s->n_rows,  s->n_tokens, s->n_edits, bv->table_stride};
+    int threads = s->n_edits > THREADS ? EDIT_THREADS : THREADS;
+    step_inputs_kernel<<<1 + bv->n_rows, threads, 0, c->stream>>>(in);
+    return cuda_launched(c, "step_inputs");
+}

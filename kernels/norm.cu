@@ -1,0 +1,92 @@
+/* norm.cu - op_add_rmsnorm: residual += x; out = residual / rms(residual) * weight.
+ *
+ * One block per row; the row stays in registers between the sum of squares and the scaling, so that
+ * each value is read once and written once. The residual is rounded to storage before it is
+ * squared, as on the CPU.
+ */
+#include "common.cuh"
+
+namespace
+{
+
+enum { MAX_VECS = 4 }; /* vectors of 8 that a thread keeps */
+
+template <class T>
+__global__ void __launch_bounds__(1024)
+    norm_vec(T *out, T *residual, const T *x, const T *weight, int32_t dim, float eps)
+{
+    __shared__ float room[33];
+    size_t at = (size_t)blockIdx.x * dim;
+    float r[MAX_VECS][8], sum = 0.0f;
+    int n_vec = dim / 8;
+#pragma unroll
+    for (int v = 0; v < MAX_VECS; v++) {
+        int i = v * blockDim.x + threadIdx.x;
+        if (i >= n_vec)
+            break;
+        load8(residual + at + i * 8, r[v]);
+        if (x) {
+            float y[8];
+            load8(x + at + i * 8, y);
+            for (int k = 0; k < 8; k++)
+                r[v][k] = to_f32(from_f32<T>(r[v][k] + y[k]));
+            store8(residual + at + i * 8, r[v]);
+        }
+        for (int k = 0; k < 8; k++)
+            sum += r[v][k] * r[v][k];
+    }
+    float scale = 1.0f / sqrtf(block_sum(sum, room) / (float)dim + eps);
+#pragma unroll
+    for (int v = 0; v < MAX_VECS; v++) {
+        int i = v * blockDim.x + threadIdx.x;
+        if (i >= n_vec)
+            break;
+        float w[8];
+        load8(weight + i * 8, w);
+        for (int k = 0; k < 8; k++)
+            w[k] = r[v][k] * scale * w[k];
+        store8(out + at + i * 8, w);
+    }
+}
+
+/* Any width. */
+template <class T>
+__global__ void norm_any(T *out, T *residual, const T *x, const T *weight, int32_t dim, float eps)
+{
+    __shared__ float room[33];
+    size_t at = (size_t)blockIdx.x * dim;
+    float sum = 0.0f;
+    for (int i = threadIdx.x; i < dim; i += blockDim.x) {
+        float r = to_f32(residual[at + i]);
+        if (x) {
+            T y = from_f32<T>(r + to_f32(x[at + i]));
+            residual[at + i] = y;
+            r = to_f32(y);
+        }
+        sum += r * r;
+    }
+    float scale = 1.0f / sqrtf(block_sum(sum, room) / (float)dim + eps);
+    for (int i = threadIdx.x; i < dim; i += blockDim.x)
+        out[at + i] = from_f32<T>(to_f32(residual[at + i]) * scale * to_f32(weight[i]));
+}
+
+} // namespace
+
+extern "C" int cuda_add_rmsnorm(struct be *be, const struct op_add_rmsnorm *o)
+{
+    struct cuda_be *c = cuda_of(be);
+    int st = opcheck_add_rmsnorm(o);
+    if (st != 0 || o->n_rows == 0)
+        return st;
+    int n_vec = o->dim / 8;
+    int threads = n_vec >= 512 && o->n_rows < 512 ? 512 : 256;
+    while (threads < 1024 && threads * MAX_VECS < n_vec)
+        threads *= 2;
+    WITH_TYPE(o->dt, if (o->dim % 8 == 0 && threads * MAX_VECS >= n_vec) norm_vec<T>
+              <<<o->n_rows, threads, 0, c->stream>>>((T *)o->out, (T *)o->residual, (const T *)o->x,
+                                                     (const T *)o->weight, o->dim, o->eps);
+              else norm_any<T>
+              <<<o->n_rows, 256, 0, c->stream>>>((T *)o->out, (T *)o->residual, (const T *)o->x,
+                                                 (const T *)o->weight, o->dim, o->eps));
+    return cuda_launched(c, "add_rmsnorm");
+}

@@ -1,0 +1,130 @@
+/* cuda_be.h - the CUDA instance behind `struct be`: what its host files and the launchers share.
+ *
+ * Read by C (src/backend/cuda) and by CUDA C++ (kernels). Every result of the CUDA runtime goes
+ * through cuda_result, which classifies it; every call of it from C goes through the table `rt`, so
+ * that a test can put a table of its own there on a machine without a GPU.
+ */
+#ifndef QUIRE_CUDA_BE_H
+#define QUIRE_CUDA_BE_H
+
+#include <cuda_runtime_api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "backend.h"
+#include "backend/calls.h"
+
+/* X(member, function): the part of the runtime that the host files use. */
+#define CUDA_RT_LIST(X)                                                                            \
+    X(device_count, cudaGetDeviceCount)                                                            \
+    X(set_device, cudaSetDevice)                                                                   \
+    X(properties, cudaGetDeviceProperties)                                                         \
+    X(runtime_version, cudaRuntimeGetVersion)                                                      \
+    X(driver_version, cudaDriverGetVersion)                                                        \
+    X(mem_info, cudaMemGetInfo)                                                                    \
+    X(alloc, cudaMalloc)                                                                           \
+    X(release, cudaFree)                                                                           \
+    X(host_alloc, cudaHostAlloc)                                                                   \
+    X(host_free, cudaFreeHost)                                                                     \
+    X(memset_async, cudaMemsetAsync)                                                               \
+    X(memcpy_async, cudaMemcpyAsync)                                                               \
+    X(stream_create, cudaStreamCreateWithFlags)                                                    \
+    X(stream_destroy, cudaStreamDestroy)                                                           \
+    X(stream_sync, cudaStreamSynchronize)                                                          \
+    X(event_create, cudaEventCreateWithFlags)                                                      \
+    X(event_destroy, cudaEventDestroy)                                                             \
+    X(event_record, cudaEventRecord)                                                               \
+    X(event_query, cudaEventQuery)                                                                 \
+    X(event_sync, cudaEventSynchronize)                                                            \
+    X(event_elapsed, cudaEventElapsedTime)                                                         \
+    X(capture_begin, cudaStreamBeginCapture)                                                       \
+    X(capture_end, cudaStreamEndCapture)                                                           \
+    X(graph_instantiate, cudaGraphInstantiate)                                                     \
+    X(graph_launch, cudaGraphLaunch)                                                               \
+    X(graph_free, cudaGraphDestroy)                                                                \
+    X(exec_free, cudaGraphExecDestroy)                                                             \
+    X(last_error, cudaGetLastError)                                                                \
+    X(error_name, cudaGetErrorName)                                                                \
+    X(error_text, cudaGetErrorString)
+
+#ifndef __cplusplus
+struct cuda_rt {
+#define X(member, fn) __typeof__(fn) *member;
+    CUDA_RT_LIST(X)
+#undef X
+};
+extern const struct cuda_rt cuda_rt_real;
+#else
+struct cuda_rt;
+#endif
+
+struct cuda_block;  /* one allocation: device.c */
+struct cuda_gemm;   /* cuBLASLt and the choice of algorithms: gemm.c */
+struct cuda_graphs; /* recorded decode steps: graph.c */
+
+enum { ARRIVED = MAX_ROWS * 256 };
+
+struct cuda_be {
+    cudaStream_t stream; /* everything is enqueued here, in order */
+    const struct cuda_rt *rt;
+    int device, n_sms, cc; /* cc: 10 * major + minor */
+    int smem_optin;        /* most bytes of shared memory a block can ask for */
+    int sticky;            /* first fatal cudaError_t; from then on every call fails */
+    int capturing;
+    cudaEvent_t mark[MAX_INFLIGHT];
+    struct cuda_block *device_blocks, *host_blocks;
+    void *stage[2]; /* pinned, for loading; freed by the seal */
+    cudaEvent_t stage_done[2];
+    int32_t *arrived;       /* [ARRIVED] device counters of attn_decode, zero between launches */
+    struct step *step_copy; /* pinned: a step whose memory the device cannot read */
+    struct cuda_gemm *gemm;
+    struct cuda_graphs *graphs;
+};
+
+static inline struct cuda_be *cuda_of(struct be *be)
+{
+    return (struct cuda_be *)be->priv;
+}
+
+/* Make the device current in the calling thread: first thing on every path that a thread can enter.
+ */
+void cuda_enter(const struct cuda_be *c);
+/* 0, or the ST_* of a CUDA result: ST_NOMEM, ST_DEVICE_RETRY (worth trying again), ST_DEVICE
+ * (nothing on this device works any more; remembered and logged once). `what` names the call. */
+int cuda_result(struct cuda_be *c, int cuda_error, const char *what);
+/* The same for the launch just made. */
+int cuda_launched(struct cuda_be *c, const char *what);
+/* Is [p, p + bytes) pinned memory of be_alloc_host, readable by kernels at the same address? */
+int cuda_is_pinned(const struct cuda_be *c, const void *p, size_t bytes);
+
+int cuda_gemm_open(struct cuda_be *c, struct err *e);
+void cuda_gemm_close(struct cuda_be *c);
+int cuda_gemm_lt(struct cuda_be *c, const struct op_gemm *o);
+
+int cuda_graphs_open(struct cuda_be *c);
+void cuda_graphs_close(struct cuda_be *c);
+int cuda_graph_begin(struct be *be, uint64_t key);
+int cuda_graph_end(struct be *be, uint64_t key);
+
+int cuda_load_matrix(struct be *be, const char *what, const struct be_weight_part *parts,
+                     int n_parts, int64_t n_in, int32_t dt, int gemm_operand, void **out,
+                     struct err *e);
+void cuda_stage_close(struct cuda_be *c);
+
+/* kernels/: one-time function attributes (shared memory above 48 KiB); 0 or a cudaError_t. */
+int cuda_attn_setup(void);
+int cuda_sample_setup(void);
+size_t cuda_attn_work_bytes(int32_t max_rows, int32_t n_heads, int32_t head_dim);
+size_t cuda_sample_work_bytes(int32_t max_rows, int32_t vocab);
+/* kernels/gemv.cu: a few rows of activations; ST_UNSUPPORTED where cuBLASLt shall do it. */
+int cuda_gemv(struct cuda_be *c, const struct op_gemm *o);
+/* Any shape and type of op_gemm, slowly: what cuBLASLt has no algorithm for. */
+int cuda_gemm_any(struct cuda_be *c, const struct op_gemm *o);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

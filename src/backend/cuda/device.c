@@ -1,0 +1,333 @@
+/* device.c - an NVIDIA GPU as a device: opening, memory, copies, marks, the op table.
+ *
+ * One ordered stream carries everything: uploads, kernels, recorded graphs, downloads. Two steps in
+ * flight are two events on it. Engine thread, or the loader thread before the seal. Invariants: all
+ * device memory is taken before the seal; after a fatal error no call reaches the device again.
+ */
+#include "cuda_be.h"
+#include "log.h"
+#include "mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RESERVE_MIB = 256 }; /* kept from the automatic pool: page table, graphs, rounding */
+
+struct cuda_block {
+    struct cuda_block *next;
+    char *p;
+    size_t bytes;
+};
+
+#define X(member, fn) .member = fn,
+const struct cuda_rt cuda_rt_real = {CUDA_RT_LIST(X)};
+#undef X
+
+int cuda_result(struct cuda_be *c, int r, const char *what)
+{
+    if (r == cudaSuccess)
+        return 0;
+    c->rt->last_error(); /* clear what is clearable, so that it is not blamed on a later call */
+    if (r == cudaErrorMemoryAllocation)
+        return ST_NOMEM;
+    if (r == cudaErrorNotReady)
+        return ST_DEVICE_RETRY;
+    if (c->sticky == 0) {
+        c->sticky = r;
+        log_error("cuda_error", "call=%s error=%s text=\"%s\" state=failed", what,
+                  c->rt->error_name((cudaError_t)r), c->rt->error_text((cudaError_t)r));
+    }
+    return ST_DEVICE;
+}
+
+void cuda_enter(const struct cuda_be *c)
+{
+    static _Thread_local int current = -1;
+    if (current != c->device && c->rt->set_device(c->device) == cudaSuccess)
+        current = c->device;
+}
+
+int cuda_launched(struct cuda_be *c, const char *what)
+{
+    if (c->sticky != 0)
+        return ST_DEVICE;
+    return cuda_result(c, c->rt->last_error(), what);
+}
+
+static int find_block(const struct cuda_block *b, const void *p, size_t bytes)
+{
+    uintptr_t at = (uintptr_t)p;
+    for (; b; b = b->next)
+        if (at >= (uintptr_t)b->p && at - (uintptr_t)b->p <= b->bytes &&
+            bytes <= b->bytes - (at - (uintptr_t)b->p))
+            return 1;
+    return 0;
+}
+
+int cuda_is_pinned(const struct cuda_be *c, const void *p, size_t bytes)
+{
+    return find_block(c->host_blocks, p, bytes);
+}
+
+static void push_block(struct cuda_block **list, void *p, size_t bytes)
+{
+    struct cuda_block *b = xalloc(sizeof *b);
+    *b = (struct cuda_block){*list, p, bytes};
+    *list = b;
+}
+
+static void *cuda_alloc(struct be *be, size_t bytes)
+{
+    struct cuda_be *c = cuda_of(be);
+    void *p = NULL;
+    cuda_enter(c);
+    if (c->sticky != 0 || cuda_result(c, c->rt->alloc(&p, bytes ? bytes : 1), "cudaMalloc") != 0)
+        return NULL;
+    push_block(&c->device_blocks, p, bytes);
+    int st = cuda_result(c, c->rt->memset_async(p, 0, bytes ? bytes : 1, c->stream), "memset");
+    return st == 0 ? p : NULL;
+}
+
+static void *cuda_alloc_host(struct be *be, size_t bytes)
+{
+    struct cuda_be *c = cuda_of(be);
+    void *p = NULL;
+    unsigned flags = cudaHostAllocPortable | cudaHostAllocMapped;
+    cuda_enter(c);
+    if (c->sticky != 0 ||
+        cuda_result(c, c->rt->host_alloc(&p, bytes ? bytes : 1, flags), "cudaHostAlloc") != 0)
+        return NULL;
+    memset(p, 0, bytes);
+    push_block(&c->host_blocks, p, bytes);
+    return p;
+}
+
+static void free_blocks(struct cuda_block *b, cudaError_t (*release)(void *))
+{
+    for (struct cuda_block *next; b; b = next) {
+        next = b->next;
+        release(b->p);
+        free(b);
+    }
+}
+
+static void cuda_close(struct be *be)
+{
+    struct cuda_be *c = cuda_of(be);
+    cuda_enter(c);
+    if (c->stream)
+        c->rt->stream_sync(c->stream);
+    cuda_graphs_close(c);
+    cuda_gemm_close(c);
+    cuda_stage_close(c);
+    if (c->arrived)
+        c->rt->release(c->arrived);
+    if (c->step_copy)
+        c->rt->host_free(c->step_copy);
+    for (int i = 0; i < MAX_INFLIGHT; i++)
+        if (c->mark[i])
+            c->rt->event_destroy(c->mark[i]);
+    free_blocks(c->device_blocks, c->rt->release);
+    free_blocks(c->host_blocks, c->rt->host_free);
+    if (c->stream)
+        c->rt->stream_destroy(c->stream);
+    free(c);
+    be->priv = NULL;
+}
+
+static void cuda_seal(struct be *be)
+{
+    cuda_stage_close(cuda_of(be));
+}
+
+static int copy(struct be *be, void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind)
+{
+    struct cuda_be *c = cuda_of(be);
+    if (c->sticky != 0)
+        return ST_DEVICE;
+    if (bytes == 0)
+        return 0;
+    cuda_enter(c);
+    return cuda_result(c, c->rt->memcpy_async(dst, src, bytes, kind, c->stream), "memcpy");
+}
+
+static int cuda_upload(struct be *be, void *dst, const void *src, size_t bytes)
+{
+    return copy(be, dst, src, bytes, cudaMemcpyHostToDevice);
+}
+
+static int cuda_download(struct be *be, void *dst, const void *src, size_t bytes)
+{
+    return copy(be, dst, src, bytes, cudaMemcpyDeviceToHost);
+}
+
+static int cuda_sync(struct be *be)
+{
+    struct cuda_be *c = cuda_of(be);
+    if (c->sticky != 0)
+        return ST_DEVICE;
+    cuda_enter(c);
+    return cuda_result(c, c->rt->stream_sync(c->stream), "stream synchronize");
+}
+
+static size_t attn_work_bytes(struct be *be, int32_t max_rows, int32_t max_tokens, int32_t n_heads,
+                              int32_t head_dim)
+{
+    (void)be;
+    (void)max_tokens;
+    return cuda_attn_work_bytes(max_rows, n_heads, head_dim);
+}
+
+static size_t sample_work_bytes(struct be *be, int32_t max_rows, int32_t vocab)
+{
+    (void)be;
+    return cuda_sample_work_bytes(max_rows, vocab);
+}
+
+static int is_slot(int slot)
+{
+    return slot >= 0 && slot < MAX_INFLIGHT;
+}
+
+static int cuda_mark(struct be *be, int slot)
+{
+    struct cuda_be *c = cuda_of(be);
+    if (!is_slot(slot))
+        return ST_INVALID_VALUE;
+    if (c->sticky != 0)
+        return ST_DEVICE;
+    return cuda_result(c, c->rt->event_record(c->mark[slot], c->stream), "event record");
+}
+
+static int cuda_wait(struct be *be, int slot)
+{
+    struct cuda_be *c = cuda_of(be);
+    if (!is_slot(slot))
+        return ST_INVALID_VALUE;
+    if (c->sticky != 0)
+        return ST_DEVICE;
+    cuda_enter(c);
+    return cuda_result(c, c->rt->event_sync(c->mark[slot]), "event synchronize");
+}
+
+/* A failed device is "ready": the wait that follows reports it. */
+static int cuda_ready(struct be *be, int slot)
+{
+    struct cuda_be *c = cuda_of(be);
+    if (!is_slot(slot) || c->sticky != 0)
+        return 1;
+    return c->rt->event_query(c->mark[slot]) != cudaErrorNotReady;
+}
+
+static const struct be_calls cuda_calls = {
+    .close = cuda_close,
+    .alloc = cuda_alloc,
+    .alloc_host = cuda_alloc_host,
+    .seal = cuda_seal,
+    .load_matrix = cuda_load_matrix,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .sync = cuda_sync,
+    .attn_work_bytes = attn_work_bytes,
+    .sample_work_bytes = sample_work_bytes,
+    .mark = cuda_mark,
+    .wait = cuda_wait,
+    .ready = cuda_ready,
+    .graph_begin = cuda_graph_begin,
+    .graph_end = cuda_graph_end,
+};
+
+#define X(n) .n = cuda_##n,
+static const struct op_table cuda_ops = {OP_LIST(X)};
+#undef X
+
+static int open_device(struct cuda_be *c, int index, struct cudaDeviceProp *prop, struct err *e)
+{
+    int n = 0;
+    cudaError_t r = c->rt->device_count(&n);
+    if (r != cudaSuccess || n == 0) {
+        c->rt->last_error();
+        return err_set(e, ST_DEVICE, "no usable NVIDIA GPU: %s",
+                       r != cudaSuccess ? c->rt->error_text(r) : "the driver lists none");
+    }
+    if (index < 0 || index >= n)
+        return err_set(e, ST_DEVICE, "GPU %d was asked for, but the driver lists %d", index, n);
+    c->device = index;
+    r = c->rt->set_device(index);
+    if (r == cudaSuccess)
+        r = c->rt->properties(prop, index);
+    if (r != cudaSuccess)
+        return err_set(e, ST_DEVICE, "GPU %d cannot be opened: %s (%s)", index,
+                       c->rt->error_text(r), c->rt->error_name(r));
+    c->cc = prop->major * 10 + prop->minor;
+    c->n_sms = prop->multiProcessorCount;
+    c->smem_optin = (int)prop->sharedMemPerBlockOptin;
+    if (c->cc < 80)
+        return err_set(e, ST_DEVICE, "GPU %d (%s) has compute capability %d.%d; 8.0 is needed",
+                       index, prop->name, prop->major, prop->minor);
+    return 0;
+}
+
+static int open_queues(struct cuda_be *c, struct err *e)
+{
+    cudaError_t r = c->rt->stream_create(&c->stream, cudaStreamNonBlocking);
+    for (int i = 0; r == cudaSuccess && i < MAX_INFLIGHT; i++)
+        r = c->rt->event_create(&c->mark[i], cudaEventDisableTiming);
+    if (r == cudaSuccess)
+        r = (cudaError_t)cuda_attn_setup();
+    if (r == cudaSuccess)
+        r = (cudaError_t)cuda_sample_setup();
+    if (r == cudaSuccess)
+        r = c->rt->alloc((void **)&c->arrived, ARRIVED * sizeof *c->arrived);
+    if (r == cudaSuccess)
+        r = c->rt->memset_async(c->arrived, 0, ARRIVED * sizeof *c->arrived, c->stream);
+    if (r != cudaSuccess)
+        return err_set(e, ST_DEVICE, "GPU %d cannot be used: %s (%s)", c->device,
+                       c->rt->error_text(r), c->rt->error_name(r));
+    int st = cuda_gemm_open(c, e);
+    return st != 0 ? st : cuda_graphs_open(c);
+}
+
+/* What the configured share of the card leaves beside what is in use already, ourselves included.
+ */
+static int64_t usable(const struct be_config *conf, size_t free_bytes, size_t total)
+{
+    double share = conf->memory_utilization > 0 ? conf->memory_utilization : 0.92;
+    double limit = share * (double)total - (double)(total - free_bytes);
+    int64_t left = (int64_t)limit - ((int64_t)RESERVE_MIB << 20);
+    return left > 0 ? left : 0;
+}
+
+int cuda_open(struct be *be, const struct be_config *conf, struct err *e)
+{
+    struct cuda_be *c = xalloc(sizeof *c);
+    struct cudaDeviceProp prop = {0};
+    size_t free_bytes = 0, total = 0;
+    c->rt = &cuda_rt_real;
+    be->priv = c;
+    int st = open_device(c, conf->index, &prop, e);
+    if (st == 0)
+        st = open_queues(c, e);
+    if (st == 0 && cuda_result(c, c->rt->mem_info(&free_bytes, &total), "cudaMemGetInfo") != 0)
+        st = err_set(e, ST_DEVICE, "GPU %d does not say how much memory it has", conf->index);
+    if (st != 0) {
+        cuda_close(be);
+        return st;
+    }
+    be->op = &cuda_ops;
+    be->call = &cuda_calls;
+    be->info = (struct be_info){
+        .kind = BE_CUDA,
+        .memory_total = (int64_t)total,
+        .memory_free = usable(conf, free_bytes, total),
+        .act_dt = DT_BF16,
+        .weight_dt = DT_BF16,
+        .kv_dt = DT_BF16,
+        .graphs = conf->graphs != 0,
+    };
+    snprintf(be->info.name, sizeof be->info.name, "%.40s (GPU %d)", prop.name, conf->index);
+    log_info("cuda_open", "gpu=\"%s\" cc=%d.%d sms=%d free_mib=%zu total_mib=%zu", prop.name,
+             prop.major, prop.minor, c->n_sms, free_bytes >> 20, total >> 20);
+    return 0;
+}

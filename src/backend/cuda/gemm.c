@@ -1,0 +1,292 @@
+/* gemm.c - op_gemm on cuBLASLt, which is opened at run time: descriptors and algorithms per shape.
+ *
+ * Row-major out[m, n_out] = in[m, n_in] w[n_out, n_in]^T is, column-major, D = W^T X with W as the
+ * transposed left operand. The number of rows is no leading dimension, so one algorithm serves a
+ * whole bucket of m: it is chosen at the top of the bucket, on the first call, from the library's
+ * heuristics, deterministically, and kept. Engine thread, or the loader thread before the seal.
+ */
+#include "cuda_be.h"
+#include "log.h"
+#include "mem.h"
+
+#include <cublasLt.h>
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORKSPACE_BYTES = 32 << 20, MAX_PLANS = 1024 };
+
+#define NO_ALGORITHM SIZE_MAX
+
+#define LT_LIST(X)                                                                                 \
+    X(cublasLtCreate)                                                                              \
+    X(cublasLtDestroy)                                                                             \
+    X(cublasLtGetVersion)                                                                          \
+    X(cublasLtMatmul)                                                                              \
+    X(cublasLtMatmulDescCreate)                                                                    \
+    X(cublasLtMatmulDescDestroy)                                                                   \
+    X(cublasLtMatmulDescSetAttribute)                                                              \
+    X(cublasLtMatrixLayoutCreate)                                                                  \
+    X(cublasLtMatrixLayoutDestroy)                                                                 \
+    X(cublasLtMatmulPreferenceCreate)                                                              \
+    X(cublasLtMatmulPreferenceDestroy)                                                             \
+    X(cublasLtMatmulPreferenceSetAttribute)                                                        \
+    X(cublasLtMatmulAlgoGetHeuristic)
+
+struct plan {
+    int32_t bucket, n_in, n_out, dt, out_dt, has_bias;
+    cublasLtMatmulAlgo_t algo;
+    size_t workspace; /* NO_ALGORITHM: the library has none for this shape */
+};
+
+struct cuda_gemm {
+    void *lib;
+#define X(fn) __typeof__(fn) *fn;
+    LT_LIST(X)
+#undef X
+    cublasLtHandle_t handle;
+    cublasLtMatmulPreference_t pref;
+    void *workspace;
+    struct plan *plan; /* open addressing by shape */
+    int n_plans;
+};
+
+/* The descriptors of one call; cheap to make, so nothing is shared between calls. */
+struct call {
+    cublasLtMatmulDesc_t op;
+    cublasLtMatrixLayout_t a, b, d;
+};
+
+static int lt_result(struct cuda_be *c, cublasStatus_t r, const char *what)
+{
+    if (r == CUBLAS_STATUS_SUCCESS)
+        return 0;
+    c->rt->last_error();
+    if (r == CUBLAS_STATUS_NOT_SUPPORTED)
+        return ST_UNSUPPORTED;
+    if (c->sticky == 0) {
+        c->sticky = cudaErrorUnknown;
+        log_error("cuda_error", "call=%s cublas_status=%d state=failed", what, (int)r);
+    }
+    return ST_DEVICE;
+}
+
+static int load_library(struct cuda_gemm *g, struct err *e)
+{
+    static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12",
+                                        "/usr/local/cuda/lib64/libcublasLt.so.13",
+                                        "/usr/local/cuda/lib64/libcublasLt.so.12"};
+    for (size_t i = 0; !g->lib && i < sizeof names / sizeof *names; i++)
+        g->lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    if (!g->lib)
+        return err_set(e, ST_DEVICE,
+                       "libcublasLt.so.13 (or .12) was not found: install the CUDA "
+                       "runtime libraries or add their folder to LD_LIBRARY_PATH");
+#define X(fn)                                                                                      \
+    *(void **)&g->fn = dlsym(g->lib, #fn);                                                         \
+    if (!g->fn)                                                                                    \
+        return err_set(e, ST_DEVICE, "libcublasLt has no %s", #fn);
+    LT_LIST(X)
+#undef X
+    return 0;
+}
+
+int cuda_gemm_open(struct cuda_be *c, struct err *e)
+{
+    struct cuda_gemm *g = xalloc(sizeof *g);
+    c->gemm = g;
+    g->plan = xcalloc2(MAX_PLANS, sizeof *g->plan);
+    int st = load_library(g, e);
+    if (st != 0)
+        return st;
+    if (cuda_result(c, c->rt->alloc(&g->workspace, WORKSPACE_BYTES), "cudaMalloc") != 0)
+        return err_set(e, ST_NOMEM, "no room for %d MiB of cuBLASLt workspace",
+                       WORKSPACE_BYTES >> 20);
+    size_t most = WORKSPACE_BYTES;
+    cublasStatus_t r = g->cublasLtCreate(&g->handle);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatmulPreferenceCreate(&g->pref);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatmulPreferenceSetAttribute(
+            g->pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most);
+    if (r != CUBLAS_STATUS_SUCCESS)
+        return err_set(e, ST_DEVICE, "cuBLASLt %zu does not start: status %d",
+                       g->cublasLtGetVersion(), (int)r);
+    return 0;
+}
+
+void cuda_gemm_close(struct cuda_be *c)
+{
+    struct cuda_gemm *g = c->gemm;
+    if (!g)
+        return;
+    if (g->pref)
+        g->cublasLtMatmulPreferenceDestroy(g->pref);
+    if (g->handle)
+        g->cublasLtDestroy(g->handle);
+    if (g->workspace)
+        c->rt->release(g->workspace);
+    free(g->plan);
+    free(g); /* the library stays mapped: unloading it while the driver lives is asking for trouble
+              */
+    c->gemm = NULL;
+}
+
+static cudaDataType_t lt_type(int32_t dt)
+{
+    return dt == DT_BF16 ? CUDA_R_16BF : dt == DT_F16 ? CUDA_R_16F : CUDA_R_32F;
+}
+
+static void call_fini(struct cuda_gemm *g, struct call *k)
+{
+    if (k->d)
+        g->cublasLtMatrixLayoutDestroy(k->d);
+    if (k->b)
+        g->cublasLtMatrixLayoutDestroy(k->b);
+    if (k->a)
+        g->cublasLtMatrixLayoutDestroy(k->a);
+    if (k->op)
+        g->cublasLtMatmulDescDestroy(k->op);
+}
+
+static cublasStatus_t set_bias(struct cuda_gemm *g, struct call *k, const struct op_gemm *o)
+{
+    cublasLtEpilogue_t ep = CUBLASLT_EPILOGUE_BIAS;
+    cudaDataType_t type = lt_type(o->dt);
+    cublasStatus_t r = g->cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_EPILOGUE, &ep,
+                                                         sizeof ep);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type,
+                                              sizeof type);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias,
+                                              sizeof o->bias);
+    return r;
+}
+
+static cublasStatus_t call_init(struct cuda_gemm *g, struct call *k, const struct op_gemm *o,
+                                int32_t m)
+{
+    cublasOperation_t t = CUBLAS_OP_T;
+    cudaDataType_t in = lt_type(o->dt), out = lt_type(o->out_dt);
+    uint64_t n_in = (uint64_t)o->n_in, n_out = (uint64_t)o->n_out;
+    *k = (struct call){0};
+    cublasStatus_t r = g->cublasLtMatmulDescCreate(&k->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_TRANSA, &t, sizeof t);
+    if (r == CUBLAS_STATUS_SUCCESS && o->bias)
+        r = set_bias(g, k, o);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatrixLayoutCreate(&k->a, in, n_in, n_out, o->n_in);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatrixLayoutCreate(&k->b, in, n_in, (uint64_t)m, o->n_in);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatrixLayoutCreate(&k->d, out, n_out, (uint64_t)m, o->n_out);
+    return r;
+}
+
+/* 1 2 4 8, then multiples of 8 to 64, of 64 to 512, of 256 to 2048, of 1024 beyond. */
+static int32_t bucket_of(int32_t m)
+{
+    int32_t step = m <= 64 ? 8 : m <= 512 ? 64 : m <= 2048 ? 256 : 1024, b = 1;
+    if (m > 8)
+        return (m + step - 1) / step * step;
+    while (b < m)
+        b *= 2;
+    return b;
+}
+
+static struct plan *find_plan(struct cuda_gemm *g, const struct plan *want)
+{
+    uint32_t h = (uint32_t)want->n_in * 2654435761u ^ (uint32_t)want->n_out * 40503u ^
+                 (uint32_t)want->bucket * 97u ^
+                 (uint32_t)(want->dt * 9 + want->out_dt * 3 + want->has_bias);
+    for (int i = 0; i < MAX_PLANS; i++) {
+        struct plan *p = &g->plan[(h + (uint32_t)i) % MAX_PLANS];
+        if (p->bucket == 0 ||
+            (p->bucket == want->bucket && p->n_in == want->n_in && p->n_out == want->n_out &&
+             p->dt == want->dt && p->out_dt == want->out_dt && p->has_bias == want->has_bias))
+            return p;
+    }
+    return NULL;
+}
+
+/* The library's first choice for the top of the bucket. */
+static int choose(struct cuda_be *c, const struct op_gemm *o, struct plan *p)
+{
+    struct cuda_gemm *g = c->gemm;
+    struct call k;
+    cublasLtMatmulHeuristicResult_t best;
+    int n = 0;
+    cublasStatus_t r = call_init(g, &k, o, p->bucket);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatmulAlgoGetHeuristic(g->handle, k.op, k.a, k.b, k.d, k.d, g->pref, 1,
+                                              &best, &n);
+    call_fini(g, &k);
+    if (r == CUBLAS_STATUS_NOT_SUPPORTED || r == CUBLAS_STATUS_INVALID_VALUE ||
+        (r == CUBLAS_STATUS_SUCCESS && n < 1)) {
+        p->workspace = NO_ALGORITHM;
+        return 0;
+    }
+    if (r == CUBLAS_STATUS_SUCCESS) {
+        p->algo = best.algo;
+        p->workspace = best.workspaceSize;
+    }
+    return lt_result(c, r, "cublasLtMatmulAlgoGetHeuristic");
+}
+
+static int get_plan(struct cuda_be *c, const struct op_gemm *o, struct plan *out)
+{
+    struct cuda_gemm *g = c->gemm;
+    struct plan want = {.bucket = bucket_of(o->m),
+                        .n_in = o->n_in,
+                        .n_out = o->n_out,
+                        .dt = o->dt,
+                        .out_dt = o->out_dt,
+                        .has_bias = o->bias != NULL};
+    struct plan *p = find_plan(g, &want);
+    if (p && p->bucket != 0) {
+        *out = *p;
+        return 0;
+    }
+    int st = choose(c, o, &want);
+    if (st == 0 && p && g->n_plans < MAX_PLANS - 1) {
+        *p = want;
+        g->n_plans++;
+    }
+    *out = want;
+    return st;
+}
+
+int cuda_gemm_lt(struct cuda_be *c, const struct op_gemm *o)
+{
+    struct cuda_gemm *g = c->gemm;
+    struct plan p;
+    struct call k;
+    float one = 1.0f, zero = 0.0f;
+    int st = get_plan(c, o, &p);
+    if (st != 0)
+        return st;
+    if (p.workspace == NO_ALGORITHM)
+        return ST_UNSUPPORTED;
+    cublasStatus_t r = call_init(g, &k, o, o->m);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = g->cublasLtMatmul(g->handle, k.op, &one, o->w, k.a, o->in, k.b, &zero, o->out, k.d,
+                              o->out, k.d, &p.algo, g->workspace, WORKSPACE_BYTES, c->stream);
+    call_fini(g, &k);
+    return lt_result(c, r, "cublasLtMatmul");
+}
+
+int cuda_gemm(struct be *be, const struct op_gemm *o)
+{
+    struct cuda_be *c = cuda_of(be);
+    int st = opcheck_gemm(o);
+    if (st != 0 || o->m == 0)
+        return st;
+    if (c->sticky != 0)
+        return ST_DEVICE;
+    st = cuda_gemv(c, o);
+    if (st == ST_UNSUPPORTED)
+        st = cuda_gemm_lt(c, o);
+    return st == ST_UNSUPPORTED ? cuda_gemm_any(c, o) : st;
+}

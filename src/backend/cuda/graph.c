@@ -1,0 +1,106 @@
+/* graph.c - decode steps recorded once per key and replayed.
+ *
+ * The first pass of a key runs eagerly: it loads kernels and lets the matrix products choose their
+ * algorithms, neither of which belongs into a recording. The second is recorded, launched and kept;
+ * from then on the recording is launched. Engine thread. At most MAX_GRAPHS are kept; the one not
+ * used for the longest time makes room (the driver keeps a running one alive until it is done).
+ */
+#include "cuda_be.h"
+#include "mem.h"
+
+#include <stdlib.h>
+
+enum { MAX_GRAPHS = 256 };
+
+struct entry {
+    uint64_t key, last_use;
+    cudaGraphExec_t exec; /* NULL: seen once, not recorded yet */
+};
+
+struct cuda_graphs {
+    struct entry e[MAX_GRAPHS];
+    int n;
+    uint64_t clock;
+};
+
+int cuda_graphs_open(struct cuda_be *c)
+{
+    c->graphs = xalloc(sizeof *c->graphs);
+    return 0;
+}
+
+void cuda_graphs_close(struct cuda_be *c)
+{
+    struct cuda_graphs *g = c->graphs;
+    for (int i = 0; g && i < g->n; i++)
+        if (g->e[i].exec)
+            c->rt->exec_free(g->e[i].exec);
+    free(g);
+    c->graphs = NULL;
+}
+
+static struct entry *find(struct cuda_graphs *g, uint64_t key)
+{
+    for (int i = 0; i < g->n; i++)
+        if (g->e[i].key == key)
+            return &g->e[i];
+    return NULL;
+}
+
+static struct entry *add(struct cuda_be *c, uint64_t key)
+{
+    struct cuda_graphs *g = c->graphs;
+    int at = g->n;
+    if (g->n < MAX_GRAPHS) {
+        g->n++;
+    } else {
+        at = 0;
+        for (int i = 1; i < g->n; i++)
+            if (g->e[i].last_use < g->e[at].last_use)
+                at = i;
+        if (g->e[at].exec)
+            c->rt->exec_free(g->e[at].exec);
+    }
+    g->e[at] = (struct entry){.key = key};
+    return &g->e[at];
+}
+
+int cuda_graph_begin(struct be *be, uint64_t key)
+{
+    struct cuda_be *c = cuda_of(be);
+    struct cuda_graphs *g = c->graphs;
+    if (c->sticky != 0)
+        return ST_DEVICE;
+    struct entry *x = find(g, key);
+    if (!x) {
+        add(c, key)->last_use = ++g->clock;
+        return 0;
+    }
+    x->last_use = ++g->clock;
+    if (x->exec) {
+        int st = cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
+        return st != 0 ? st : 1;
+    }
+    int st = cuda_result(c, c->rt->capture_begin(c->stream, cudaStreamCaptureModeThreadLocal),
+                         "capture begin");
+    c->capturing = st == 0;
+    return st;
+}
+
+int cuda_graph_end(struct be *be, uint64_t key)
+{
+    struct cuda_be *c = cuda_of(be);
+    if (!c->capturing)
+        return c->sticky != 0 ? ST_DEVICE : 0;
+    c->capturing = 0;
+    cudaGraph_t graph = NULL;
+    struct entry *x = find(c->graphs, key);
+    int st = cuda_result(c, c->rt->capture_end(c->stream, &graph), "capture end");
+    if (st == 0)
+        st = cuda_result(c, c->rt->graph_instantiate(&x->exec, graph, 0), "graph instantiate");
+    if (graph)
+        c->rt->graph_free(graph);
+    if (st == 0)
+        st = cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
+    return st;
+}
