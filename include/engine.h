@@ -40,9 +40,18 @@ void engine_free(struct engine *en);
 int engine_start(struct engine *en, struct err *e);
 void engine_stop(struct engine *en, int status);
 
-/* Any thread. Submit copies the message (head + tokens + stop ids). 0 or ST_FULL. */
+/* Any thread, until engine_stop returned. Submit copies the message (head + tokens + stop ids; the
+ * head's bytes may be 0). 0; ST_QUEUE_FULL when max_seqs + max_waiting requests are live;
+ * ST_CONTEXT_LENGTH (engine_fits has the text), ST_INVALID_VALUE, ST_INVALID_LENGTH for what the
+ * caller should have refused; ST_ENGINE_DOWN after a device error; the status of engine_stop after
+ * that; ST_FULL when the inbox is full. A request that was accepted gets exactly one ending record.
+ */
 int engine_submit(struct engine *en, const struct msg_submit *m);
+/* An id that is gone is ignored. Reason ST_OK ends with FINISH_STOP, any other with FINISH_CANCEL
+ * and status = reason. 0 or ST_FULL. */
 int engine_cancel(struct engine *en, req_id id, int reason);
+/* Any thread (not a signal handler): have the engine log its state once. 0 or ST_FULL. */
+int engine_dump(struct engine *en);
 
 /* Can a request of this size ever run? 0, or ST_CONTEXT_LENGTH with the numbers. Pure; any thread.
  */

@@ -1,0 +1,105 @@
+/* commit.c - a finished step becomes tokens: append, decide the end, publish pages, settle.
+ *
+ * A row that ended at the commit of step n may be in step n+1 already; what that one sampled is
+ * dropped here, its pages and its row are released after it. Engine thread; no allocation.
+ */
+#include "check.h"
+#include "log.h"
+#include "state.h"
+
+/* The end that token t, the latest of s, brings; *stop_id as in struct out_rec. */
+static int finish_of(const struct engine *en, const struct seq *s, token_id t, int32_t *stop_id)
+{
+    int32_t n_new = s->n_known - s->n_prompt;
+    *stop_id = -1;
+    if (n_new > s->min_new) {
+        for (int32_t i = 0; i < en->c.n_eos && !s->ignore_eos; i++)
+            if (en->c.eos[i] == t)
+                return FINISH_STOP;
+        for (int32_t i = 0; i < s->n_stop; i++)
+            if (s->stop[i] == t) {
+                *stop_id = t;
+                return FINISH_STOP;
+            }
+    }
+    return s->n_known >= s->n_max ? FINISH_LENGTH : FINISH_NONE;
+}
+
+static void take_token(struct engine *en, struct seq *s, int32_t i)
+{
+    token_id t = en->result->token[i];
+    if (t < 0 || t >= en->c.vocab) {
+        log_error("engine.token", "id=%llu token %d is outside the vocabulary of %d",
+                  (unsigned long long)s->id, t, en->c.vocab);
+        outbox_end(en, s, FINISH_ERROR, ST_INTERNAL);
+        seq_end(en, s);
+        return;
+    }
+    s->tok[s->n_known++] = t;
+    en->stats.generated_tokens++;
+    int32_t stop_id;
+    int finish = finish_of(en, s, t, &stop_id);
+    outbox_token(en, s, t, finish, stop_id, i, en->result);
+    if (finish == FINISH_NONE)
+        return;
+    if (finish == FINISH_STOP)
+        en->stats.finished_stop++;
+    else
+        en->stats.finished_length++;
+    seq_end(en, s);
+}
+
+/* One row. Returns 1 while its seq goes on decoding. */
+static int commit_row(struct engine *en, const struct step *st, struct seq *s, int32_t i)
+{
+    s->n_inflight--;
+    s->n_done = st->rows[i].first + st->rows[i].n;
+    int live = s->state == SEQ_RUNNING; /* also when marked for preemption: the token counts */
+    if (PLANT(PLANT_LATE_TOKEN) && !live && st->rows[i].sample)
+        outbox_token(en, s, en->result->token[i], FINISH_NONE, -1, i, en->result);
+    if (live && st->rows[i].sample) {
+        s->n_inflight++; /* keeps its pages until the publish below */
+        take_token(en, s, i);
+        s->n_inflight--;
+    }
+    seq_publish(en, s);
+    if (s->n_inflight == 0 && (s->state == SEQ_DRAINING || s->preempting))
+        seq_settle(en, s);
+    return s->state == SEQ_RUNNING;
+}
+
+/* The longest wait between two decode steps while somebody was waiting for the second. */
+static void note_decode(struct engine *en, int64_t now, int going_on)
+{
+    if (en->last_decode_us > 0 && now - en->last_decode_us > en->stats.max_decode_gap_us)
+        en->stats.max_decode_gap_us = now - en->last_decode_us;
+    en->last_decode_us = going_on ? now : 0;
+}
+
+/* en->result holds the result of the oldest step in flight, which was in `slot`. */
+void commit_step(struct engine *en, int slot)
+{
+    const struct step *st = en->step[slot];
+    const struct flight *f = en->flight[slot];
+    int64_t now = engine_now(en);
+    int64_t begin = f->submit_us > en->done_us ? f->submit_us : en->done_us;
+    sched_note_step(en, st, now - begin);
+    en->done_us = now;
+    en->done_no = f->no;
+    en->n_flight--;
+    limbo_drain(en);
+    int going_on = 0;
+    for (int32_t i = 0; i < st->n_rows; i++) {
+        struct seq *s = &en->seq[f->who[i].seq];
+        CHECK(s->gen == f->who[i].gen && s->n_inflight > 0);
+        going_on |= commit_row(en, st, s, i);
+    }
+    if (st->kind == STEP_DECODE) {
+        en->stats.steps_decode++;
+        note_decode(en, now, going_on);
+    } else {
+        en->stats.steps_prefill++;
+    }
+    en->stats.last_step_us = now;
+    en->o.dirty = 1;
+}

@@ -1,0 +1,161 @@
+/* outbox.c - records for the loop thread, one message per step, and what happens when it is full.
+ *
+ * Records gather in fixed arrays. When the outbox refuses a message they stay there: the turn then
+ * commits and plans nothing more (the device finishes what it has), only drains cancels and tries
+ * again about every millisecond, so the engine neither blocks nor loses a record. The arrays cannot
+ * overflow meanwhile: at most one commit's tokens were added after the last full send, and a
+ * request counts against the admission bound until its end was sent, so there is at most one end
+ * per slot. A message too large for the outbox is sent in halves. A message without records
+ * (statistics only) may be dropped. Engine thread.
+ */
+#include "check.h"
+#include "mem.h"
+#include "state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int outbox_init(struct engine *en, struct err *e)
+{
+    struct staging *o = &en->o;
+    size_t rec, top, bytes;
+    o->cap_rec = en->n_slots + en->c.max_seqs;
+    o->cap_top = en->c.max_seqs * MAX_LOGPROBS;
+    if (!mul_size((size_t)o->cap_rec, sizeof *o->rec, &rec) ||
+        !mul_size((size_t)o->cap_top, sizeof *o->top, &top) || !add_size(rec, top, &bytes) ||
+        !add_size(bytes, sizeof(struct msg_outbox), &bytes) || bytes > UINT32_MAX)
+        return err_set(e, ST_INVALID_VALUE, "too many requests for one message");
+    o->rec = xalloc(rec);
+    o->top = xalloc(top);
+    o->buf = xalloc_aligned(64, bytes);
+    return 0;
+}
+
+void outbox_fini(struct engine *en)
+{
+    free(en->o.rec);
+    free(en->o.top);
+    free(en->o.buf);
+}
+
+static struct out_rec *add_rec(struct engine *en, req_id id, int finish)
+{
+    struct staging *o = &en->o;
+    CHECK(o->n_rec < o->cap_rec);
+    struct out_rec *r = &o->rec[o->n_rec++];
+    *r = (struct out_rec){.id = id, .token = -1, .finish = finish, .stop_id = -1};
+    return r;
+}
+
+/* Row i of *res drew token t for s. */
+void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish, int32_t stop_id,
+                  int32_t i, const struct step_result *res)
+{
+    struct staging *o = &en->o;
+    struct out_rec *r = add_rec(en, s->id, finish);
+    r->token = t;
+    r->n_cached = s->n_hit;
+    r->stop_id = stop_id;
+    r->queue_us = s->queue_us;
+    r->top0 = o->n_top;
+    if (s->params.n_logprobs < 0)
+        return;
+    r->logprob = res->logprob[i];
+    int32_t n = res->n_top[i] < s->params.n_logprobs ? res->n_top[i] : s->params.n_logprobs;
+    if (n <= 0)
+        return;
+    CHECK(o->n_top + n <= o->cap_top);
+    memcpy(o->top + o->n_top, res->top[i], (size_t)n * sizeof *o->top);
+    o->n_top += n;
+    r->n_top = n;
+}
+
+void outbox_end(struct engine *en, const struct seq *s, int finish, int status)
+{
+    struct out_rec *r = add_rec(en, s->id, finish);
+    r->status = status;
+    r->n_cached = s->n_hit > 0 ? s->n_hit : 0;
+    r->queue_us = s->queue_us;
+    if (finish == FINISH_STOP)
+        en->stats.finished_stop++;
+    else if (finish == FINISH_ERROR)
+        en->stats.finished_error++;
+    else
+        en->stats.finished_abort++;
+}
+
+void outbox_refuse(struct engine *en, req_id id, int status)
+{
+    add_rec(en, id, FINISH_ERROR)->status = status;
+    en->stats.finished_error++;
+}
+
+static void fill_stats(struct engine *en, struct engine_stats *st)
+{
+    struct kv_stats k;
+    kv_get_stats(en->kv, &k);
+    en->stats.n_waiting = en->n_wait;
+    en->stats.n_running = en->n_run;
+    en->stats.n_pages = k.n_pages;
+    en->stats.n_pages_free = k.n_free;
+    en->stats.n_pages_cached = k.n_evictable;
+    en->stats.page_tokens = en->c.page_tokens;
+    en->stats.evicted_pages = k.evicted;
+    en->stats.healthy = !en->failed;
+    *st = en->stats;
+}
+
+/* Try to send records [at, at + n). */
+static int send_range(struct engine *en, int32_t at, int32_t n)
+{
+    struct staging *o = &en->o;
+    struct msg_outbox *m = (struct msg_outbox *)o->buf;
+    int32_t top0 = n > 0 ? o->rec[at].top0 : 0, n_top = 0;
+    struct out_rec *rec = (struct out_rec *)(m + 1);
+    memcpy(rec, o->rec + at, (size_t)n * sizeof *rec);
+    int ends = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if (rec[i].n_top > 0 && n_top == 0)
+            top0 = rec[i].top0;
+        rec[i].top0 = rec[i].n_top > 0 ? rec[i].top0 - top0 : 0;
+        n_top += rec[i].n_top;
+        ends += rec[i].finish != FINISH_NONE;
+    }
+    memcpy(rec + n, o->top + top0, (size_t)n_top * sizeof *o->top);
+    size_t bytes = sizeof *m + (size_t)n * sizeof *rec + (size_t)n_top * sizeof *o->top;
+    m->h = (struct msg_head){.kind = MSG_OUTBOX, .bytes = (uint32_t)bytes};
+    m->n_rec = n;
+    m->n_top = n_top;
+    fill_stats(en, &m->stats);
+    if (fault_point("outbox.send") || mbox_send(en->out, m, bytes) != 0)
+        return 0;
+    atomic_fetch_sub(&en->live, ends);
+    return 1;
+}
+
+int outbox_send(struct engine *en)
+{
+    struct staging *o = &en->o;
+    int32_t at = 0;
+    if (o->n_rec == 0) {
+        if (o->dirty && send_range(en, 0, 0))
+            o->dirty = 0;
+        return 1;
+    }
+    while (at < o->n_rec) {
+        int32_t n = o->n_rec - at;
+        while (n > 0 && !send_range(en, at, n))
+            n /= 2;
+        if (n == 0)
+            break;
+        at += n;
+    }
+    o->blocked = at < o->n_rec;
+    if (!o->blocked) {
+        o->n_rec = o->n_top = o->dirty = 0;
+        return 1;
+    }
+    memmove(o->rec, o->rec + at, (size_t)(o->n_rec - at) * sizeof *o->rec);
+    o->n_rec -= at;
+    return 0;
+}

@@ -1,0 +1,285 @@
+/* setup.c - the engine's public face: memory, thread, submission from other threads.
+ *
+ * Everything the engine will ever need is allocated in engine_new. Token arrays are as long as the
+ * longest possible sequence, for every slot; the operating system backs only what is touched.
+ * engine_submit checks on the caller's thread all that can be checked without the engine's state,
+ * so that the turn never meets an impossible request.
+ */
+#include "check.h"
+#include "clock.h"
+#include "log.h"
+#include "mem.h"
+#include "state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert((int)KV_LRU == (int)EVICT_LRU && (int)KV_LFU == (int)EVICT_LFU &&
+                   (int)KV_FIFO == (int)EVICT_FIFO,
+               "the two lists of policies are one");
+
+enum { HELD_POLL_US = 1000, STOP_POLLS = 200 };
+
+static int64_t real_clock(void *arg)
+{
+    (void)arg;
+    return clock_us();
+}
+
+static int config_check(const struct engine_config *c, struct err *e)
+{
+    const struct {
+        const char *name;
+        int64_t v, lo, hi;
+    } range[] = {
+        {"n_pages", c->n_pages, 1, INT32_MAX - 1},
+        {"page_tokens", c->page_tokens, 1, 4096},
+        {"max_seqs", c->max_seqs, 1, MAX_ROWS},
+        {"max_waiting", c->max_waiting, 0, 1 << 20},
+        {"max_step_tokens", c->max_step_tokens, 1, MAX_STEP_TOKENS},
+        {"max_model_len", c->max_model_len, 1, (int64_t)MAX_EDITS * c->page_tokens},
+        {"vocab", c->vocab, 1, INT32_MAX},
+        {"steps_in_flight", c->steps_in_flight, 1, MAX_INFLIGHT},
+        {"eviction", c->eviction, EVICT_LRU, EVICT_FIFO},
+        {"n_eos", c->n_eos, 0, 16},
+        {"audit_every", c->audit_every, 0, INT32_MAX},
+    };
+    for (size_t i = 0; i < sizeof range / sizeof *range; i++)
+        if (range[i].v < range[i].lo || range[i].v > range[i].hi)
+            return err_param(e, ST_INVALID_VALUE, range[i].name,
+                             "%s is %lld; the engine can do %lld to %lld", range[i].name,
+                             (long long)range[i].v, (long long)range[i].lo, (long long)range[i].hi);
+    return 0;
+}
+
+static int alloc_seqs(struct engine *en, struct err *e)
+{
+    size_t n = (size_t)en->n_slots, n_tok, n_page;
+    en->max_pages = (en->c.max_model_len + en->c.page_tokens - 1) / en->c.page_tokens;
+    if (!mul_size(n, (size_t)en->c.max_model_len, &n_tok) ||
+        !mul_size(n, (size_t)en->max_pages, &n_page) || n_tok > SIZE_MAX / sizeof(token_id) ||
+        n_page > SIZE_MAX / sizeof(page_id))
+        return err_set(e, ST_NOMEM, "%d sequences of %d tokens are too many", en->n_slots,
+                       en->c.max_model_len);
+    en->seq = xcalloc2(n, sizeof *en->seq);
+    token_id *tok = xcalloc2(n_tok, sizeof *tok);
+    page_id *pages = xcalloc2(n_page, sizeof *pages);
+    for (int32_t i = 0; i < en->n_slots; i++) {
+        en->seq[i].tok = tok + (size_t)i * (size_t)en->c.max_model_len;
+        en->seq[i].pages = pages + (size_t)i * (size_t)en->max_pages;
+        en->seq[i].row = -1;
+    }
+    en->slot = xcalloc2(n, sizeof *en->slot);
+    en->wait = xcalloc2(n, sizeof *en->wait);
+    en->tenant = xcalloc2(n, sizeof *en->tenant);
+    en->tenant_free = xcalloc2(n, sizeof *en->tenant_free);
+    en->run = xcalloc2((size_t)en->c.max_seqs, sizeof *en->run);
+    en->rows = xcalloc2((size_t)en->c.max_seqs, sizeof *en->rows);
+    for (int32_t i = en->n_slots - 1; i >= 0; i--) {
+        en->slot[en->n_slot++] = i;
+        en->tenant_free[en->n_tenant_free++] = i;
+    }
+    for (int32_t i = en->c.max_seqs - 1; i >= 0; i--)
+        en->rows[en->n_rows++] = i;
+    idmap_init(&en->ids, en->n_slots);
+    idmap_init(&en->tenants, en->n_slots);
+    return 0;
+}
+
+static size_t submit_bytes(int64_t n_prompt, int64_t n_stop)
+{
+    return sizeof(struct msg_submit) + (size_t)(n_prompt + n_stop) * sizeof(token_id);
+}
+
+/* The inbox holds every request the admission bound lets in, and eight cancels for each. */
+static void alloc_inbox(struct engine *en)
+{
+    size_t one = submit_bytes(en->c.max_model_len, MAX_STOP_IDS) + 8 * sizeof(struct msg_cancel) +
+                 16 * sizeof(size_t);
+    en->in = mbox_new(1 << 16, (size_t)en->n_slots * one + (1 << 16), NULL, NULL);
+}
+
+int engine_new(struct engine **out, const struct engine_config *c, const struct executor *ex,
+               struct mbox *outbox, struct err *e)
+{
+    *out = NULL;
+    int st = config_check(c, e);
+    if (st != 0)
+        return st;
+    struct engine *en = xalloc(sizeof *en);
+    en->c = *c;
+    if (en->c.max_seqs > en->c.max_step_tokens) /* a decode step names every row */
+        en->c.max_seqs = en->c.max_step_tokens;
+    en->ex = *ex;
+    en->out = outbox;
+    en->now = real_clock;
+    en->gate_seq = -1;
+    en->n_slots = en->c.max_seqs + en->c.max_waiting;
+    en->stats.healthy = 1;
+    const struct kv_config k = {.n_pages = c->n_pages,
+                                .page_tokens = c->page_tokens,
+                                .eviction = c->eviction,
+                                .seed = c->cache_seed};
+    if ((st = kv_new(&en->kv, &k, e)) != 0 || (st = alloc_seqs(en, e)) != 0 ||
+        (st = outbox_init(en, e)) != 0) {
+        engine_free(en);
+        return st;
+    }
+    for (int i = 0; i < MAX_INFLIGHT; i++) {
+        en->step[i] = xalloc_aligned(64, sizeof *en->step[i]);
+        en->flight[i] = xalloc(sizeof *en->flight[i]);
+    }
+    en->result = xalloc_aligned(64, sizeof *en->result);
+    en->limbo = xcalloc2(MAX_LIMBO, sizeof *en->limbo);
+    en->held = xcalloc2((size_t)c->n_pages, sizeof *en->held);
+    en->pins = xcalloc2((size_t)c->n_pages + 1, sizeof *en->pins);
+    alloc_inbox(en);
+    *out = en;
+    return 0;
+}
+
+void engine_free(struct engine *en)
+{
+    if (!en)
+        return;
+    CHECK(!en->started);
+    kv_free(en->kv);
+    if (en->seq) {
+        free(en->seq[0].tok);
+        free(en->seq[0].pages);
+    }
+    free(en->seq);
+    free(en->slot);
+    free(en->wait);
+    free(en->run);
+    free(en->rows);
+    free(en->tenant);
+    free(en->tenant_free);
+    idmap_fini(&en->ids);
+    idmap_fini(&en->tenants);
+    for (int i = 0; i < MAX_INFLIGHT; i++) {
+        free(en->step[i]);
+        free(en->flight[i]);
+    }
+    free(en->result);
+    free(en->limbo);
+    free(en->held);
+    free(en->pins);
+    outbox_fini(en);
+    mbox_free(en->in);
+    free(en);
+}
+
+static void *thread_main(void *arg)
+{
+    struct engine *en = arg;
+    thread_claim(THREAD_ENGINE);
+    while (!en->stopping)
+        if (!engine_turn(en))
+            mbox_wait(en->in, en->o.blocked ? HELD_POLL_US : -1);
+    /* The last ends: give the loop thread a moment to make room, then leave. */
+    for (int i = 0; i < STOP_POLLS && en->o.blocked; i++) {
+        mbox_wait(en->in, HELD_POLL_US);
+        engine_turn(en);
+    }
+    thread_unclaim(THREAD_ENGINE);
+    return NULL;
+}
+
+int engine_start(struct engine *en, struct err *e)
+{
+    if (pthread_create(&en->thread, NULL, thread_main, en) != 0)
+        return err_set(e, ST_NOMEM, "cannot start the engine thread");
+    en->started = 1;
+    return 0;
+}
+
+void engine_stop(struct engine *en, int status)
+{
+    const struct msg_cancel m = {.h = {.kind = MSG_STOP, .bytes = sizeof m}, .reason = status};
+    int expect = 0;
+    atomic_compare_exchange_strong(&en->down, &expect, status < 0 ? status : ST_DRAINING);
+    while (mbox_send(en->in, &m, sizeof m) == ST_FULL) /* a running engine drains it */
+        if (!en->started)
+            engine_turn(en);
+    if (en->started) {
+        pthread_join(en->thread, NULL);
+        en->started = 0;
+    }
+    engine_turn(en); /* what arrived while it ended is refused */
+}
+
+static int submit_check(const struct engine *en, const struct msg_submit *m)
+{
+    if (m->h.kind != MSG_SUBMIT || m->id == 0 || m->n_prompt < 1 || m->max_new < 1 ||
+        m->n_stop_ids < 0 || m->n_stop_ids > MAX_STOP_IDS || m->params.n_logprobs < -1 ||
+        m->params.n_logprobs > MAX_LOGPROBS)
+        return ST_INVALID_VALUE;
+    int st = engine_fits(&en->c, m->n_prompt, m->max_new, NULL);
+    if (st != 0)
+        return st;
+    if (m->h.bytes != 0 && m->h.bytes != submit_bytes(m->n_prompt, m->n_stop_ids))
+        return ST_INVALID_LENGTH;
+    const token_id *tok = (const token_id *)(m + 1);
+    for (int32_t i = 0; i < m->n_prompt; i++)
+        if (tok[i] < 0 || tok[i] >= en->c.vocab)
+            return ST_INVALID_VALUE;
+    return 0;
+}
+
+int engine_submit(struct engine *en, const struct msg_submit *m)
+{
+    int st = atomic_load(&en->down);
+    if (st != 0 || (st = submit_check(en, m)) != 0)
+        return st;
+    if (atomic_fetch_add(&en->live, 1) >= en->n_slots) {
+        atomic_fetch_sub(&en->live, 1);
+        return ST_QUEUE_FULL;
+    }
+    st = mbox_send(en->in, m, submit_bytes(m->n_prompt, m->n_stop_ids));
+    if (st != 0)
+        atomic_fetch_sub(&en->live, 1);
+    return st;
+}
+
+int engine_cancel(struct engine *en, req_id id, int reason)
+{
+    const struct msg_cancel m = {
+        .h = {.kind = MSG_CANCEL, .bytes = sizeof m}, .id = id, .reason = reason};
+    return mbox_send(en->in, &m, sizeof m);
+}
+
+int engine_dump(struct engine *en)
+{
+    const struct msg_head m = {.kind = MSG_DUMP, .bytes = sizeof m};
+    return mbox_send(en->in, &m, sizeof m);
+}
+
+int engine_fits(const struct engine_config *c, int64_t n_prompt, int64_t max_new, struct err *e)
+{
+    if (n_prompt > c->max_model_len || max_new > c->max_model_len - n_prompt)
+        return err_set(e, ST_CONTEXT_LENGTH,
+                       "This model's maximum context length is %d tokens. However, you requested "
+                       "%lld tokens (%lld in the messages, %lld in the completion). Please reduce "
+                       "the length of the messages or completion.",
+                       c->max_model_len,
+                       (long long)(n_prompt > INT64_MAX - max_new ? INT64_MAX : n_prompt + max_new),
+                       (long long)n_prompt, (long long)max_new);
+    /* The token drawn last needs no room. */
+    int64_t pool = (int64_t)c->n_pages * c->page_tokens;
+    if (n_prompt + max_new - 1 > pool)
+        return err_set(e, ST_CONTEXT_LENGTH,
+                       "This server's KV cache holds %lld tokens (%d pages of %d). However, you "
+                       "requested %lld tokens (%lld in the messages, %lld in the completion). "
+                       "Please reduce the length of the messages or completion.",
+                       (long long)pool, c->n_pages, c->page_tokens, (long long)(n_prompt + max_new),
+                       (long long)n_prompt, (long long)max_new);
+    return 0;
+}
+
+int64_t engine_heartbeat_us(const struct engine *en, int *busy)
+{
+    if (busy)
+        *busy = atomic_load(&en->live) > 0;
+    return atomic_load_explicit(&en->beat_us, memory_order_relaxed);
+}

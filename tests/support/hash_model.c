@@ -1,0 +1,372 @@
+/* hash_model.c - see the header. Steps run in order; when each runs, at submit or as late as its
+ * wait, is drawn from the seed. Two page tables: `seen` as of the last submit, for the checks of
+ * overlap, and `table` as of the last executed step. */
+#include "hash_model.h"
+
+#include "mem.h"
+#include "status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NOBODY = 0, MANY = -1 };
+
+struct slot {
+    const struct step *step; /* NULL: not in flight */
+    int executed;
+    uint64_t sum; /* of the step at submit */
+    struct step_result result;
+    int32_t *reader, *writer; /* [n_pages]: row + 1, NOBODY, MANY */
+};
+
+struct hash_model {
+    struct hm_config c;
+    uint64_t *kv;          /* [n_pages][page_tokens] */
+    page_id *table, *seen; /* [max_rows][max_pages] */
+    token_id *last;        /* [max_rows] */
+    int32_t *row_next;     /* [max_rows]: position after the row's chunk in the other slot, -1 */
+    struct slot slot[MAX_INFLIGHT];
+    int next, n_flight;
+    uint64_t rng, no;
+    int64_t now;
+    struct hm_counts n;
+    uint64_t fail_no;
+    int fail_status, fail_times, fail_on_wait;
+};
+
+uint64_t hm_mix(uint64_t a, uint64_t x)
+{
+    a = (a ^ x) * 0x9fb21c651e98df25u;
+    return a ^ (a >> 29);
+}
+
+uint64_t hm_entry(uint64_t acc, token_id tok, int32_t pos)
+{
+    return hm_mix(acc + 0x1234567u, ((uint64_t)(uint32_t)tok << 32) | (uint32_t)pos);
+}
+
+token_id hm_draw(uint64_t acc, const struct sample_params *p, int32_t pos, int32_t vocab,
+                 float *logprob)
+{
+    uint32_t t;
+    memcpy(&t, &p->temperature, sizeof t);
+    uint64_t h = hm_mix(hm_mix(hm_mix(acc, p->seed), t), (uint32_t)pos);
+    h = hm_mix(h, 77);
+    *logprob = -(float)(h & 1023) / 64.0f;
+    return (token_id)((h >> 16) % (uint64_t)vocab);
+}
+
+static void violation(struct hash_model *hm, const char *what, int64_t a, int64_t b)
+{
+    if (hm->n.violations++ == 0)
+        snprintf(hm->n.first, sizeof hm->n.first, "step %llu: %s (%lld, %lld)",
+                 (unsigned long long)hm->no, what, (long long)a, (long long)b);
+}
+
+struct hash_model *hm_new(const struct hm_config *c)
+{
+    struct hash_model *hm = xalloc(sizeof *hm);
+    size_t rows = (size_t)c->max_rows * (size_t)c->max_pages, pages = (size_t)c->n_pages;
+    hm->c = *c;
+    hm->rng = c->seed;
+    hm->now = 1000;
+    hm->kv = xcalloc2(pages * (size_t)c->page_tokens, sizeof *hm->kv);
+    for (size_t i = 0; i < pages * (size_t)c->page_tokens; i++)
+        hm->kv[i] = hm_mix(c->seed, i);
+    hm->table = xcalloc2(rows, sizeof *hm->table);
+    hm->seen = xcalloc2(rows, sizeof *hm->seen);
+    for (size_t i = 0; i < rows; i++)
+        hm->table[i] = hm->seen[i] = -1;
+    hm->last = xcalloc2((size_t)c->max_rows, sizeof *hm->last);
+    hm->row_next = xcalloc2((size_t)c->max_rows, sizeof *hm->row_next);
+    for (int i = 0; i < MAX_INFLIGHT; i++) {
+        hm->slot[i].reader = xcalloc2(pages, sizeof(int32_t));
+        hm->slot[i].writer = xcalloc2(pages, sizeof(int32_t));
+    }
+    return hm;
+}
+
+void hm_free(struct hash_model *hm)
+{
+    free(hm->kv);
+    free(hm->table);
+    free(hm->seen);
+    free(hm->last);
+    free(hm->row_next);
+    for (int i = 0; i < MAX_INFLIGHT; i++) {
+        free(hm->slot[i].reader);
+        free(hm->slot[i].writer);
+    }
+    free(hm);
+}
+
+const struct hm_counts *hm_counts(const struct hash_model *hm)
+{
+    return &hm->n;
+}
+
+int64_t hm_now(void *hm)
+{
+    return ++((struct hash_model *)hm)->now;
+}
+
+void hm_fail(struct hash_model *hm, uint64_t no, int status, int times, int on_wait)
+{
+    hm->fail_no = no;
+    hm->fail_status = status;
+    hm->fail_times = times;
+    hm->fail_on_wait = on_wait;
+}
+
+static int must_fail(struct hash_model *hm, uint64_t no, int on_wait)
+{
+    if (hm->fail_times <= 0 || no < hm->fail_no || on_wait != hm->fail_on_wait)
+        return 0;
+    hm->fail_times--;
+    return hm->fail_status;
+}
+
+static uint64_t step_sum(const struct step *s)
+{
+    uint64_t h = hm_mix(s->kind, s->seq_no);
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        const struct step_row *r = &s->rows[i];
+        h = hm_mix(h, ((uint64_t)(uint32_t)r->row << 32) | (uint32_t)r->first);
+        h = hm_mix(h, ((uint64_t)(uint32_t)r->n << 32) | (uint32_t)(r->token0 * 2 + r->sample));
+        h = hm_mix(h, s->sample[i].seed);
+    }
+    for (int32_t i = 0; i < s->n_tokens; i++)
+        h = hm_mix(h, (uint32_t)s->tokens[i]);
+    for (int32_t i = 0; i < s->n_edits; i++)
+        h = hm_mix(h, hm_mix((uint32_t)s->edits[i].row, (uint32_t)s->edits[i].index) +
+                          (uint32_t)s->edits[i].page);
+    for (int32_t i = 0; i < s->n_copy; i++)
+        h = hm_mix(h, hm_mix((uint32_t)s->copy[i].src, (uint32_t)s->copy[i].dst));
+    return h;
+}
+
+/* Ranges and the table entries of rows; 0 = the step can be executed at all. */
+static int check_shape(struct hash_model *hm, const struct step *s)
+{
+    int64_t before = hm->n.violations;
+    if (s->version != STEP_VERSION || s->kind > STEP_PREFILL || s->n_rows < 1 ||
+        s->n_rows > hm->c.max_rows || s->n_tokens > MAX_STEP_TOKENS)
+        violation(hm, "bad head", s->n_rows, s->n_tokens);
+    for (int32_t i = 0; i < s->n_edits; i++) {
+        const struct page_edit *e = &s->edits[i];
+        if (e->row < 0 || e->row >= hm->c.max_rows || e->index < 0 || e->index >= hm->c.max_pages ||
+            e->page < 0 || e->page >= hm->c.n_pages)
+            violation(hm, "bad edit", e->row, e->index);
+        else
+            hm->seen[(size_t)e->row * (size_t)hm->c.max_pages + (size_t)e->index] = e->page;
+    }
+    int32_t at = 0;
+    for (int32_t i = 0; i < s->n_rows && hm->n.violations == before; i++) {
+        const struct step_row *r = &s->rows[i];
+        if (r->row < 0 || r->row >= hm->c.max_rows || r->first < 0 || r->n < 1 ||
+            (r->first + r->n - 1) / hm->c.page_tokens >= hm->c.max_pages || r->token0 != at ||
+            (s->kind == STEP_DECODE && (r->n != 1 || !r->sample)))
+            violation(hm, "bad row", r->row, r->first);
+        for (int32_t k = 0; k < i; k++)
+            if (s->rows[k].row == r->row)
+                violation(hm, "row twice", r->row, i);
+        at += r->n;
+    }
+    return hm->n.violations == before;
+}
+
+static void note(int32_t *who, int32_t row)
+{
+    *who = *who == NOBODY || *who == row + 1 ? row + 1 : MANY;
+}
+
+static int other(int32_t who, int32_t row)
+{
+    return who != NOBODY && who != row + 1;
+}
+
+/* Record which pages the step reads and writes and for whom, against the other step in flight. */
+static void check_overlap(struct hash_model *hm, struct slot *a, const struct slot *b,
+                          const struct step *s)
+{
+    size_t bytes = (size_t)hm->c.n_pages * sizeof(int32_t);
+    memset(a->reader, 0, bytes);
+    memset(a->writer, 0, bytes);
+    for (int32_t i = 0; i < s->n_copy; i++) {
+        const struct page_copy *c = &s->copy[i];
+        if (c->src < 0 || c->src >= hm->c.n_pages || c->dst < 0 || c->dst >= hm->c.n_pages) {
+            violation(hm, "bad copy", c->src, c->dst);
+            continue;
+        }
+        row_id row = hm->c.max_rows;
+        for (int32_t k = 0; k < s->n_edits; k++)
+            if (s->edits[k].page == c->dst)
+                row = s->edits[k].row;
+        if (a->writer[c->dst] != NOBODY || a->writer[c->src] != NOBODY ||
+            a->reader[c->dst] != NOBODY)
+            violation(hm, "copies of one step collide", c->src, c->dst);
+        note(&a->reader[c->src], row);
+        note(&a->writer[c->dst], row);
+    }
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        const struct step_row *r = &s->rows[i];
+        const page_id *t = hm->seen + (size_t)r->row * (size_t)hm->c.max_pages;
+        for (int32_t k = 0; k <= (r->first + r->n - 1) / hm->c.page_tokens; k++) {
+            if (t[k] < 0) {
+                violation(hm, "no page", r->row, k);
+                continue;
+            }
+            note(&a->reader[t[k]], r->row);
+            if (k >= r->first / hm->c.page_tokens)
+                note(&a->writer[t[k]], r->row);
+        }
+        if (b->step && hm->row_next[r->row] >= 0 && hm->row_next[r->row] != r->first)
+            violation(hm, "row recycled while in flight", r->row, r->first);
+    }
+    for (page_id p = 0; p < hm->c.n_pages; p++) {
+        int32_t w = a->writer[p];
+        if (w == MANY || (w != NOBODY && a->reader[p] == MANY))
+            violation(hm, "page written and shared in one step", p, w);
+        if (!b->step)
+            continue;
+        if (w != NOBODY && (other(b->reader[p], w - 1) || other(b->writer[p], w - 1)))
+            violation(hm, "page written while another row's step in flight uses it", p, w - 1);
+        if (b->writer[p] != NOBODY && a->reader[p] != NOBODY && a->reader[p] != b->writer[p])
+            violation(hm, "page read while another row's step in flight writes it", p, w - 1);
+    }
+}
+
+static uint64_t *entry(struct hash_model *hm, const page_id *t, int32_t pos)
+{
+    page_id p = t[pos / hm->c.page_tokens];
+    return hm->kv + (size_t)p * (size_t)hm->c.page_tokens + (size_t)(pos % hm->c.page_tokens);
+}
+
+static void run_row(struct hash_model *hm, const struct step *s, int32_t i, struct step_result *res)
+{
+    const struct step_row *r = &s->rows[i];
+    const page_id *t = hm->table + (size_t)r->row * (size_t)hm->c.max_pages;
+    uint64_t acc = 0;
+    for (int32_t k = 0; k < r->first; k++)
+        acc = hm_mix(acc, *entry(hm, t, k));
+    for (int32_t k = 0; k < r->n; k++) {
+        token_id tok = s->tokens[r->token0 + k];
+        uint64_t e = hm_entry(acc, tok == TOKEN_FROM_ROW ? hm->last[r->row] : tok, r->first + k);
+        *entry(hm, t, r->first + k) = e;
+        acc = hm_mix(acc, e);
+    }
+    res->token[i] = -1;
+    res->n_top[i] = 0;
+    if (!r->sample)
+        return;
+    const struct sample_params *p = &s->sample[i];
+    res->token[i] = hm_draw(acc, p, r->first + r->n, hm->c.vocab, &res->logprob[i]);
+    hm->last[r->row] = res->token[i];
+    for (int32_t k = 0; k < p->n_logprobs; k++)
+        res->top[i][res->n_top[i]++] = (struct token_logprob){
+            .token = res->token[i] + k, .logprob = res->logprob[i] - (float)k};
+}
+
+static void execute(struct hash_model *hm, struct slot *a)
+{
+    const struct step *s = a->step;
+    if (a->executed)
+        return;
+    a->executed = 1;
+    hm->now += hm->c.step_us + hm->c.token_us * s->n_tokens;
+    if (step_sum(s) != a->sum)
+        violation(hm, "the step was touched while in flight", (int64_t)s->seq_no, 0);
+    for (int32_t i = 0; i < s->n_edits; i++)
+        hm->table[(size_t)s->edits[i].row * (size_t)hm->c.max_pages + (size_t)s->edits[i].index] =
+            s->edits[i].page;
+    for (int32_t i = 0; i < s->n_copy; i++)
+        memcpy(hm->kv + (size_t)s->copy[i].dst * (size_t)hm->c.page_tokens,
+               hm->kv + (size_t)s->copy[i].src * (size_t)hm->c.page_tokens,
+               (size_t)hm->c.page_tokens * sizeof *hm->kv);
+    a->result.n_rows = s->n_rows;
+    for (int32_t i = 0; i < s->n_rows; i++)
+        run_row(hm, s, i, &a->result);
+}
+
+static int chance(struct hash_model *hm, unsigned one_in)
+{
+    hm->rng = hm_mix(hm->rng, 0x5bd1e995u);
+    return (hm->rng >> 24) % one_in == 0;
+}
+
+static int hm_submit(void *self, int slot, const struct step *s)
+{
+    struct hash_model *hm = self;
+    struct slot *a = &hm->slot[slot], *b = &hm->slot[!slot];
+    int st = must_fail(hm, s->seq_no, 0);
+    if (st != 0)
+        return st;
+    hm->no++;
+    if (slot != hm->next || a->step || s->seq_no != hm->no || ++hm->n_flight > hm->c.depth)
+        violation(hm, "out of turn", slot, (int64_t)s->seq_no);
+    hm->next = !slot;
+    if (!b->step)
+        for (int32_t r = 0; r < hm->c.max_rows; r++)
+            hm->row_next[r] = -1;
+    a->executed = !check_shape(hm, s);
+    if (!a->executed)
+        check_overlap(hm, a, b, s);
+    if (hm->n.violations > 0)
+        return ST_DEVICE; /* indices are not to be trusted any more */
+    for (int32_t r = 0; r < hm->c.max_rows; r++)
+        hm->row_next[r] = -1;
+    for (int32_t i = 0; i < s->n_rows; i++)
+        hm->row_next[s->rows[i].row] = s->rows[i].first + s->rows[i].n;
+    a->step = s;
+    a->sum = step_sum(s);
+    hm->n.trace = hm_mix(hm->n.trace, a->sum);
+    hm->n.steps++;
+    hm->n.copies += s->n_copy;
+    hm->n.edits += s->n_edits;
+    hm->n.overlapped += b->step != NULL;
+    if (s->kind == STEP_DECODE)
+        hm->n.decode_rows += s->n_rows;
+    else
+        hm->n.prefill_tokens += s->n_tokens;
+    if (chance(hm, 2)) {
+        if (b->step)
+            execute(hm, b);
+        execute(hm, a);
+    }
+    return 0;
+}
+
+static int hm_wait(void *self, int slot, struct step_result *r)
+{
+    struct hash_model *hm = self;
+    struct slot *a = &hm->slot[slot];
+    if (!a->step) {
+        violation(hm, "wait for nothing", slot, 0);
+        return ST_DEVICE;
+    }
+    int st = must_fail(hm, a->step->seq_no, 1);
+    if (st != 0)
+        return st;
+    execute(hm, a);
+    int32_t n = a->result.n_rows;
+    r->n_rows = n;
+    memcpy(r->token, a->result.token, (size_t)n * sizeof *r->token);
+    memcpy(r->logprob, a->result.logprob, (size_t)n * sizeof *r->logprob);
+    memcpy(r->n_top, a->result.n_top, (size_t)n * sizeof *r->n_top);
+    memcpy(r->top, a->result.top, (size_t)n * sizeof *r->top);
+    a->step = NULL;
+    hm->n_flight--;
+    return 0;
+}
+
+static int hm_ready(void *self, int slot)
+{
+    struct hash_model *hm = self;
+    return hm->slot[slot].step && hm->slot[slot].executed && chance(hm, 2);
+}
+
+void hm_executor(struct hash_model *hm, struct executor *ex)
+{
+    *ex = (struct executor){.self = hm, .submit = hm_submit, .wait = hm_wait, .ready = hm_ready};
+}

@@ -1,0 +1,45 @@
+/* hash_model.h - an executor whose KV is hashes: the oracle of the engine's bookkeeping.
+ *
+ * The entry at position i is a hash of the token, of i and of every entry before it, all read
+ * through the page table; the sampled token is a hash of all entries. A wrong, stale, early freed
+ * or doubly written page therefore changes an output. Besides it checks each step for what the
+ * order of execution could hide: overlap of steps in flight, recycled rows, touched steps, bad
+ * indices.
+ */
+#ifndef QUIRE_TEST_HASH_MODEL_H
+#define QUIRE_TEST_HASH_MODEL_H
+
+#include "step.h"
+
+#include <stdint.h>
+
+struct hm_config {
+    int32_t n_pages, page_tokens, max_rows, max_pages; /* max_pages: of one row's table */
+    int32_t vocab, depth;
+    uint64_t seed;
+    int64_t step_us, token_us; /* virtual cost */
+};
+struct hm_counts {
+    int64_t steps, decode_rows, prefill_tokens, copies, edits, overlapped;
+    int64_t violations;
+    uint64_t trace; /* hash over all steps */
+    char first[160];
+};
+
+struct hash_model;
+struct hash_model *hm_new(const struct hm_config *c);
+void hm_free(struct hash_model *hm);
+void hm_executor(struct hash_model *hm, struct executor *ex);
+const struct hm_counts *hm_counts(const struct hash_model *hm);
+int64_t hm_now(void *hm); /* virtual time; arg is the model */
+/* From step number `no` on, submit (or wait) answers `status`, `times` times. */
+void hm_fail(struct hash_model *hm, uint64_t no, int status, int times, int on_wait);
+
+/* The model itself, without pages: naive.c and the executor share these. */
+uint64_t hm_mix(uint64_t a, uint64_t x);
+uint64_t hm_entry(uint64_t acc, token_id tok, int32_t pos);
+/* Token for position pos after everything in acc; *logprob too. */
+token_id hm_draw(uint64_t acc, const struct sample_params *p, int32_t pos, int32_t vocab,
+                 float *logprob);
+
+#endif

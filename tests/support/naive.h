@@ -1,0 +1,16 @@
+/* naive.h - what a request must produce: one sequence, no cache, no batch, no pages. */
+#ifndef QUIRE_TEST_NAIVE_H
+#define QUIRE_TEST_NAIVE_H
+
+#include "msg.h"
+
+struct naive_out {
+    int32_t n, finish, stop_id;
+    token_id *tok;  /* [max_new], caller's */
+    float *logprob; /* [max_new], caller's */
+};
+/* m is followed by its prompt and stop ids as in msg.h. */
+void naive_generate(const struct msg_submit *m, int32_t vocab, const token_id *eos, int32_t n_eos,
+                    struct naive_out *out);
+
+#endif
