@@ -1,0 +1,329 @@
+/* trace.h - one random scenario through the engine and the hash model, compared to the naive
+ * generator. Functions in a header, because the same driver is compiled against the plain and the
+ * planted libraries. Single thread, virtual time: a seed always gives the same steps.
+ */
+#ifndef QUIRE_TEST_TRACE_H
+#define QUIRE_TEST_TRACE_H
+
+#include "engine/state.h"
+#include "hash_model.h"
+#include "mem.h"
+#include "naive.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TR_MAX_REQ = 24, TR_MAX_LEN = 160, TR_VOCAB = 40, TR_MAX_TURNS = 30000 };
+
+struct tr_req {
+    struct msg_submit *m;
+    token_id want[TR_MAX_LEN], got[TR_MAX_LEN];
+    float logprob[TR_MAX_LEN];
+    struct naive_out out;
+    int32_t n_got, finish, status, cancel_at, cancel_after;
+    int64_t arrive;
+    int submitted, cancelled, ended;
+};
+struct tr_result {
+    int64_t mismatches, audit_failures, stalls, leaks, violations, errors;
+    int64_t tokens, turns, preemptions, hits, evicted, cancels, requests, max_gap_us, dropped;
+    struct hm_counts hm;
+    char why[640];
+};
+struct trace {
+    uint64_t rng;
+    struct engine_config c;
+    struct engine *en;
+    struct hash_model *hm;
+    struct mbox *out;
+    struct tr_req req[TR_MAX_REQ];
+    int n_req;
+    struct tr_result *r;
+};
+
+static int tr_rand(struct trace *t, int n)
+{
+    t->rng = t->rng * 6364136223846793005u + 1442695040888963407u;
+    return (int)((t->rng >> 33) % (uint64_t)n);
+}
+
+static void tr_fault(struct trace *t, int64_t *count, const char *what, int64_t a, int64_t b)
+{
+    if ((*count)++ == 0 && !t->r->why[0])
+        snprintf(t->r->why, sizeof t->r->why, "%.500s (%lld, %lld)", what, (long long)a,
+                 (long long)b);
+}
+
+static void tr_config(struct trace *t, int depth)
+{
+    static const int sizes[] = {1, 2, 3, 4, 8, 16};
+    int pt = sizes[tr_rand(t, 6)];
+    int least = (TR_MAX_LEN + pt - 1) / pt;
+    t->c = (struct engine_config){
+        .page_tokens = pt,
+        .n_pages = least + tr_rand(t, 3) * tr_rand(t, least + 1),
+        .max_seqs = 1 + tr_rand(t, 8),
+        .max_waiting = TR_MAX_REQ,
+        .max_step_tokens = 1 + tr_rand(t, tr_rand(t, 2) ? 12 : 80),
+        .max_model_len = TR_MAX_LEN,
+        .vocab = TR_VOCAB,
+        .steps_in_flight = depth,
+        .max_decode_gap_us = (int64_t[]){0, 100, 400, 5000}[tr_rand(t, 4)],
+        .prefix_cache = tr_rand(t, 8) != 0,
+        .eviction = tr_rand(t, 3),
+        .audit_every = 1,
+        .n_eos = 1,
+        .eos = {3},
+        .cache_seed = t->rng,
+    };
+}
+
+/* A prompt: the whole of an earlier conversation and more, a stem and a tail, or a duplicate. */
+static int32_t tr_prompt(struct trace *t, int i, token_id *tok, token_id stems[4][TR_MAX_LEN])
+{
+    int32_t n = 0, most = TR_MAX_LEN / 2;
+    int how = tr_rand(t, 8);
+    if (i > 0 && how < 3) {
+        const struct tr_req *q = &t->req[tr_rand(t, i)];
+        n = q->m->n_prompt;
+        memcpy(tok, q->m + 1, (size_t)n * sizeof *tok);
+        if (how == 0)
+            return n;
+        for (int32_t k = 0; k < q->out.n && n < TR_MAX_LEN * 3 / 4; k++)
+            tok[n++] = q->want[k];
+        most = TR_MAX_LEN * 3 / 4;
+    } else if (how < 7) {
+        n = tr_rand(t, 4) ? tr_rand(t, most) : t->c.page_tokens * (1 + tr_rand(t, 3));
+        n = n < most ? n : most;
+        memcpy(tok, stems[tr_rand(t, 4)], (size_t)n * sizeof *tok);
+    }
+    int tail = tr_rand(t, 3) ? tr_rand(t, 12) : 0;
+    while (n < most && (n == 0 || tail-- > 0))
+        tok[n++] = tr_rand(t, TR_VOCAB);
+    return n;
+}
+
+static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
+{
+    struct tr_req *q = &t->req[i];
+    q->m = xalloc(sizeof *q->m + (TR_MAX_LEN + 4) * sizeof(token_id));
+    token_id *tok = (token_id *)(q->m + 1);
+    int32_t n = tr_prompt(t, i, tok, stems);
+    *q->m = (struct msg_submit){
+        .h = {.kind = MSG_SUBMIT},
+        .id = (req_id)i + 1,
+        .n_prompt = n,
+        .priority = tr_rand(t, 3) ? 0 : tr_rand(t, 3),
+        .tenant = (uint64_t)tr_rand(t, 3),
+        .cache_ns = tr_rand(t, 5) ? 0 : 7,
+        .ignore_eos = tr_rand(t, 3) == 0,
+        .no_cache_read = tr_rand(t, 12) == 0,
+        .n_stop_ids = tr_rand(t, 3),
+        .min_new = tr_rand(t, 3) ? 0 : tr_rand(t, 10),
+        .params = {.seed = (uint64_t)tr_rand(t, 4), .n_logprobs = tr_rand(t, 6) - 2},
+    };
+    if (q->m->params.n_logprobs < -1)
+        q->m->params.n_logprobs = -1;
+    int32_t most = TR_MAX_LEN - n;
+    q->m->max_new = 1 + tr_rand(t, tr_rand(t, 3) ? (most < 24 ? most : 24) : most);
+    for (int k = 0; k < q->m->n_stop_ids; k++)
+        tok[n + k] = tr_rand(t, TR_VOCAB);
+    q->arrive = tr_rand(t, 4) ? tr_rand(t, 120) : 0;
+    q->cancel_at = tr_rand(t, 6) ? -1 : (int)q->arrive + tr_rand(t, 60);
+    q->cancel_after = tr_rand(t, 8) ? -1 : tr_rand(t, 12);
+    q->out.tok = q->want;
+    q->out.logprob = q->logprob;
+    naive_generate(q->m, TR_VOCAB, t->c.eos, t->c.n_eos, &q->out);
+}
+
+static void tr_record(struct trace *t, const struct out_rec *r, const struct token_logprob *top)
+{
+    int64_t *bad = &t->r->mismatches;
+    if (r->id < 1 || r->id > (req_id)t->n_req) {
+        tr_fault(t, bad, "unknown id", (int64_t)r->id, 0);
+        return;
+    }
+    struct tr_req *q = &t->req[r->id - 1];
+    if (q->ended)
+        tr_fault(t, bad, "record after the end", (int64_t)r->id, r->token);
+    if (r->token >= 0) {
+        int32_t k = q->n_got++;
+        if (k >= q->out.n || q->want[k] != r->token) {
+            tr_fault(t, bad, "wrong token", (int64_t)r->id, k);
+            return;
+        }
+        t->r->tokens++;
+        int32_t n_top = q->m->params.n_logprobs > 0 ? q->m->params.n_logprobs : 0;
+        if (r->n_top != n_top || (q->m->params.n_logprobs >= 0 && r->logprob != q->logprob[k]))
+            tr_fault(t, bad, "wrong logprob", (int64_t)r->id, k);
+        for (int32_t j = 0; j < r->n_top; j++)
+            if (top[r->top0 + j].token != r->token + j)
+                tr_fault(t, bad, "wrong top list", (int64_t)r->id, k);
+        if (r->n_cached < 0 || r->n_cached >= q->m->n_prompt)
+            tr_fault(t, bad, "impossible hit", (int64_t)r->id, r->n_cached);
+    }
+    if (r->finish == FINISH_NONE)
+        return;
+    q->ended = 1;
+    q->finish = r->finish;
+    q->status = r->status;
+    if (r->finish == FINISH_ERROR)
+        tr_fault(t, &t->r->errors, "request failed", (int64_t)r->id, r->status);
+    else if (r->token < 0 && !q->cancelled)
+        tr_fault(t, bad, "ended by nobody", (int64_t)r->id, r->finish);
+    else if (r->token >= 0 &&
+             (q->n_got != q->out.n || r->finish != q->out.finish || r->stop_id != q->out.stop_id))
+        tr_fault(t, bad, "wrong end", (int64_t)r->id, r->finish);
+}
+
+static void tr_take(struct trace *t)
+{
+    const struct msg_outbox *m;
+    mbox_take(t->out);
+    while ((m = mbox_next(t->out, NULL)) != NULL) {
+        const struct out_rec *rec = (const struct out_rec *)(m + 1);
+        const struct token_logprob *top = (const struct token_logprob *)(rec + m->n_rec);
+        for (int32_t i = 0; i < m->n_rec; i++)
+            tr_record(t, &rec[i], top);
+    }
+}
+
+/* What clients do before turn `at`. Returns how many have not ended. */
+static int tr_clients(struct trace *t, int64_t at)
+{
+    int open = 0;
+    for (int i = 0; i < t->n_req; i++) {
+        struct tr_req *q = &t->req[i];
+        if (!q->submitted && q->arrive <= at) {
+            q->submitted = 1;
+            if (engine_submit(t->en, q->m) != 0)
+                tr_fault(t, &t->r->errors, "submit refused", i, 0);
+        }
+        if (q->submitted && !q->cancelled && !q->ended &&
+            ((q->cancel_at >= 0 && q->cancel_at <= at) ||
+             (q->cancel_after >= 0 && q->n_got >= q->cancel_after))) {
+            q->cancelled = 1;
+            t->r->cancels++;
+            engine_cancel(t->en, q->m->id, i % 2 ? ST_CANCELLED : ST_OK);
+        }
+        open += !q->ended;
+    }
+    return open;
+}
+
+/* Afterwards everything is free or cached, and nobody holds anything. */
+static void tr_after(struct trace *t)
+{
+    struct engine *en = t->en;
+    struct kv_stats k;
+    for (int i = 0; i < 8; i++)
+        engine_turn(en);
+    tr_take(t);
+    kv_get_stats(en->kv, &k);
+    if (k.n_free + k.n_evictable != k.n_pages)
+        tr_fault(t, &t->r->leaks, "pages lost", k.n_free, k.n_evictable);
+    if (en->n_run + en->n_wait + en->n_draining + en->n_marked + en->n_limbo + en->n_flight > 0 ||
+        en->n_rows != en->c.max_seqs || atomic_load(&en->live) != 0 ||
+        en->n_tenant_free != en->n_slots)
+        tr_fault(t, &t->r->leaks, "something is still live", en->n_draining, en->n_rows);
+    struct err e;
+    if (engine_audit(en, &e) != 0)
+        tr_fault(t, &t->r->audit_failures, e.msg, 0, 0);
+}
+
+static void tr_collect(struct trace *t)
+{
+    struct tr_result *r = t->r;
+    const struct hm_counts *h = hm_counts(t->hm);
+    const struct engine_stats *s = &t->en->stats;
+    if (h->violations > 0 && !r->violations)
+        snprintf(r->why, sizeof r->why, "%s", h->first);
+    r->violations += h->violations;
+    r->audit_failures += s->audit_failures;
+    r->stalls += t->en->n_stalls;
+    r->preemptions += s->preemptions;
+    r->hits += s->prefix_hits;
+    r->evicted += s->evicted_pages;
+    r->requests += t->n_req;
+    if (s->max_decode_gap_us > r->max_gap_us)
+        r->max_gap_us = s->max_decode_gap_us;
+    r->hm.steps += h->steps;
+    r->hm.copies += h->copies;
+    r->hm.overlapped += h->overlapped;
+    r->hm.prefill_tokens += h->prefill_tokens;
+    r->hm.decode_rows += h->decode_rows;
+    r->hm.trace = hm_mix(r->hm.trace, h->trace);
+    if (r->hm.first[0] == 0)
+        memcpy(r->hm.first, h->first, sizeof r->hm.first);
+}
+
+static int tr_bad(const struct tr_result *r)
+{
+    return r->mismatches || r->audit_failures || r->stalls || r->leaks || r->violations ||
+           r->errors;
+}
+
+/* Run one seed; adds to *r. `fault`: arm this fault point (0: none). */
+static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
+{
+    struct trace *t = xalloc(sizeof *t);
+    token_id stems[4][TR_MAX_LEN];
+    t->r = r;
+    t->rng = seed * 0x9e3779b97f4a7c15u + 99;
+    tr_config(t, depth);
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < TR_MAX_LEN; k++)
+            stems[i][k] = i == 3 && k < 20 ? stems[0][k] : tr_rand(t, TR_VOCAB);
+    t->n_req = 4 + tr_rand(t, TR_MAX_REQ - 3);
+    for (int i = 0; i < t->n_req; i++)
+        tr_make(t, i, stems);
+    int slow = tr_rand(t, 5) == 0; /* a reader that leaves the outbox full */
+    t->out = mbox_new(1 << 14, slow ? 1 << 11 : 1 << 20, NULL, NULL);
+    const struct hm_config h = {.n_pages = t->c.n_pages,
+                                .page_tokens = t->c.page_tokens,
+                                .max_rows = t->c.max_seqs,
+                                .max_pages = (TR_MAX_LEN + t->c.page_tokens - 1) / t->c.page_tokens,
+                                .vocab = TR_VOCAB,
+                                .depth = depth,
+                                .seed = seed,
+                                .step_us = 100,
+                                .token_us = 3};
+    struct executor ex;
+    t->hm = hm_new(&h);
+    hm_executor(t->hm, &ex);
+    struct err e;
+    if (engine_new(&t->en, &t->c, &ex, t->out, &e) != 0) {
+        fprintf(stderr, "engine_new: %s\n", e.msg);
+        abort();
+    }
+    t->en->now = hm_now;
+    t->en->now_arg = t->hm;
+#ifdef QUIRE_FAULTS
+    fault_arm(fault);
+#endif
+    (void)fault;
+    int64_t at = 0;
+    for (; tr_clients(t, at) > 0 && at < TR_MAX_TURNS && !r->violations; at++) {
+        engine_turn(t->en);
+        if (!slow || tr_rand(t, 6) == 0)
+            tr_take(t);
+    }
+    r->turns += at;
+    if (at == TR_MAX_TURNS)
+        tr_fault(t, &r->stalls, "no end", at, 0);
+    tr_after(t);
+    tr_collect(t);
+#ifdef QUIRE_FAULTS
+    r->dropped += fault_fired();
+    fault_arm(0);
+#endif
+    engine_free(t->en);
+    hm_free(t->hm);
+    mbox_free(t->out);
+    for (int i = 0; i < t->n_req; i++)
+        free(t->req[i].m);
+    free(t);
+}
+
+#endif
