@@ -137,6 +137,25 @@ static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
     naive_generate(q->m, TR_VOCAB, t->c.eos, t->c.n_eos, &q->out);
 }
 
+/* The most a hit of q may cover: what it shares with another conversation of its namespace. */
+static int32_t tr_hit_bound(const struct trace *t, const struct tr_req *q)
+{
+    int32_t best = 0;
+    const token_id *mine = (const token_id *)(q->m + 1);
+    for (int i = 0; i < t->n_req; i++) {
+        const struct tr_req *o = &t->req[i];
+        if (o == q || !o->submitted || o->m->cache_ns != q->m->cache_ns)
+            continue;
+        const token_id *theirs = (const token_id *)(o->m + 1);
+        int32_t n = 0, all = o->m->n_prompt + o->out.n;
+        while (n < q->m->n_prompt - 1 && n < all &&
+               mine[n] == (n < o->m->n_prompt ? theirs[n] : o->want[n - o->m->n_prompt]))
+            n++;
+        best = n > best ? n : best;
+    }
+    return best;
+}
+
 static void tr_record(struct trace *t, const struct out_rec *r, const struct token_logprob *top)
 {
     int64_t *bad = &t->r->mismatches;
@@ -160,7 +179,7 @@ static void tr_record(struct trace *t, const struct out_rec *r, const struct tok
         for (int32_t j = 0; j < r->n_top; j++)
             if (top[r->top0 + j].token != r->token + j)
                 tr_fault(t, bad, "wrong top list", (int64_t)r->id, k);
-        if (r->n_cached < 0 || r->n_cached >= q->m->n_prompt)
+        if (r->n_cached < 0 || r->n_cached > tr_hit_bound(t, q))
             tr_fault(t, bad, "impossible hit", (int64_t)r->id, r->n_cached);
     }
     if (r->finish == FINISH_NONE)
