@@ -1,0 +1,292 @@
+/* test_threads.c - the engine on its own thread: clients submit and cancel from several threads at
+ * once; every accepted request ends exactly once, with the right tokens; then stop, device errors,
+ * refusals. Built with -DQUIRE_SANITIZE=thread this is the race test. */
+#include "testing.h"
+
+#include "clock.h"
+#include "engine/state.h"
+#include "hash_model.h"
+#include "log.h"
+#include "mem.h"
+#include "naive.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { N_CLIENTS = 4, PER_CLIENT = 60, N_REQ = N_CLIENTS * PER_CLIENT, VOCAB = 50, MAX_NEW = 20 };
+
+struct request {
+    struct msg_submit m;
+    token_id tok[32];
+};
+struct house {
+    struct engine *en;
+    struct hash_model *hm;
+    struct mbox *out;
+    struct engine_config c;
+    struct request req[N_REQ];
+    token_id want[N_REQ][MAX_NEW];
+    int32_t n_want[N_REQ], n_got[N_REQ], ended[N_REQ], finish[N_REQ], status[N_REQ];
+    int64_t healthy;
+};
+
+static struct house *house_new(int32_t max_waiting)
+{
+    struct house *h = xalloc(sizeof *h);
+    h->c = (struct engine_config){.n_pages = 60,
+                                  .page_tokens = 4,
+                                  .max_seqs = 6,
+                                  .max_waiting = max_waiting,
+                                  .max_step_tokens = 24,
+                                  .max_model_len = 60,
+                                  .vocab = VOCAB,
+                                  .steps_in_flight = 2,
+                                  .max_decode_gap_us = 1000,
+                                  .prefix_cache = 1,
+                                  .audit_every = 1,
+                                  .n_eos = 1,
+                                  .eos = {7}};
+    const struct hm_config m = {.n_pages = 60,
+                                .page_tokens = 4,
+                                .max_rows = 6,
+                                .max_pages = 15,
+                                .vocab = VOCAB,
+                                .depth = 2,
+                                .seed = 11};
+    struct executor ex;
+    struct err e;
+    h->hm = hm_new(&m);
+    hm_executor(h->hm, &ex);
+    h->out = mbox_new(1 << 14, 1 << 14, NULL, NULL);
+    assert_int_equal(engine_new(&h->en, &h->c, &ex, h->out, &e), 0);
+    uint64_t rng = 1;
+    for (int i = 0; i < N_REQ; i++) {
+        struct request *q = &h->req[i];
+        rng = hm_mix(rng, (uint64_t)i);
+        q->m = (struct msg_submit){.h = {.kind = MSG_SUBMIT},
+                                   .id = (req_id)i + 1,
+                                   .n_prompt = 1 + (int32_t)(rng % 30),
+                                   .max_new = 1 + (int32_t)(rng / 64 % MAX_NEW),
+                                   .tenant = rng / 7 % 3,
+                                   .params = {.n_logprobs = -1}};
+        for (int k = 0; k < q->m.n_prompt; k++)
+            q->tok[k] = k < 12 ? k : (token_id)(hm_mix(rng, (uint64_t)k) % VOCAB);
+        float lp[MAX_NEW];
+        struct naive_out o = {.tok = h->want[i], .logprob = lp};
+        naive_generate(&q->m, VOCAB, h->c.eos, 1, &o);
+        h->n_want[i] = o.n;
+    }
+    return h;
+}
+
+static void house_free(struct house *h)
+{
+    engine_free(h->en);
+    hm_free(h->hm);
+    mbox_free(h->out);
+    free(h);
+}
+
+/* Read the outbox until `n` requests ended or `limit_us` passed. Returns how many. */
+static int read_ends(struct house *h, int n, int64_t limit_us)
+{
+    int64_t end = clock_us() + limit_us;
+    int ends = 0;
+    while (ends < n && clock_us() < end) {
+        const struct msg_outbox *m;
+        mbox_wait(h->out, 10000);
+        mbox_take(h->out);
+        while ((m = mbox_next(h->out, NULL)) != NULL) {
+            const struct out_rec *r = (const struct out_rec *)(m + 1);
+            h->healthy = m->stats.healthy;
+            for (int32_t k = 0; k < m->n_rec; k++, r++) {
+                int i = (int)r->id - 1;
+                assert_false(h->ended[i]);
+                if (r->token >= 0) {
+                    assert_true(h->n_got[i] < h->n_want[i]);
+                    assert_int_equal(r->token, h->want[i][h->n_got[i]++]);
+                }
+                h->ended[i] = r->finish != FINISH_NONE;
+                h->finish[i] = r->finish;
+                h->status[i] = r->status;
+                ends += h->ended[i];
+            }
+        }
+    }
+    return ends;
+}
+
+struct client {
+    struct house *h;
+    int first;
+};
+
+static void *client_main(void *arg)
+{
+    const struct client *c = arg;
+    for (int i = c->first; i < c->first + PER_CLIENT; i++) {
+        int st;
+        while ((st = engine_submit(c->h->en, &c->h->req[i].m)) == ST_QUEUE_FULL)
+            usleep(50);
+        if (st != 0)
+            return arg;
+        if (i % 5 == 0)
+            engine_cancel(c->h->en, (req_id)i + 1, ST_CANCELLED);
+        if (i % 16 == 0)
+            engine_heartbeat_us(c->h->en, &st);
+    }
+    return NULL;
+}
+
+static void test_clients(void **state)
+{
+    (void)state;
+    struct house *h = house_new(20);
+    pthread_t th[N_CLIENTS];
+    struct client c[N_CLIENTS];
+    assert_int_equal(engine_start(h->en, NULL), 0);
+    for (int i = 0; i < N_CLIENTS; i++) {
+        c[i] = (struct client){h, i * PER_CLIENT};
+        pthread_create(&th[i], NULL, client_main, &c[i]);
+    }
+    assert_int_equal(read_ends(h, N_REQ, 60000000), N_REQ);
+    for (int i = 0; i < N_CLIENTS; i++) {
+        void *bad;
+        pthread_join(th[i], &bad);
+        assert_null(bad);
+    }
+    engine_stop(h->en, ST_DRAINING);
+    for (int i = 0; i < N_REQ; i++)
+        assert_true(h->finish[i] == FINISH_CANCEL ? i % 5 == 0 : h->n_got[i] == h->n_want[i]);
+    struct kv_stats k;
+    kv_get_stats(h->en->kv, &k);
+    assert_int_equal(k.n_free + k.n_evictable, k.n_pages);
+    assert_int_equal(h->en->stats.audit_failures, 0);
+    assert_true(h->en->stats.audits > 0);
+    assert_int_equal(hm_counts(h->hm)->violations, 0);
+    assert_int_equal(engine_submit(h->en, &h->req[0].m), ST_DRAINING);
+    house_free(h);
+}
+
+static int64_t cpu_us(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (int64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 + u.ru_utime.tv_usec +
+           u.ru_stime.tv_usec;
+}
+
+/* No work: the thread sleeps. Stopping it ends what is live, with the status given. */
+static void test_idle_and_stop(void **state)
+{
+    (void)state;
+    struct house *h = house_new(N_REQ);
+    assert_int_equal(engine_start(h->en, NULL), 0);
+    usleep(20000);
+    int64_t before = cpu_us();
+    usleep(200000);
+    assert_true(cpu_us() - before < 50000);
+    int busy = 1;
+    engine_heartbeat_us(h->en, &busy);
+    assert_int_equal(busy, 0);
+    for (int i = 0; i < N_REQ; i++)
+        assert_int_equal(engine_submit(h->en, &h->req[i].m), 0);
+    log_set(LOG_ERROR, LOG_TEXT);
+    assert_int_equal(engine_dump(h->en), 0);
+    /* the outbox is smaller than what is coming and nobody reads: stop must still return */
+    engine_stop(h->en, ST_DRAINING);
+    read_ends(h, N_REQ, 100000);
+    house_free(h);
+}
+
+static void turns(struct house *h, int n)
+{
+    for (int i = 0; i < n; i++) {
+        engine_turn(h->en);
+        read_ends(h, 1, 0);
+    }
+}
+
+/* A device error ends what is live; a transient one is retried; for ever transient is an error. */
+static void test_device(void **state)
+{
+    (void)state;
+    for (int on_wait = 0; on_wait <= 1; on_wait++)
+        for (int kind = 0; kind < 3; kind++) {
+            struct house *h = house_new(N_REQ);
+            int ok = kind == 0;
+            hm_fail(h->hm, 5, kind == 2 ? ST_DEVICE : ST_DEVICE_RETRY, ok ? 2 : 1000, on_wait);
+            for (int i = 0; i < 20; i++)
+                assert_int_equal(engine_submit(h->en, &h->req[i].m), 0);
+            for (int i = 0; i < 4000; i++) {
+                engine_turn(h->en);
+                if (mbox_wait(h->out, 0))
+                    read_ends(h, 1, 1);
+            }
+            for (int i = 0; i < 20; i++) {
+                assert_true(h->ended[i]);
+                assert_int_equal(h->finish[i] == FINISH_ERROR && ok, 0);
+                if (h->finish[i] == FINISH_ERROR)
+                    assert_int_equal(h->status[i], ST_ENGINE_DOWN);
+            }
+            assert_int_equal(h->healthy, ok);
+            assert_int_equal(engine_submit(h->en, &h->req[30].m), ok ? 0 : ST_ENGINE_DOWN);
+            struct kv_stats k;
+            kv_get_stats(h->en->kv, &k);
+            if (!ok)
+                assert_int_equal(k.n_free + k.n_evictable, k.n_pages);
+            house_free(h);
+        }
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    struct house *h = house_new(2);
+    struct err e;
+    assert_int_equal(engine_fits(&h->c, 50, 10, &e), 0);
+    assert_int_equal(engine_fits(&h->c, 50, 11, &e), ST_CONTEXT_LENGTH);
+    assert_non_null(strstr(e.msg, "maximum context length is 60 tokens. However, you requested 61 "
+                                  "tokens (50 in the messages, 11 in the completion)"));
+    assert_int_equal(engine_fits(&h->c, INT64_MAX, INT64_MAX, &e), ST_CONTEXT_LENGTH);
+    struct engine_config small = h->c;
+    small.n_pages = 5;
+    assert_int_equal(engine_fits(&small, 15, 6, &e), 0);
+    assert_int_equal(engine_fits(&small, 15, 7, &e), ST_CONTEXT_LENGTH);
+    assert_non_null(strstr(e.msg, "holds 20 tokens (5 pages of 4)"));
+    struct request bad = h->req[0];
+    bad.m.id = 0;
+    assert_int_equal(engine_submit(h->en, &bad.m), ST_INVALID_VALUE);
+    bad = h->req[0];
+    bad.tok[0] = VOCAB;
+    assert_int_equal(engine_submit(h->en, &bad.m), ST_INVALID_VALUE);
+    bad = h->req[0];
+    bad.m.n_stop_ids = MAX_STOP_IDS + 1;
+    assert_int_equal(engine_submit(h->en, &bad.m), ST_INVALID_VALUE);
+    bad = h->req[0];
+    bad.m.h.bytes = 1;
+    assert_int_equal(engine_submit(h->en, &bad.m), ST_INVALID_LENGTH);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(engine_submit(h->en, &h->req[i].m), 0);
+    assert_int_equal(engine_submit(h->en, &h->req[8].m), ST_QUEUE_FULL);
+    turns(h, 1);
+    small.page_tokens = 0;
+    struct engine *en;
+    assert_int_equal(engine_new(&en, &small, &h->en->ex, h->out, &e), ST_INVALID_VALUE);
+    house_free(h);
+}
+
+int main(void)
+{
+    log_set(LOG_ERROR, LOG_TEXT);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_clients),
+        cmocka_unit_test(test_idle_and_stop),
+        cmocka_unit_test(test_device),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
