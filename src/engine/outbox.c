@@ -19,7 +19,7 @@ int outbox_init(struct engine *en, struct err *e)
 {
     struct staging *o = &en->o;
     size_t rec, top, bytes;
-    o->cap_rec = en->n_slots + en->c.max_seqs;
+    o->cap_rec = en->max_live + en->c.max_seqs;
     o->cap_top = en->c.max_seqs * MAX_LOGPROBS;
     if (!mul_size((size_t)o->cap_rec, sizeof *o->rec, &rec) ||
         !mul_size((size_t)o->cap_top, sizeof *o->top, &top) || !add_size(rec, top, &bytes) ||

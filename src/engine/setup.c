@@ -114,7 +114,8 @@ int engine_new(struct engine **out, const struct engine_config *c, const struct 
     en->out = outbox;
     en->now = real_clock;
     en->gate_seq = -1;
-    en->n_slots = en->c.max_seqs + en->c.max_waiting;
+    en->max_live = en->c.max_seqs + en->c.max_waiting;
+    en->n_slots = en->max_live + en->c.max_seqs;
     en->stats.healthy = 1;
     const struct kv_config k = {.n_pages = c->n_pages,
                                 .page_tokens = c->page_tokens,
@@ -232,7 +233,7 @@ int engine_submit(struct engine *en, const struct msg_submit *m)
     int st = atomic_load(&en->down);
     if (st != 0 || (st = submit_check(en, m)) != 0)
         return st;
-    if (atomic_fetch_add(&en->live, 1) >= en->n_slots) {
+    if (atomic_fetch_add(&en->live, 1) >= en->max_live) {
         atomic_fetch_sub(&en->live, 1);
         return ST_QUEUE_FULL;
     }

@@ -104,7 +104,9 @@ struct engine {
     struct executor ex;
     struct mbox *in, *out;
     struct kv *kv;
-    int32_t n_slots, max_pages;
+    int32_t max_live; /* admission bound: max_seqs + max_waiting */
+    int32_t n_slots;  /* max_live, and max_seqs more for those whose end was sent while in a step */
+    int32_t max_pages;
     struct seq *seq; /* [n_slots] */
     int32_t *slot;   /* free slots, stack */
     int32_t n_slot;

@@ -1,0 +1,300 @@
+/* test_kv.c - pool and tree against a naive model: every operation is repeated on flat lists, and
+ * hits, partial hits, evictions and free counts must agree; the audit runs all along. */
+#include "testing.h"
+
+#include "kv.h"
+#include "mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_PAGES = 40, MAX_PT = 5, MAX_CURSORS = 6, MAX_PATH = 12, ALPHABET = 3 };
+
+struct flat { /* one cached page, in the naive model */
+    int used, parent, uses;
+    uint64_t ns;
+    token_id tok[MAX_PT];
+    int64_t last, created;
+};
+struct cursor { /* what a live seq holds */
+    int used, n_pages, n_tok;
+    uint64_t ns;
+    node_id node;
+    page_id pages[MAX_PATH];
+    token_id tok[MAX_PATH * MAX_PT];
+};
+struct world {
+    struct kv *kv;
+    struct kv_config c;
+    struct flat flat[MAX_PAGES + 1]; /* by node id */
+    struct cursor cur[MAX_CURSORS];
+    int64_t tick;
+    uint64_t rng;
+};
+
+static int rnd(struct world *w, int n)
+{
+    w->rng = w->rng * 6364136223846793005u + 1442695040888963407u;
+    return (int)((w->rng >> 33) % (uint64_t)n);
+}
+
+static void audit(const struct world *w)
+{
+    int32_t held[MAX_PAGES] = {0}, pins[MAX_PAGES + 1] = {0};
+    for (int i = 0; i < MAX_CURSORS; i++) {
+        const struct cursor *c = &w->cur[i];
+        if (!c->used)
+            continue;
+        for (int k = 0; k < c->n_pages; k++)
+            held[c->pages[k]]++;
+        pins[c->node] += c->node != KV_ROOT;
+    }
+    struct err e;
+    if (kv_audit(w->kv, held, pins, &e) != 0)
+        fail_msg("%s", e.msg);
+    struct kv_stats s;
+    int n = 0;
+    kv_get_stats(w->kv, &s);
+    for (int i = 1; i <= w->c.n_pages; i++)
+        n += w->flat[i].used;
+    assert_int_equal(s.n_nodes, n);
+    assert_int_equal(kv_avail(w->kv), s.n_free + s.n_evictable);
+}
+
+static int common(const token_id *a, const token_id *b, int n)
+{
+    int i = 0;
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
+}
+
+/* Is node n on (or above) the path of a live cursor? */
+static int on_path(const struct world *w, int n)
+{
+    for (int i = 0; i < MAX_CURSORS; i++)
+        for (int k = w->cur[i].used ? w->cur[i].node : 0; k > 0; k = w->flat[k].parent)
+            if (k == n)
+                return 1;
+    return 0;
+}
+
+static int64_t worth(const struct world *w, const struct flat *f)
+{
+    if (w->c.eviction == KV_LFU)
+        return f->uses * 1000000000ll + f->last;
+    if (w->c.eviction == KV_FIFO)
+        return f->created;
+    return f->last + (f->uses > 1 ? w->c.n_pages / 2 : 0);
+}
+
+static int n_children(const struct world *w, int n)
+{
+    int c = 0;
+    for (int i = 1; i <= w->c.n_pages; i++)
+        c += w->flat[i].used && w->flat[i].parent == n;
+    return c;
+}
+
+/* The leaf that must go: least worth, not in use. 0: none. */
+static int naive_victim(const struct world *w)
+{
+    int best = 0;
+    for (int i = 1; i <= w->c.n_pages; i++)
+        if (w->flat[i].used && n_children(w, i) == 0 && !on_path(w, i) &&
+            (!best || worth(w, &w->flat[i]) < worth(w, &w->flat[best])))
+            best = i;
+    return best;
+}
+
+static page_id take(struct world *w)
+{
+    struct kv_stats before, after;
+    kv_get_stats(w->kv, &before);
+    int victim = before.n_free == 0 ? naive_victim(w) : 0;
+    page_id p = kv_take(w->kv);
+    kv_get_stats(w->kv, &after);
+    if (before.n_free > 0) {
+        assert_true(p >= 0);
+        assert_int_equal(after.evicted, before.evicted);
+        return p;
+    }
+    assert_int_equal(p, victim - 1); /* -1 when there is no victim */
+    assert_int_equal(after.evicted, before.evicted + (victim > 0));
+    w->flat[victim].used = 0;
+    return p;
+}
+
+/* Match in both, open a cursor on it. */
+static void op_match(struct world *w, struct cursor *c)
+{
+    const int pt = w->c.page_tokens;
+    *c = (struct cursor){.used = 1, .ns = (uint64_t)rnd(w, 2)};
+    c->n_tok = rnd(w, MAX_PATH * pt);
+    for (int i = 0; i < c->n_tok; i++)
+        c->tok[i] = rnd(w, 4) ? 0 : rnd(w, ALPHABET);
+    struct kv_hit hit;
+    kv_match(w->kv, c->ns, c->tok, c->n_tok, c->pages, &hit);
+    int at = 0, n = 0, part = 0;
+    for (;; n++) {
+        int next = 0;
+        part = 0;
+        int left = c->n_tok - n * pt < pt ? c->n_tok - n * pt : pt;
+        for (int i = 1; i <= w->c.n_pages; i++) {
+            const struct flat *f = &w->flat[i];
+            if (!f->used || f->parent != at || f->ns != c->ns)
+                continue;
+            int same = common(f->tok, c->tok + n * pt, left);
+            next = same == pt ? i : next;
+            part = same > part ? same : part;
+        }
+        if (!next)
+            break;
+        w->flat[next].last = ++w->tick;
+        w->flat[next].uses++;
+        assert_int_equal(c->pages[n], kv_node_page(next));
+        at = next;
+    }
+    assert_int_equal(hit.n_pages, n);
+    assert_int_equal(hit.node, at);
+    assert_int_equal(hit.n_part, part);
+    c->n_pages = n;
+    c->node = hit.node;
+    c->n_tok = n * pt;
+    if (part == 0) {
+        assert_int_equal(hit.part, KV_ROOT);
+        return;
+    }
+    struct flat *f = &w->flat[hit.part];
+    assert_true(f->used && f->parent == at && common(f->tok, c->tok + n * pt, part) == part);
+    f->last = ++w->tick;
+    f->uses++;
+    kv_unpin(w->kv, hit.part);
+}
+
+/* Fill one more page and publish it. */
+static void op_publish(struct world *w, struct cursor *c)
+{
+    const int pt = w->c.page_tokens;
+    if (c->n_pages == MAX_PATH)
+        return;
+    page_id p = take(w);
+    if (p < 0)
+        return;
+    token_id *tok = c->tok + c->n_tok;
+    for (int i = 0; i < pt; i++)
+        tok[i] = rnd(w, 4) ? 0 : rnd(w, ALPHABET);
+    c->n_tok += pt;
+    c->pages[c->n_pages++] = p;
+    int want = 0;
+    for (int i = 1; i <= w->c.n_pages; i++)
+        if (w->flat[i].used && w->flat[i].parent == c->node && w->flat[i].ns == c->ns &&
+            common(w->flat[i].tok, tok, pt) == pt)
+            want = i;
+    node_id n = kv_publish(w->kv, c->node, c->ns, tok, p);
+    assert_int_equal(n, want ? want : p + 1);
+    struct flat *f = &w->flat[n];
+    if (!want) {
+        *f = (struct flat){.used = 1, .parent = c->node, .ns = c->ns, .created = w->tick + 1};
+        memcpy(f->tok, tok, (size_t)pt * sizeof *tok);
+    } else if (rnd(w, 2)) { /* use the one that was there */
+        kv_ref(w->kv, kv_node_page(n));
+        kv_unref(w->kv, p);
+        c->pages[c->n_pages - 1] = kv_node_page(n);
+    }
+    f->last = ++w->tick;
+    f->uses++;
+    c->node = n;
+}
+
+static void op_close(struct world *w, struct cursor *c)
+{
+    for (int i = 0; i < c->n_pages; i++)
+        kv_unref(w->kv, c->pages[i]);
+    kv_unpin(w->kv, c->node);
+    c->used = 0;
+}
+
+static void run(uint64_t seed, int n_ops)
+{
+    struct world *w = xalloc(sizeof *w);
+    w->rng = seed * 77 + 1;
+    w->c = (struct kv_config){.n_pages = 1 + rnd(w, MAX_PAGES),
+                              .page_tokens = 1 + rnd(w, MAX_PT),
+                              .eviction = rnd(w, 3),
+                              .seed = seed};
+    assert_int_equal(kv_new(&w->kv, &w->c, NULL), 0);
+    for (int i = 0; i < n_ops; i++) {
+        struct cursor *c = &w->cur[rnd(w, MAX_CURSORS)];
+        if (!c->used)
+            op_match(w, c);
+        else if (rnd(w, 5) == 0)
+            op_close(w, c);
+        else
+            op_publish(w, c);
+        audit(w);
+    }
+    for (int i = 0; i < MAX_CURSORS; i++)
+        if (w->cur[i].used)
+            op_close(w, &w->cur[i]);
+    audit(w);
+    assert_int_equal(kv_avail(w->kv), w->c.n_pages);
+    int n = 0;
+    while (kv_take(w->kv) >= 0) /* everything can be had back */
+        n++;
+    assert_int_equal(n, w->c.n_pages);
+    kv_free(w->kv);
+    free(w);
+}
+
+static void test_differential(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 300; seed++)
+        run(seed, 600);
+    printf("kv: 300 seeds, 180,000 operations agree with the naive model\n");
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    struct kv *kv;
+    struct err e;
+    const struct kv_config bad[] = {{0, 1, 0, 0}, {1, 0, 0, 0}, {-5, 3, 0, 0}, {1, 1, 3, 0}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(kv_new(&kv, &bad[i], &e), ST_INVALID_VALUE);
+    kv_free(NULL);
+}
+
+/* The audit must be able to fail. */
+static void test_audit_sees(void **state)
+{
+    (void)state;
+    struct kv *kv;
+    const struct kv_config c = {.n_pages = 3, .page_tokens = 2};
+    const token_id tok[2] = {1, 2};
+    int32_t held[3] = {0}, pins[4] = {0};
+    assert_int_equal(kv_new(&kv, &c, NULL), 0);
+    page_id p = kv_take(kv);
+    assert_int_not_equal(kv_audit(kv, held, pins, NULL), 0);
+    held[p] = 1;
+    assert_int_equal(kv_audit(kv, held, pins, NULL), 0);
+    node_id n = kv_publish(kv, KV_ROOT, 0, tok, p);
+    assert_int_not_equal(kv_audit(kv, held, pins, NULL), 0);
+    pins[n] = 1;
+    assert_int_equal(kv_audit(kv, held, pins, NULL), 0);
+    held[p] = 2;
+    assert_int_not_equal(kv_audit(kv, held, pins, NULL), 0);
+    kv_free(kv);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_differential),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_audit_sees),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
