@@ -1,0 +1,133 @@
+/* bench_engine.c - what the engine costs on the host: one turn (drain, commit, plan, pack, submit,
+ * post) against an executor that does nothing, at 1, 64 and 256 decoding rows, two steps in flight.
+ *   bench_engine [turns]
+ */
+#include "clock.h"
+#include "engine.h"
+#include "mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { PAGE = 16, LEN = 4096, PROMPT = 512 };
+
+static const struct step *flying[MAX_INFLIGHT];
+
+static int null_submit(void *self, int slot, const struct step *s)
+{
+    (void)self;
+    flying[slot] = s;
+    return 0;
+}
+
+static int null_wait(void *self, int slot, struct step_result *r)
+{
+    (void)self;
+    const struct step *s = flying[slot];
+    r->n_rows = s->n_rows;
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        r->token[i] = s->rows[i].sample ? (token_id)((s->rows[i].first * 31 + i) % 1000) : -1;
+        r->n_top[i] = 0;
+    }
+    return 0;
+}
+
+static int null_ready(void *self, int slot)
+{
+    (void)self;
+    (void)slot;
+    return 0;
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void submit(struct engine *en, int i)
+{
+    struct {
+        struct msg_submit m;
+        token_id tok[PROMPT];
+    } q = {.m = {.h = {.kind = MSG_SUBMIT},
+                 .id = (req_id)i + 1,
+                 .arrival_us = clock_us(),
+                 .n_prompt = PROMPT,
+                 .max_new = LEN - PROMPT,
+                 .ignore_eos = 1,
+                 .params = {.n_logprobs = -1}}};
+    for (int k = 0; k < PROMPT; k++)
+        q.tok[k] = k < 64 ? k : (k * 7 + i * 13) % 1000;
+    if (engine_submit(en, &q.m) != 0)
+        abort();
+}
+
+static void bench(int rows, int turns)
+{
+    const struct engine_config c = {.n_pages = rows * (LEN / PAGE) + 64,
+                                    .page_tokens = PAGE,
+                                    .max_seqs = rows,
+                                    .max_waiting = 16,
+                                    .max_step_tokens = 8192,
+                                    .max_model_len = LEN,
+                                    .vocab = 1000,
+                                    .steps_in_flight = 2,
+                                    .prefix_cache = 1,
+                                    .n_eos = 1,
+                                    .eos = {999}};
+    const struct executor ex = {NULL, null_submit, null_wait, null_ready};
+    struct mbox *out = mbox_new(1 << 20, 1 << 24, NULL, NULL);
+    struct engine *en;
+    struct err e;
+    if (engine_new(&en, &c, &ex, out, &e) != 0) {
+        fprintf(stderr, "%s\n", e.msg);
+        exit(1);
+    }
+    for (int i = 0; i < rows; i++)
+        submit(en, i);
+    for (int i = 0; i < rows * PROMPT / 8192 + 64; i++) { /* prompts, and first pages touched */
+        engine_turn(en);
+        mbox_take(out);
+    }
+    int64_t *t = xcalloc2((size_t)turns, sizeof *t), n_rec = 0;
+    for (int i = 0; i < turns; i++) {
+        int64_t t0 = now_ns();
+        engine_turn(en);
+        t[i] = now_ns() - t0;
+        mbox_take(out);
+        for (const struct msg_outbox *m; (m = mbox_next(out, NULL)) != NULL;)
+            n_rec += m->n_rec;
+    }
+    qsort(t, (size_t)turns, sizeof *t, by_value);
+    printf("%4d decode rows: median %6.1f us  p99 %6.1f us per step (%d steps)\n", rows,
+           (double)t[turns / 2] / 1000, (double)t[turns * 99 / 100] / 1000, turns);
+    if (n_rec != (int64_t)rows * turns)
+        printf("  only %.1f tokens per step: not what was meant to be measured\n",
+               (double)n_rec / turns);
+    free(t);
+    engine_free(en);
+    mbox_free(out);
+}
+
+int main(int argc, char **argv)
+{
+    int turns = argc > 1 ? atoi(argv[1]) : 2000;
+    if (turns < 1 || turns > LEN - PROMPT - 200) {
+        fprintf(stderr, "usage: bench_engine [turns, 1..%d]\n", LEN - PROMPT - 200);
+        return 2;
+    }
+    bench(1, turns);
+    bench(64, turns);
+    bench(256, turns);
+    return 0;
+}
