@@ -329,7 +329,7 @@ static int hm_submit(void *self, int slot, const struct step *s)
         hm->n.decode_rows += s->n_rows;
     else
         hm->n.prefill_tokens += s->n_tokens;
-    if (chance(hm, 2)) {
+    if (!hm->c.late && chance(hm, 2)) {
         if (b->step)
             execute(hm, b);
         execute(hm, a);

@@ -16,6 +16,7 @@
 struct hm_config {
     int32_t n_pages, page_tokens, max_rows, max_pages; /* max_pages: of one row's table */
     int32_t vocab, depth;
+    int32_t late; /* 1: a step runs at its wait, so that virtual time is a device's */
     uint64_t seed;
     int64_t step_us, token_us; /* virtual cost */
 };
