@@ -1,0 +1,59 @@
+/* genreq.h - a generation request as plain checked values: body bytes in, token ids and parameters
+ * out. Pure functions on copies, run on the loop thread or in libuv's pool.
+ */
+#ifndef QUIRE_HTTP_GENREQ_H
+#define QUIRE_HTTP_GENREQ_H
+
+#include "http.h"
+#include "json_in.h"
+
+enum { MAX_STOP_STRINGS = 16 };
+
+struct genreq {
+    bool chat;
+    /* filled from the field table */
+    int64_t n, max_tokens, max_completion_tokens, top_k, seed, min_tokens, priority, logprobs,
+        top_logprobs, best_of;        /* INT64_MIN = not given */
+    double temperature, top_p, min_p; /* NAN = not given */
+    bool stream, include_stop, ignore_eos, skip_special, echo, add_special, add_special_given,
+        want_logprobs, include_usage, continuous_usage, add_generation_prompt;
+    /* computed */
+    int32_t n_logprobs; /* -1 = none */
+    int32_t n_stop_ids;
+    token_id stop_ids[MAX_STOP_IDS];
+    struct view stop[MAX_STOP_STRINGS]; /* copies */
+    int32_t n_stop;
+    struct stops *stops;
+    uint64_t cache_ns;
+    struct sample_params sample;
+    char model[256];
+    char request_id[132]; /* "" = none in the body */
+    int32_t n_ignored;    /* unknown fields */
+    /* prompts: prompt i is ids.p[first[i] .. first[i+1]) and may generate max_new[i] tokens */
+    struct ids ids;
+    size_t *first;
+    int32_t *max_new;
+    int32_t n_prompts;
+};
+
+/* Parse and check everything up to admission. 0 or a request status. genreq_fini in every case. */
+int genreq_make(struct genreq *g, bool chat, const char *body, size_t n,
+                const struct http_config *c, const struct http_service *s, struct err *e);
+void genreq_fini(struct genreq *g);
+
+/* The field table alone: types, ranges, combinations, model. */
+int fields_read(struct genreq *g, const struct jdoc *d, const struct http_config *c,
+                const struct http_service *s, struct err *e);
+/* `model` against the served names; v may be NULL (default). name: char[256]. */
+int model_check(const struct jval *v, const struct http_config *c, char *name, struct err *e);
+bool model_is_served(const struct http_config *c, const char *s, size_t n);
+/* One text prompt or messages object to ids, appended. */
+int prompt_text(const struct http_config *c, const struct http_service *s, const struct jval *v,
+                bool special, const char *param, struct ids *out, struct err *e);
+int prompt_messages(const struct http_config *c, const struct http_service *s, const struct jdoc *d,
+                    bool add_generation_prompt, bool add_special, struct ids *out, struct err *e);
+/* Checked int array [0, vocab) appended. */
+int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, const char *param,
+               struct ids *out, struct err *e);
+
+#endif

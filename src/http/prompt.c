@@ -1,0 +1,443 @@
+/* prompt.c - prompts and messages to token ids, lengths against the context. Pure; any thread. */
+#include "clock.h"
+#include "genreq.h"
+#include "json_out.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_MESSAGES = 2048, MAX_RENDERED = 64 << 20 };
+
+static int wrong_type(struct err *e, const char *param, const char *want, const struct jval *v)
+{
+    return err_param(e, ST_INVALID_TYPE, param, "'%s' must be %s, but it is %s.", param, want,
+                     json_type_name(v));
+}
+
+int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, const char *param,
+               struct ids *out, struct err *e)
+{
+    size_t i = 0;
+    char name[96];
+    for (const struct jval *v = json_child(d, arr); v; v = json_next(d, v), i++) {
+        if (v->type == J_NUM && v->is_int && v->i >= 0 && v->i < vocab) {
+            ids_add(out, (token_id)v->i);
+            continue;
+        }
+        snprintf(name, sizeof name, "%s[%zu]", param, i);
+        if (v->type != J_NUM || (!v->is_int && v->d < 1e15 && v->d > -1e15))
+            return wrong_type(e, name, "an integer", v);
+        return err_param(e, ST_INVALID_VALUE, name, "'%s' must be between 0 and %d.", name,
+                         vocab - 1);
+    }
+    return 0;
+}
+
+int prompt_text(const struct http_config *c, const struct http_service *s, const struct jval *v,
+                bool special, const char *param, struct ids *out, struct err *e)
+{
+    unsigned flags = (special ? TOK_SPECIAL : 0) |
+                     (c->plain_special_tokens ? 0 : TOK_PARSE_SPECIAL);
+    int st = tok_encode(s->tok, v->s, v->n, flags, out, e);
+    if (st && e && !e->param[0])
+        snprintf(e->param, sizeof e->param, "%s", param);
+    return st;
+}
+
+/* ---- messages ---- */
+
+struct writer {
+    const struct jdoc *d;
+    const struct http_service *s;
+    struct buf *b;
+    struct err *e;
+};
+
+static void raw(struct writer *w, const struct jval *v)
+{
+    buf_add(w->b, w->d->src + v->begin, v->end - v->begin);
+}
+
+static void key_of(struct writer *w, const struct jval *v)
+{
+    out_json(w->b, v->key, v->n_key);
+    out_str(w->b, ":");
+}
+
+static const struct jval *part_text(const struct jdoc *d, const struct jval *part, bool assistant)
+{
+    const struct jval *t = json_get(d, part, "type"), *x = NULL;
+    if (!t || json_is(t, "text"))
+        x = json_get(d, part, "text");
+    else if (assistant && json_is(t, "refusal"))
+        x = json_get(d, part, "refusal");
+    return x;
+}
+
+static int check_part(struct writer *w, const struct jval *part, bool assistant, const char *at)
+{
+    char name[96];
+    if (part->type != J_OBJ)
+        return wrong_type(w->e, at, "an object", part);
+    const struct jval *t = json_get(w->d, part, "type");
+    bool known = !t || json_is(t, "text") || (assistant && json_is(t, "refusal"));
+    if (!known) {
+        snprintf(name, sizeof name, "%.80s.type", at);
+        return err_param(w->e, ST_UNSUPPORTED, name,
+                         "This content part type is not supported by this server.");
+    }
+    const struct jval *x = part_text(w->d, part, assistant);
+    snprintf(name, sizeof name, "%.80s.text", at);
+    if (!x)
+        return err_param(w->e, ST_MISSING, name, "'%s' is required.", name);
+    return x->type == J_STR ? 0 : wrong_type(w->e, name, "a string", x);
+}
+
+static int write_parts(struct writer *w, const struct jval *v, bool assistant, const char *at)
+{
+    char name[96];
+    int i = 0;
+    bool list = chat_wants_parts(w->s->chat);
+    struct buf text = {0};
+    if (v->n == 0)
+        return err_param(w->e, ST_INVALID_LENGTH, at, "'%s' must not be empty.", at);
+    out_str(w->b, list ? "[" : "");
+    for (const struct jval *p = json_child(w->d, v); p; p = json_next(w->d, p), i++) {
+        snprintf(name, sizeof name, "%.60s[%d]", at, i);
+        int st = check_part(w, p, assistant, name);
+        if (st) {
+            buf_free(&text);
+            return st;
+        }
+        const struct jval *x = part_text(w->d, p, assistant);
+        if (list) {
+            out_str(w->b, i ? ",{\"type\":\"text\",\"text\":" : "{\"type\":\"text\",\"text\":");
+            raw(w, x);
+            out_str(w->b, "}");
+        } else {
+            if (i)
+                out_str(&text, "\n");
+            buf_add(&text, x->s, x->n);
+        }
+    }
+    if (list)
+        out_str(w->b, "]");
+    else
+        out_json(w->b, text.p ? text.p : "", text.n);
+    buf_free(&text);
+    return 0;
+}
+
+static int write_content(struct writer *w, const struct jval *v, bool assistant, const char *at)
+{
+    out_str(w->b, "\"content\":");
+    if (!v || v->type == J_NULL) {
+        if (!assistant)
+            return err_param(w->e, v ? ST_INVALID_TYPE : ST_MISSING, at, "'%s' is required.", at);
+        out_str(w->b, "\"\"");
+        return 0;
+    }
+    if (v->type == J_STR) {
+        raw(w, v);
+        return 0;
+    }
+    if (v->type != J_ARR)
+        return wrong_type(w->e, at, "a string or an array of parts", v);
+    return write_parts(w, v, assistant, at);
+}
+
+/* Arguments are a JSON string on the wire; the template gets the parsed object (M-6). */
+static void write_call(struct writer *w, const struct jval *call)
+{
+    const struct jval *fn = json_get(w->d, call, "function");
+    const struct jval *args = json_get(w->d, fn, "arguments");
+    struct jdoc parsed;
+    if (!args || args->type != J_STR || json_parse(&parsed, args->s, args->n, NULL) != 0) {
+        raw(w, call);
+        return;
+    }
+    bool object = parsed.v[0].type == J_OBJ;
+    json_free(&parsed);
+    if (!object) {
+        raw(w, call);
+        return;
+    }
+    buf_add(w->b, w->d->src + call->begin, args->begin - call->begin);
+    buf_add(w->b, args->s, args->n);
+    buf_add(w->b, w->d->src + args->end, call->end - args->end);
+}
+
+static void write_calls(struct writer *w, const struct jval *v)
+{
+    bool first = true;
+    if (v->type != J_ARR) {
+        raw(w, v);
+        return;
+    }
+    out_str(w->b, "[");
+    for (const struct jval *k = json_child(w->d, v); k; k = json_next(w->d, k)) {
+        out_str(w->b, first ? "" : ",");
+        first = false;
+        write_call(w, k);
+    }
+    out_str(w->b, "]");
+}
+
+static int write_message(struct writer *w, const struct jval *m, int i)
+{
+    char at[64];
+    snprintf(at, sizeof at, "messages[%d]", i);
+    if (m->type != J_OBJ)
+        return wrong_type(w->e, at, "an object", m);
+    const struct jval *role = json_get(w->d, m, "role");
+    snprintf(at, sizeof at, "messages[%d].role", i);
+    if (!role || role->type == J_NULL)
+        return err_param(w->e, ST_MISSING, at, "'%s' is required.", at);
+    if (role->type != J_STR)
+        return wrong_type(w->e, at, "a string", role);
+    out_str(w->b, "{\"role\":");
+    if (json_is(role, "developer") && !chat_knows_developer(w->s->chat))
+        out_str(w->b, "\"system\"");
+    else
+        raw(w, role);
+    out_str(w->b, ",");
+    snprintf(at, sizeof at, "messages[%d].content", i);
+    int st = write_content(w, json_get(w->d, m, "content"), json_is(role, "assistant"), at);
+    if (st)
+        return st;
+    static const char *const passed[] = {"name", "tool_calls", "tool_call_id", "reasoning_content",
+                                         "reasoning"};
+    for (size_t k = 0; k < sizeof passed / sizeof passed[0]; k++) {
+        const struct jval *v = json_get(w->d, m, passed[k]);
+        if (!v || v->type == J_NULL)
+            continue;
+        out_str(w->b, ",");
+        key_of(w, v);
+        if (k == 1)
+            write_calls(w, v);
+        else
+            raw(w, v);
+    }
+    out_str(w->b, "}");
+    return 0;
+}
+
+/* The client's extra variables; names the server sets itself are not theirs to change. */
+static void write_kwargs(struct writer *w, const struct jval *kw, bool *thinking)
+{
+    static const char *const ours[] = {"messages", "tools", "add_generation_prompt",
+                                       "reasoning_effort"};
+    if (!kw || kw->type != J_OBJ)
+        return;
+    for (const struct jval *v = json_child(w->d, kw); v; v = json_next(w->d, v)) {
+        bool skip = false;
+        for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+            skip |= v->n_key == strlen(ours[i]) && memcmp(v->key, ours[i], v->n_key) == 0;
+        if (skip)
+            continue;
+        *thinking |= v->n_key == 15 && memcmp(v->key, "enable_thinking", 15) == 0;
+        out_str(w->b, ",");
+        key_of(w, v);
+        raw(w, v);
+    }
+}
+
+static int write_variables(struct writer *w, bool add_generation_prompt)
+{
+    const struct jval *root = &w->d->v[0], *m = json_get(w->d, root, "messages");
+    int i = 0;
+    bool thinking = false;
+    if (m->n == 0 || m->n > MAX_MESSAGES)
+        return err_param(w->e, ST_INVALID_LENGTH, "messages",
+                         "'messages' must have between 1 and %d items.", MAX_MESSAGES);
+    out_str(w->b, "{\"messages\":[");
+    for (const struct jval *v = json_child(w->d, m); v; v = json_next(w->d, v), i++) {
+        out_str(w->b, i ? "," : "");
+        int st = write_message(w, v, i);
+        if (st)
+            return st;
+    }
+    out_fmt(w->b, "],\"add_generation_prompt\":%s", add_generation_prompt ? "true" : "false");
+    const struct jval *tools = json_get(w->d, root, "tools");
+    if (tools && tools->type == J_ARR) {
+        out_str(w->b, ",\"tools\":");
+        raw(w, tools);
+    }
+    write_kwargs(w, json_get(w->d, root, "chat_template_kwargs"), &thinking);
+    const struct jval *effort = json_get(w->d, root, "reasoning_effort");
+    if (effort && effort->type == J_STR) {
+        out_str(w->b, ",\"reasoning_effort\":");
+        raw(w, effort);
+        if (!thinking)
+            out_fmt(w->b, ",\"enable_thinking\":%s", json_is(effort, "none") ? "false" : "true");
+    }
+    out_str(w->b, "}");
+    return 0;
+}
+
+int prompt_messages(const struct http_config *c, const struct http_service *s, const struct jdoc *d,
+                    bool add_generation_prompt, bool add_special, struct ids *out, struct err *e)
+{
+    struct buf vars = {0}, text = {0};
+    struct spans spans = {0};
+    if (!s->chat)
+        return err_param(e, ST_TEMPLATE, "messages", "This model has no chat template.");
+    struct writer w = {d, s, &vars, e};
+    int st = write_variables(&w, add_generation_prompt);
+    if (st == 0)
+        st = chat_render(s->chat, vars.p, vars.n, clock_unix_s(), MAX_RENDERED, &text,
+                         c->plain_special_tokens ? &spans : NULL, e);
+    if (st == 0 && add_special)
+        st = tok_encode(s->tok, text.p ? text.p : "", text.n,
+                        TOK_SPECIAL | (c->plain_special_tokens ? 0 : TOK_PARSE_SPECIAL), out, e);
+    else if (st == 0)
+        st = chat_encode(s->chat, s->tok, &text, c->plain_special_tokens ? &spans : NULL,
+                         !c->plain_special_tokens, out, e);
+    if (st && e && !e->param[0])
+        snprintf(e->param, sizeof e->param, "messages");
+    buf_free(&vars);
+    buf_free(&text);
+    free(spans.p);
+    return st;
+}
+
+/* ---- prompt forms (P-1) ---- */
+
+static int add_prompt(struct genreq *g, size_t *cap)
+{
+    if ((size_t)g->n_prompts + 2 > *cap) {
+        *cap = *cap ? *cap * 2 : 4;
+        g->first = xrealloc(g->first, *cap * sizeof *g->first);
+        g->max_new = xrealloc(g->max_new, *cap * sizeof *g->max_new);
+    }
+    g->first[g->n_prompts++] = g->ids.n;
+    g->first[g->n_prompts] = g->ids.n;
+    return 0;
+}
+
+static int one_prompt(struct genreq *g, const struct jdoc *d, const struct jval *v,
+                      const struct http_config *c, const struct http_service *s, const char *param,
+                      size_t *cap, struct err *e)
+{
+    add_prompt(g, cap);
+    int st = v->type == J_STR ? prompt_text(c, s, v, g->add_special, param, &g->ids, e)
+                              : prompt_ids(d, v, s->ec.vocab, param, &g->ids, e);
+    g->first[g->n_prompts] = g->ids.n;
+    if (st == 0 && g->ids.n == g->first[g->n_prompts - 1])
+        return err_param(e, ST_INVALID_LENGTH, param, "'%s' must give at least one token.", param);
+    return st;
+}
+
+static int read_prompts(struct genreq *g, const struct jdoc *d, const struct http_config *c,
+                        const struct http_service *s, struct err *e)
+{
+    const struct jval *v = json_get(d, &d->v[0], "prompt");
+    size_t cap = 0;
+    const struct jval *k = json_child(d, v);
+    if (v->type == J_STR || (k && k->type == J_NUM))
+        return one_prompt(g, d, v, c, s, "prompt", &cap, e);
+    if (v->n == 0 || v->n > (uint32_t)c->max_prompts)
+        return err_param(e, ST_INVALID_LENGTH, "prompt",
+                         "'prompt' must have between 1 and %d items.", c->max_prompts);
+    uint8_t type = k->type;
+    int i = 0;
+    for (; k; k = json_next(d, k), i++) {
+        char param[32];
+        snprintf(param, sizeof param, "prompt[%d]", i);
+        if (k->type != type || (type != J_STR && type != J_ARR))
+            return wrong_type(e, param, "like the other items: strings, or arrays of integers", k);
+        int st = one_prompt(g, d, k, c, s, param, &cap, e);
+        if (st)
+            return st;
+    }
+    return 0;
+}
+
+/* C-1 to C-3: what prompt i may generate. */
+static int check_length(struct genreq *g, int32_t i, const struct http_config *c,
+                        const struct http_service *s, struct err *e)
+{
+    const char *param = g->chat ? "messages" : "prompt";
+    int64_t max = s->ec.max_model_len, n = (int64_t)(g->first[i + 1] - g->first[i]);
+    int64_t want = g->chat && g->max_completion_tokens != INT64_MIN ? g->max_completion_tokens
+                                                                    : g->max_tokens;
+    bool given = want != INT64_MIN;
+    if (n >= max && !(g->echo && want == 0 && n == max))
+        return err_param(e, ST_CONTEXT_LENGTH, param,
+                         "This model's maximum context length is %lld tokens, but the prompt has "
+                         "%lld tokens.",
+                         (long long)max, (long long)n);
+    if (!given)
+        want = g->chat ? max - n : 16;
+    if (!given && g->chat && c->max_completion_tokens && want > c->max_completion_tokens)
+        want = c->max_completion_tokens;
+    if (!given && want > max - n)
+        want = max - n;
+    if (want > max - n)
+        return err_param(e, ST_CONTEXT_LENGTH, param,
+                         "This model's maximum context length is %lld tokens, but %lld were "
+                         "requested: %lld in the prompt and %lld for the completion.",
+                         (long long)max, (long long)(n + want), (long long)n, (long long)want);
+    if (g->min_tokens > want)
+        return err_param(e, ST_INVALID_VALUE, "min_tokens",
+                         "'min_tokens' must not be above the maximum of %lld new tokens.",
+                         (long long)want);
+    g->max_new[i] = (int32_t)want;
+    if (want == 0)
+        return 0;
+    int st = engine_fits(&s->ec, n, want, e);
+    if (st && !given && st == ST_CONTEXT_LENGTH && g->chat) {
+        /* the omitted maximum means what fits: also what fits in the pool */
+        int64_t pool = (int64_t)s->ec.n_pages * s->ec.page_tokens - n;
+        want = want < pool ? want : pool;
+        for (int k = 0; k < 4 && want > 0 && (st = engine_fits(&s->ec, n, want, e)) != 0; k++)
+            want -= s->ec.page_tokens;
+        g->max_new[i] = (int32_t)want;
+        if (want <= 0)
+            st = ST_CONTEXT_LENGTH;
+    }
+    if (st && e && !e->param[0])
+        snprintf(e->param, sizeof e->param, "%s", param);
+    return st;
+}
+
+int genreq_make(struct genreq *g, bool chat, const char *body, size_t n,
+                const struct http_config *c, const struct http_service *s, struct err *e)
+{
+    struct jdoc d;
+    *g = (struct genreq){.chat = chat};
+    int st = json_parse(&d, body, n, e);
+    if (st)
+        return st;
+    if (d.v[0].type != J_OBJ)
+        st = err_set(e, ST_INVALID_TYPE, "The body must be a JSON object.");
+    st = st ? st : fields_read(g, &d, c, s, e);
+    if (st == 0 && chat) {
+        size_t cap = 0;
+        add_prompt(g, &cap);
+        st = prompt_messages(c, s, &d, g->add_generation_prompt, g->add_special, &g->ids, e);
+        g->first[1] = g->ids.n;
+        if (st == 0 && g->ids.n == 0)
+            st = err_param(e, ST_INVALID_LENGTH, "messages", "The messages give no token.");
+    } else if (st == 0) {
+        st = read_prompts(g, &d, c, s, e);
+    }
+    if (st == 0 && g->n_prompts * g->n > c->max_sequences)
+        st = err_param(e, ST_INVALID_LENGTH, "n", "Prompts times 'n' must be at most %d.",
+                       c->max_sequences);
+    for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
+        st = check_length(g, i, c, s, e);
+    json_free(&d);
+    return st;
+}
+
+void genreq_fini(struct genreq *g)
+{
+    for (int32_t i = 0; i < g->n_stop; i++)
+        free((char *)g->stop[i].p);
+    stops_free(g->stops);
+    ids_free(&g->ids);
+    free(g->first);
+    free(g->max_new);
+}

@@ -1,0 +1,197 @@
+/* test_generate.c - completions and chat through real sockets, engine and tokenizer. */
+#include "rig.h"
+
+static struct rig rig;
+
+static int up(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig_start(&rig);
+    return 0;
+}
+
+static int down(void **s)
+{
+    (void)s;
+    rig_stop(&rig);
+    return rig.result;
+}
+
+static void expect(const char *path, const char *body, int status, const char *part)
+{
+    struct answer a = post(&rig, path, body);
+    if (a.status != status || !strstr(a.body, part))
+        fail_msg("%s\n%s\nwanted %d %s\ngot %d %s", path, body, status, part, a.status, a.body);
+    free(a.body);
+}
+
+static void test_plain(void **s)
+{
+    (void)s;
+    struct answer a = post(&rig, "/v1/completions", "{\"prompt\":\"xyz\",\"max_tokens\":5}");
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.head, "X-Request-Id: req_"));
+    assert_non_null(strstr(a.head, "Date: "));
+    char *id = strstr(a.body, "\"created\"");
+    assert_non_null(id);
+    const char *tail =
+        "\"model\":\"tiny\",\"system_fingerprint\":\"fp_000000000000\",\"choices\":[{\"index\":0,"
+        "\"text\":\"defgh\",\"logprobs\":null,\"finish_reason\":\"length\",\"stop_reason\":null}],"
+        "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5,\"total_tokens\":8,"
+        "\"prompt_tokens_details\":{\"cached_tokens\":0}}}";
+    assert_string_equal(strstr(a.body, "\"model\""), tail);
+    free(a.body);
+    expect("/v1/completions", "{\"prompt\":[120,121,122],\"max_tokens\":5}", 200, "\"defgh\"");
+    expect("/v1/completions", "{\"prompt\":[\"xy\",\"xyz\"],\"max_tokens\":2,\"n\":2}", 200,
+           "{\"index\":3,\"text\":\"de\"");
+    expect("/v1/completions", "{\"prompt\":\"xyz\",\"max_tokens\":0,\"echo\":true}", 200,
+           "\"text\":\"xyz\"");
+    expect("/v1/completions", "{\"prompt\":\"xyz\",\"max_tokens\":2,\"echo\":true}", 200,
+           "\"text\":\"xyzde\"");
+}
+
+static void test_stop(void **s)
+{
+    (void)s;
+    expect(
+        "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":20,\"stop\":\"gh\"}", 200,
+        "\"text\":\"bcdef\",\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":\"gh\"");
+    expect("/v1/completions",
+           "{\"prompt\":\"x\",\"max_tokens\":20,\"stop\":[\"q\",\"gh\"],"
+           "\"include_stop_str_in_output\":true}",
+           200, "\"text\":\"bcdefgh\"");
+    expect("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":20,\"stop_token_ids\":[102]}", 200,
+           "\"text\":\"bcde\",\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":102");
+    expect("/v1/completions",
+           "{\"prompt\":\"x\",\"max_tokens\":20,\"stop\":\"gh\",\"min_tokens\":9}", 200,
+           "\"finish_reason\":\"length\"");
+    expect("/v1/completions",
+           "{\"prompt\":\"x\",\"max_tokens\":20,\"stop\":\"gh\",\"stream\":true}", 200,
+           "\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":\"gh\"");
+    assert_true(metric_becomes(&rig, "quire_http_sequences_live", 0, 2000));
+}
+
+static void test_logprobs(void **s)
+{
+    (void)s;
+    expect("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2,\"logprobs\":1}", 200,
+           "\"logprobs\":{\"tokens\":[\"b\",\"c\"],\"token_logprobs\":[-0.5,-0.5],"
+           "\"top_logprobs\":[{\"b\":-0.5},{\"c\":-0.5}],\"text_offset\":[0,1]}");
+    expect("/v1/chat/completions",
+           "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":1,"
+           "\"logprobs\":true,\"top_logprobs\":2}",
+           200, "\"top_logprobs\":[{\"token\":\"");
+}
+
+/* The pieces of all `key` strings of a stream, without escapes. */
+static void pieces(const char *body, const char *key, char *out)
+{
+    size_t k = strlen(key);
+    for (const char *p = body; (p = strstr(p, key)) != NULL;) {
+        p += k;
+        while (*p && *p != '"')
+            *out++ = *p++;
+    }
+    *out = '\0';
+}
+
+static void test_stream(void **s)
+{
+    (void)s;
+    char text[512];
+    struct answer a = post(&rig, "/v1/completions",
+                           "{\"prompt\":\"xyz\",\"max_tokens\":4,\"stream\":true,"
+                           "\"stream_options\":{\"include_usage\":true}}");
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.head, "Content-Type: text/event-stream; charset=utf-8\r\n"));
+    assert_non_null(strstr(a.head, "Cache-Control: no-cache\r\n"));
+    pieces(a.body, "\"text\":\"", text);
+    assert_string_equal(text, "defg");
+    /* every event is `data: ` + one line + LF LF */
+    int events = 0;
+    for (char *p = a.body; *p; events++) {
+        assert_int_equal(strncmp(p, "data: ", 6), 0);
+        char *end = strstr(p, "\n\n");
+        assert_non_null(end);
+        assert_null(memchr(p, '\n', (size_t)(end - p)));
+        p = end + 2;
+    }
+    assert_int_equal(events, 6);
+    assert_non_null(
+        strstr(a.body, "\"finish_reason\":null,\"stop_reason\":null}],\"usage\":null}"));
+    assert_non_null(strstr(a.body, "\"choices\":[],\"usage\":{\"prompt_tokens\":3,"
+                                   "\"completion_tokens\":4,\"total_tokens\":7,"));
+    assert_string_equal(a.body + a.n - 16, "\n\ndata: [DONE]\n\n");
+    free(a.body);
+    a = post(&rig, "/v1/chat/completions",
+             "{\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}],\"max_tokens\":3,"
+             "\"stream\":true}");
+    assert_int_equal(a.status, 200);
+    assert_null(strstr(a.body, "usage"));
+    char *role = strstr(a.body, "{\"delta\":{\"role\"");
+    (void)role;
+    assert_non_null(strstr(a.body,
+                           "\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":"
+                           "null,\"finish_reason\":null}]}\n\n"));
+    assert_non_null(strstr(a.body, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"length\","
+                                   "\"stop_reason\":null}]}\n\ndata: [DONE]\n\n"));
+    free(a.body);
+}
+
+static void test_chat_forms(void **s)
+{
+    (void)s;
+    expect("/tokenize",
+           "{\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+           "{\"text\":\"b\"}]}],\"add_generation_prompt\":false}",
+           200, "{\"count\":12,"); /* "system: a\nb\n" */
+    expect("/v1/chat/completions", "{\"messages\":[{\"role\":\"user\"}]}", 400,
+           "\"param\":\"messages[0].content\",\"code\":\"missing_required_parameter\"");
+    expect("/v1/chat/completions",
+           "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", 400,
+           "\"param\":\"messages[0].content[0].type\",\"code\":\"unsupported_parameter\"");
+    expect("/v1/chat/completions", "{\"messages\":[]}", 400, "\"code\":\"invalid_length\"");
+    expect("/v1/chat/completions",
+           "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_completion_tokens\":3,"
+           "\"max_tokens\":9}",
+           200, "\"completion_tokens\":3");
+}
+
+static void test_cached_tokens(void **s)
+{
+    (void)s;
+    char body[400], tokens[300] = "";
+    for (int i = 0; i < 40; i++)
+        snprintf(tokens + strlen(tokens), sizeof tokens - strlen(tokens), "%s%d", i ? "," : "",
+                 200 + i);
+    snprintf(body, sizeof body, "{\"prompt\":[%s],\"max_tokens\":1}", tokens);
+    expect("/v1/completions", body, 200, "\"cached_tokens\":0");
+    expect("/v1/completions", body, 200, "\"cached_tokens\":32");
+    snprintf(body, sizeof body, "{\"prompt\":[%s],\"max_tokens\":1,\"cache_salt\":\"s\"}", tokens);
+    expect("/v1/completions", body, 200, "\"cached_tokens\":0");
+}
+
+static void test_tokenize(void **s)
+{
+    (void)s;
+    expect("/tokenize", "{\"prompt\":\"hi\"}", 200,
+           "{\"count\":2,\"max_model_len\":2048,\"tokens\":[104,105],\"token_strs\":null}");
+    expect("/v1/tokenize", "{\"content\":\"hi\",\"with_pieces\":true}", 200,
+           "{\"tokens\":[{\"id\":104,\"piece\":\"h\"},{\"id\":105,\"piece\":\"i\"}]}");
+    expect("/detokenize", "{\"tokens\":[104,105]}", 200, "{\"prompt\":\"hi\"}");
+    expect("/detokenize?content=1", "{\"tokens\":[]}", 200, "{\"content\":\"\"}");
+    expect("/detokenize", "{\"tokens\":[258]}", 400, "\"param\":\"tokens[0]\"");
+    expect("/tokenize", "{}", 400, "missing_required_parameter");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plain),      cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_logprobs),   cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_chat_forms), cmocka_unit_test(test_cached_tokens),
+        cmocka_unit_test(test_tokenize),
+    };
+    return cmocka_run_group_tests(tests, up, down);
+}
