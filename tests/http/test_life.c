@@ -1,0 +1,288 @@
+/* test_life.c - the server's own states: loading, serving, full, failed, draining; keys; readers
+ * that do not read. Each test has a server of its own.
+ */
+#include "rig.h"
+
+#include <signal.h>
+
+static struct rig rig;
+
+static void want(const char *path, int status, const char *part)
+{
+    struct answer a = get(&rig, path);
+    if (a.status != status || !has(&a, part))
+        fail_msg("%s: wanted %d %s, got %d %s", path, status, part, a.status, a.body);
+    free(a.body);
+}
+
+static void test_loading(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig_listen(&rig);
+    http_set_progress(rig.h, "weights", 0.25);
+    want("/live", 200, "ok");
+    want("/health", 503, "\"code\":\"model_loading\"},\"phase\":\"weights\",\"progress\":0.25}");
+    want("/ready", 503, "model_loading");
+    want("/v1/models", 200, "\"id\":\"tiny\"");
+    want("/metrics", 200, "vllm:num_requests_running");
+    struct answer a = post(&rig, "/v1/completions", "{\"prompt\":\"x\"}");
+    assert_int_equal(a.status, 503);
+    assert_non_null(strstr(a.head, "Retry-After: 2\r\n"));
+    free(a.body);
+    rig_load(&rig);
+    a = post(&rig, "/v1/completions", "{\"prompt\":\"x\"}");
+    assert_int_equal(a.status, 200);
+    free(a.body);
+    want("/ready", 200, "ok");
+    rig_stop(&rig);
+    assert_int_equal(rig.result, 0);
+}
+
+static void test_load_failed(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig_listen(&rig);
+    http_fail(rig.h, "no memory on the device");
+    want("/live", 503, "no memory on the device");
+    want("/ready", 503, "engine_unavailable");
+    rig_stop(&rig);
+}
+
+static void test_keys(void **s)
+{
+    (void)s;
+    char file[] = "/tmp/quire_keys_XXXXXX";
+    int fd = mkstemp(file);
+    assert_true(write(fd, "# ours\nsecret-1\n\n  secret-2  \n", 30) == 30);
+    close(fd);
+    rig_defaults(&rig);
+    rig.c.api_keys_file = file;
+    rig.c.metrics_require_auth = true;
+    rig_start(&rig);
+    unlink(file);
+    static const struct {
+        const char *path, *header;
+        int status;
+    } t[] = {{"/health", "", 200},
+             {"/version", "", 200},
+             {"/metrics", "", 401},
+             {"/v1/models", "", 401},
+             {"/v1/models", "Authorization: Bearer wrong\r\n", 401},
+             {"/v1/models", "Authorization: Bearer secret-\r\n", 401},
+             {"/v1/models", "Authorization: Bearer secret-11\r\n", 401},
+             {"/v1/models", "Authorization: Basic secret-1\r\n", 401},
+             {"/v1/models", "Authorization: Bearer secret-1\r\n", 200},
+             {"/v1/models", "authorization: bearer secret-2\r\n", 200},
+             {"/metrics", "X-Api-Key: secret-2\r\n", 200}};
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", t[i].path, t[i].header);
+        struct answer a = raw(&rig, text, strlen(text));
+        if (a.status != t[i].status)
+            fail_msg("%s%s: %d", t[i].path, t[i].header, a.status);
+        if (a.status == 401) {
+            assert_true(has(&a, "\"type\":\"authentication_error\",\"param\":null,"
+                                "\"code\":\"invalid_api_key\""));
+            assert_non_null(strstr(a.head, "WWW-Authenticate: Bearer\r\n"));
+        }
+        free(a.body);
+    }
+    rig_stop(&rig);
+}
+
+static void test_queue_full(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig.ec.max_seqs = 1;
+    rig.c.queue_size = rig.ec.max_waiting = 1;
+    atomic_store(&rig.ex.step_us, 2000);
+    rig_start(&rig);
+    int fd[2];
+    for (int i = 0; i < 2; i++) {
+        fd[i] = dial(&rig);
+        put_post(fd[i], "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":100}");
+    }
+    assert_true(metric_becomes(&rig, "quire_http_sequences_live", 2, 2000));
+    struct answer a = post(&rig, "/v1/completions", "{\"prompt\":\"x\",\"stream\":true}");
+    assert_int_equal(a.status, 429);
+    assert_true(has(&a, "\"type\":\"rate_limit_error\",\"param\":null,\"code\":\"queue_full\""));
+    assert_non_null(strstr(a.head, "Retry-After: 1\r\n"));
+    free(a.body);
+    for (int i = 0; i < 2; i++) {
+        a = get_answer(fd[i], false);
+        assert_int_equal(a.status, 200);
+        free(a.body);
+        close(fd[i]);
+    }
+    rig_stop(&rig);
+}
+
+static void test_engine_failure(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    atomic_store(&rig.ex.step_us, 2000);
+    rig_start(&rig);
+    int st = dial(&rig), plain = dial(&rig);
+    put_post(st, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2000,\"stream\":true}");
+    put_post(plain, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2000}");
+    usleep(100000);
+    atomic_store(&rig.ex.fail, ST_DEVICE);
+    struct answer a = get_answer(st, false);
+    assert_int_equal(a.status, 200);
+    char *err = strstr(a.body, "data: {\"error\":{");
+    assert_non_null(err);
+    assert_string_equal(strstr(err, "\n\n"), "\n\ndata: [DONE]\n\n");
+    free(a.body);
+    a = get_answer(plain, false);
+    assert_int_equal(a.status, 503);
+    free(a.body);
+    close(st);
+    close(plain);
+    want("/health", 503, "engine_unavailable");
+    want("/ready", 503, "engine_unavailable");
+    want("/live", 503, "engine_unavailable");
+    want("/metrics", 200, "quire_engine_healthy");
+    a = post(&rig, "/v1/completions", "{\"prompt\":\"x\"}");
+    assert_int_equal(a.status, 503);
+    free(a.body);
+    rig_stop(&rig);
+    assert_int_equal(rig.result, ST_ENGINE_DOWN);
+}
+
+static void test_drain(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig.c.drain_delay_us = 400000;
+    rig.c.drain_timeout_us = 500000;
+    atomic_store(&rig.ex.step_us, 2000);
+    rig_start(&rig);
+    int shrt = dial(&rig), lng = dial(&rig), idle = dial(&rig);
+    put_post(lng, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2000,\"stream\":true}");
+    usleep(50000);
+    kill(getpid(), SIGTERM);
+    usleep(100000);
+    want("/ready", 503, "server_draining");
+    want("/health", 200, "ok");
+    struct answer a = post(&rig, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":1}");
+    assert_int_equal(a.status, 200); /* still serving during the delay */
+    free(a.body);
+    put_post(shrt, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":200}");
+    usleep(420000);
+    a = post(&rig, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":1}");
+    assert_int_equal(a.status, 503);
+    assert_true(has(&a, "server_draining"));
+    assert_non_null(strstr(a.head, "Connection: close\r\n"));
+    free(a.body);
+    a = get_answer(shrt, false);
+    assert_int_equal(a.status, 200);
+    free(a.body);
+    a = get_answer(lng, false);
+    assert_int_equal(a.status, 200);
+    assert_true(has(&a, "\"code\":\"server_draining\"}}\n\ndata: [DONE]\n\n"));
+    free(a.body);
+    int64_t t0 = clock_us();
+    rig_end(&rig);
+    assert_true(clock_us() - t0 < 3000000);
+    close(shrt);
+    close(lng);
+    close(idle);
+}
+
+static void test_stop_at_once(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig.c.drain_delay_us = rig.c.drain_timeout_us = 60000000;
+    atomic_store(&rig.ex.step_us, 2000);
+    rig_start(&rig);
+    int fd[20];
+    for (int i = 0; i < 20; i++) {
+        fd[i] = dial(&rig);
+        put_post(fd[i], "/v1/completions",
+                 i % 2 ? "{\"prompt\":\"x\",\"max_tokens\":2000,\"stream\":true}"
+                       : "{\"prompt\":\"x\",\"max_tokens\":2000}");
+    }
+    usleep(100000);
+    int64_t t0 = clock_us();
+    http_drain(rig.h, true);
+    rig_end(&rig);
+    assert_true(clock_us() - t0 < 4000000);
+    for (int i = 0; i < 20; i++)
+        close(fd[i]);
+}
+
+static void test_slow_reader(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig.c.stream_buffer_bytes = 16384;
+    rig_start(&rig);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 2048;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)rig.port)};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    put_post(fd, "/v1/completions",
+             "{\"prompt\":\"x\",\"max_tokens\":2000,\"stream\":true,\"logprobs\":20}");
+    assert_true(metric_becomes(&rig, "quire_http_slow_readers_total", 1, 10000));
+    assert_true(metric_becomes(&rig, "quire_http_sequences_live", 0, 1000));
+    close(fd);
+    rig_stop(&rig);
+}
+
+static void *big_body(void *arg)
+{
+    size_t n = 300000;
+    char *body = malloc(n + 64);
+    int k = sprintf(body, "{\"max_tokens\":1,\"prompt\":\"");
+    memset(body + k, 'a', n);
+    strcpy(body + (size_t)k + n, "\"}");
+    struct answer a = post(&rig, "/v1/completions", body);
+    *(int *)arg = a.status == 400 && has(&a, "This model's maximum context length is 2048 tokens");
+    free(a.body);
+    free(body);
+    return NULL;
+}
+
+/* Large bodies go through the pool; some clients leave while their job runs there. */
+static void test_pool(void **s)
+{
+    (void)s;
+    pthread_t t[8];
+    int ok[8] = {0};
+    rig_defaults(&rig);
+    rig_start(&rig);
+    for (int i = 0; i < 8; i++)
+        pthread_create(&t[i], NULL, big_body, &ok[i]);
+    for (int i = 0; i < 20; i++) {
+        static char body[40000];
+        int fd = dial(&rig), k = sprintf(body, "{\"prompt\":\"");
+        memset(body + k, 'b', 30000);
+        strcpy(body + k + 30000, "\"}");
+        put_post(fd, "/v1/completions", body);
+        close(fd);
+    }
+    for (int i = 0; i < 8; i++) {
+        pthread_join(t[i], NULL);
+        assert_true(ok[i]);
+    }
+    assert_true(metric_becomes(&rig, "quire_http_sequences_live", 0, 2000));
+    rig_stop(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_loading),        cmocka_unit_test(test_load_failed),
+        cmocka_unit_test(test_keys),           cmocka_unit_test(test_queue_full),
+        cmocka_unit_test(test_engine_failure), cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_stop_at_once),   cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_pool),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
