@@ -95,7 +95,7 @@ __device__ __forceinline__ void attend_run(warp_state<T, DP> &w, const uint32_t 
             }
         best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
         best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
-        shrink[h] = exp2f(w.top[h] - best);
+        shrink[h] = fast_exp2(w.top[h] - best);
         rescale |= best != w.top[h];
         w.top[h] = best;
         w.sum[h] *= shrink[h];
@@ -103,7 +103,7 @@ __device__ __forceinline__ void attend_run(warp_state<T, DP> &w, const uint32_t 
         for (int n = 0; n < 2; n++)
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                s[n][2 * h + e] = exp2f(s[n][2 * h + e] - best);
+                s[n][2 * h + e] = fast_exp2(s[n][2 * h + e] - best);
                 w.sum[h] += s[n][2 * h + e];
             }
     }
@@ -159,25 +159,47 @@ attend_chunk(warp_state<T, DP> &w, const uint32_t (*q)[4], uint32_t stages, cons
     cp_async_wait<0>();
 }
 
-/* Merge the chunks of one (row, KV head): called by the block that arrived last. */
+/* Merge the chunks of one (row, KV head): called by the block that arrived last. `factor` has room
+ * for MERGE chunks of LINES heads: the weight of each chunk, so that the sums below only load and
+ * multiply, several chunks at a time. */
+enum { MERGE = 128 };
 __device__ void merge_chunks(const decode &p, int32_t row, int32_t tok, int32_t head0,
-                             int32_t n_lines, int32_t n)
+                             int32_t n_lines, int32_t n, float *factor, float *total, float *top)
 {
-    int32_t hd = p.kv.head_dim;
-    for (int32_t i = threadIdx.x; i < n_lines * hd; i += NT) {
-        int32_t head = head0 + i / hd, d = i % hd;
-        size_t at = (size_t)row * p.n_chunks * p.n_heads + head;
-        float best = -INFINITY, sum = 0.0f, x = 0.0f;
-        for (int32_t c = 0; c < n; c++)
-            best = fmaxf(best, __ldcg(&p.norm[at + (size_t)c * p.n_heads].x));
-        for (int32_t c = 0; c < n; c++) {
-            size_t k = at + (size_t)c * p.n_heads;
-            float2 m = __ldcg(&p.norm[k]);
-            float f = exp2f(m.x - best);
+    int32_t hd = p.kv.head_dim, lane = threadIdx.x & 31;
+    size_t at = (size_t)row * p.n_chunks * p.n_heads + head0;
+    for (int32_t l = threadIdx.x >> 5; l < n_lines; l += WARPS) {
+        float best = -INFINITY, sum = 0.0f;
+        for (int32_t c = lane; c < n; c += 32)
+            best = fmaxf(best, __ldcg(&p.norm[at + (size_t)c * p.n_heads + l].x));
+#pragma unroll
+        for (int i = 16; i > 0; i >>= 1)
+            best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, i));
+        for (int32_t c = lane; c < n; c += 32) {
+            float2 m = __ldcg(&p.norm[at + (size_t)c * p.n_heads + l]);
+            float f = fast_exp2(m.x - best);
             sum += m.y * f;
-            x += __ldcg(&p.part[k * hd + d]) * f;
+            if (c < MERGE)
+                factor[l * MERGE + c] = f;
         }
-        store_out(p.out, ((size_t)tok * p.n_heads + head) * hd + d, p.dt, x / sum);
+        sum = warp_sum(sum);
+        if (lane == 0)
+            total[l] = sum, top[l] = best;
+    }
+    __syncthreads();
+    for (int32_t i = threadIdx.x; i < n_lines * hd; i += NT) {
+        int32_t l = i / hd, d = i % hd;
+        const float *part = p.part + (at + l) * hd + d;
+        size_t step = (size_t)p.n_heads * hd;
+        float x = 0.0f;
+        int32_t c = 0, few = min(n, (int32_t)MERGE);
+#pragma unroll 8
+        for (; c < few; c++)
+            x += __ldcg(part + c * step) * factor[l * MERGE + c];
+        for (; c < n; c++)
+            x += __ldcg(part + c * step) *
+                 fast_exp2(__ldcg(&p.norm[at + (size_t)c * p.n_heads + l].x) - top[l]);
+        store_out(p.out, ((size_t)tok * p.n_heads + head0 + l) * hd + d, p.dt, x / total[l]);
     }
 }
 
@@ -252,7 +274,7 @@ __global__ void __launch_bounds__(NT, DP <= 128 ? 2 : 1) decode_kernel(decode p)
             best = fmaxf(best, s_top[v][l]);
 #pragma unroll
         for (int v = 0; v < WARPS; v++) {
-            float f = exp2f(s_top[v][l] - best);
+            float f = fast_exp2(s_top[v][l] - best);
             sum += s_sum[v][l] * f;
             x += so[(v * LINES + l) * DP + d] * f;
         }
@@ -278,7 +300,7 @@ __global__ void __launch_bounds__(NT, DP <= 128 ? 2 : 1) decode_kernel(decode p)
     if (!last)
         return;
     __threadfence();
-    merge_chunks(p, row, tok, head0, n_lines, used);
+    merge_chunks(p, row, tok, head0, n_lines, used, so, s_sum[0], s_top[0]);
 }
 
 template <int DP> constexpr int smem_bytes()
@@ -329,7 +351,7 @@ size_t slot_bytes(int32_t n_heads, int32_t head_dim)
 void cut(struct cuda_be *c, const struct op_attn *o, decode *p, int32_t y_blocks)
 {
     int64_t kv = o->bv->max_kv > 0 ? o->bv->max_kv : 1, rows = o->bv->n_rows;
-    int64_t chunk = kv * rows * y_blocks / ((int64_t)c->n_sms * 6);
+    int64_t chunk = kv * rows * y_blocks / ((int64_t)c->n_sms * 3);
     chunk = chunk < 128 ? 128 : chunk > 1024 ? 1024 : chunk;
     size_t slot = slot_bytes(o->n_heads, o->kv.head_dim);
     int64_t slots = o->work ? (int64_t)(o->work_bytes / slot) : 0;

@@ -234,13 +234,13 @@ __global__ void __launch_bounds__(NW * 32, DP <= 128 ? 2 : 1) prefill_kernel(pre
                     }
                 best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
                 best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
-                float shrink = exp2f(top[m][h] - best), part = 0.0f;
+                float shrink = fast_exp2(top[m][h] - best), part = 0.0f;
                 top[m][h] = best;
 #pragma unroll
                 for (int n = 0; n < Bc / 8; n++)
 #pragma unroll
                     for (int e = 0; e < 2; e++) {
-                        float w = exp2f(s[m][n][2 * h + e] - best);
+                        float w = fast_exp2(s[m][n][2 * h + e] - best);
                         s[m][n][2 * h + e] = w;
                         part += w;
                     }
@@ -319,19 +319,19 @@ template <class T> int by_head(struct cuda_be *c, const prefill *p, int32_t n_to
 {
     int hd = setup ? 0 : p->kv.head_dim, r = 0;
     if (setup) {
-        r = one<T, 64, 2, 4>(c, p, 0, true);
-        r = r ? r : one<T, 96, 2, 4>(c, p, 0, true);
-        r = r ? r : one<T, 128, 2, 4>(c, p, 0, true);
+        r = one<T, 64, 1, 8>(c, p, 0, true);
+        r = r ? r : one<T, 96, 1, 8>(c, p, 0, true);
+        r = r ? r : one<T, 128, 1, 8>(c, p, 0, true);
         one<T, 256, 1, 8>(c, p, 0, true); /* may exceed a small card; checked at launch */
         cudaGetLastError();
         return r;
     }
     if (hd <= 64)
-        return one<T, 64, 2, 4>(c, p, n_tokens, false);
+        return one<T, 64, 1, 8>(c, p, n_tokens, false);
     if (hd <= 96)
-        return one<T, 96, 2, 4>(c, p, n_tokens, false);
+        return one<T, 96, 1, 8>(c, p, n_tokens, false);
     if (hd <= 128)
-        return one<T, 128, 2, 4>(c, p, n_tokens, false);
+        return one<T, 128, 1, 8>(c, p, n_tokens, false);
     return one<T, 256, 1, 8>(c, p, n_tokens, false);
 }
 

@@ -460,7 +460,7 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
         o.logprob[r] = 0.0f;
         o.n_top[r] = 0;
     }
-    if (o.any_logprobs && o.params[r].n_logprobs >= 0)
+    if (o.any_logprobs && o.params[r].n_logprobs >= 0 && isfinite(best))
         logprobs(sh, o, r, id, best);
 }
 

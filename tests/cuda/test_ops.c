@@ -18,6 +18,16 @@ static void fail_case(const struct op_case *c, enum op_id id, const char *where,
              c->text, where, tol);
 }
 
+/* Attention rounds its weights to 16 bits before the product with V, and a split product is summed
+ * in 16 bits by some library algorithms: element by element that is a few units in the last place,
+ * where the CPU bodies, which work in f32, have one. */
+static double tolerance(const struct op_case *c)
+{
+    double tol = op_case_tolerance(c);
+    int rounds = c->id == OP_attn_prefill || c->id == OP_attn_decode || c->id == OP_gemm;
+    return rounds && tol > 1e-4 ? 3 * tol : rounds ? 3e-5 : tol;
+}
+
 /* Runs one case; the worst error over all of them is kept in *worst. */
 static void check_case(const struct op_case *c, enum op_id id, double *worst)
 {
@@ -28,7 +38,7 @@ static void check_case(const struct op_case *c, enum op_id id, double *worst)
         fail_msg("%s, seed %llu (%s): status %d", op_name(id), (unsigned long long)c->seed, c->text,
                  st);
     op_case_reference(c, &want);
-    double e = op_result_compare(c, &got, &want, where), tol = op_case_tolerance(c);
+    double e = op_result_compare(c, &got, &want, where), tol = tolerance(c);
     if (!(e <= tol))
         fail_case(c, id, where, tol);
     if (c->id == OP_step_inputs) {

@@ -1,0 +1,219 @@
+/* A whole model on the GPU: logits against the CPU backend, recorded decode steps against eager
+ * ones, two steps in flight, memory given back. Random weights. Skipped without a GPU. */
+#include "testing.h"
+
+#include "model_run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { SKIPPED = 77, VOCAB = 2048, ROWS = 6, MAX_LEN = 700, CHUNK = 200 };
+
+struct shape {
+    const char *arch, *type;
+    int dim, ffn, layers, heads, kv_heads, head_dim;
+};
+static const struct shape shapes[] = {
+    {"LlamaForCausalLM", "llama", 512, 1408, 3, 8, 2, 64},
+    {"Qwen2ForCausalLM", "qwen2", 896, 1600, 2, 14, 2, 64},
+    {"Qwen3ForCausalLM", "qwen3", 512, 1024, 3, 8, 4, 128},
+    {"MistralForCausalLM", "mistral", 400, 808, 2, 5, 1, 80},
+    {"LlamaForCausalLM", "llama", 576, 1536, 3, 9, 3, 64},
+};
+enum { N_SHAPES = sizeof shapes / sizeof *shapes };
+
+static char dir[64];
+
+static void write_config(const struct shape *s)
+{
+    char path[100];
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f,
+            "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",\"hidden_size\":%d,"
+            "\"intermediate_size\":%d,\"num_hidden_layers\":%d,\"num_attention_heads\":%d,"
+            "\"num_key_value_heads\":%d,\"head_dim\":%d,\"hidden_act\":\"silu\","
+            "\"max_position_embeddings\":4096,\"rms_norm_eps\":1e-6,\"rope_theta\":10000.0,"
+            "\"tie_word_embeddings\":false,\"vocab_size\":%d,\"bos_token_id\":1,"
+            "\"eos_token_id\":2,\"torch_dtype\":\"bfloat16\"}",
+            s->arch, s->type, s->dim, s->ffn, s->layers, s->heads, s->kv_heads, s->head_dim, VOCAB);
+    fclose(f);
+}
+
+static void open_run(struct model_run *x, int kind, int graphs)
+{
+    struct model_source_opts so = {.path = dir, .dummy = true, .seed = 7};
+    struct be_config bc = {.kind = kind, .memory_utilization = 0.9, .graphs = graphs};
+    struct err e = {0};
+    if (model_run_open(x, &so, &bc, ROWS, MAX_LEN, CHUNK * 4, &e) != 0)
+        fail_msg("%s", e.msg);
+}
+
+static token_id id_at(int32_t i)
+{
+    return (token_id)((uint32_t)(i + 17) * 2654435761u >> 7) % VOCAB;
+}
+
+static double cosine(const float *a, const float *b)
+{
+    double ab = 0, aa = 0, bb = 0;
+    for (int i = 0; i < VOCAB; i++) {
+        ab += (double)a[i] * (double)b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += (double)b[i] * (double)b[i];
+    }
+    return ab / sqrt(aa * bb);
+}
+
+static void feed(struct model_run *x, int kind, int32_t row, int32_t at, int32_t n, float *logits)
+{
+    struct sample_params sp = greedy_params();
+    token_id ids[CHUNK];
+    for (int32_t i = 0; i < n; i++)
+        ids[i] = id_at(at + i);
+    model_run_begin(x, kind);
+    model_run_add(x, row, at, ids, n, &sp);
+    assert_int_equal(model_run_go(x), 0);
+    assert_int_equal(model_logits(x->m, 0, logits), 0);
+}
+
+static void check_shape(const struct shape *s)
+{
+    struct model_run gpu, cpu;
+    static float a[VOCAB], b[VOCAB];
+    double worst = 1;
+    write_config(s);
+    open_run(&cpu, BE_CPU, 0);
+    open_run(&gpu, BE_CUDA, 1);
+    int32_t at = 0;
+    for (int i = 0; i < 3; i++) { /* chunks of a prompt, then decode steps over known tokens */
+        int32_t n = i == 1 ? 61 : 150;
+        feed(&cpu, STEP_PREFILL, 2, at, n, a);
+        feed(&gpu, STEP_PREFILL, 2, at, n, b);
+        worst = fmin(worst, cosine(a, b));
+        at += n;
+    }
+    for (int i = 0; i < 200; i++, at++) {
+        feed(&cpu, STEP_DECODE, 2, at, 1, a);
+        feed(&gpu, STEP_DECODE, 2, at, 1, b);
+        worst = fmin(worst, cosine(a, b));
+    }
+    printf("%s, dim %d, head_dim %d: lowest cosine to the CPU %.6f\n", s->type, s->dim, s->head_dim,
+           worst);
+    assert_true(worst >= 0.9995);
+    model_run_close(&cpu);
+    model_run_close(&gpu);
+}
+
+static void test_logits(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_SHAPES; i++)
+        check_shape(&shapes[i]);
+}
+
+/* ROWS rows of different lengths decode N tokens with feedback; `depth` steps in flight. */
+enum { N = 120 };
+static void generate(struct model_run *x, int depth, token_id out[N][ROWS])
+{
+    struct sample_params sp = {.temperature = 0.8f, .top_p = 0.9f, .top_k = 40, .n_logprobs = -1};
+    static struct step s[2];
+    static struct step_result r;
+    token_id ids[CHUNK], again = TOKEN_FROM_ROW;
+    int32_t len[ROWS];
+    model_run_begin(x, STEP_PREFILL);
+    for (int i = 0; i < ROWS; i++) {
+        len[i] = 30 + 20 * i;
+        sp.seed = (uint64_t)i;
+        for (int32_t k = 0; k < len[i]; k++)
+            ids[k] = id_at(k * (i + 1));
+        model_run_add(x, i, 0, ids, len[i], &sp);
+    }
+    assert_int_equal(model_run_go(x), 0);
+    memcpy(out[0], x->r->token, sizeof out[0]);
+    for (int n = 1; n < N + depth - 1; n++) {
+        if (n < N) {
+            struct step *t = &s[n % 2];
+            step_begin(t, STEP_DECODE, (uint64_t)n);
+            for (int i = 0; i < ROWS; i++) {
+                sp.seed = (uint64_t)i;
+                step_add(t, x, i, len[i] + n - 1, &again, 1, &sp);
+            }
+            assert_int_equal(x->ex.submit(x->ex.self, n % 2, t), 0);
+        }
+        int done = n - depth + 1;
+        if (done < 1)
+            continue;
+        assert_int_equal(x->ex.wait(x->ex.self, done % 2, &r), 0);
+        memcpy(out[done], r.token, sizeof out[0]);
+    }
+}
+
+static void test_graphs(void **state)
+{
+    static token_id want[N][ROWS], got[N][ROWS];
+    (void)state;
+    write_config(&shapes[0]);
+    for (int graphs = 0; graphs < 2; graphs++)
+        for (int depth = 1; depth <= 2; depth++) {
+            struct model_run x;
+            open_run(&x, BE_CUDA, graphs);
+            for (int again = 0; again < 2; again++) {
+                generate(&x, depth, got);
+                if (graphs == 0 && depth == 1 && again == 0)
+                    memcpy(want, got, sizeof got);
+                assert_memory_equal(want, got, sizeof got);
+            }
+            model_run_close(&x);
+        }
+}
+
+static void test_memory_comes_back(void **state)
+{
+    int64_t first = 0;
+    (void)state;
+    write_config(&shapes[2]);
+    for (int i = 0; i < 4; i++) {
+        struct be_config bc = {.kind = BE_CUDA, .memory_utilization = 0.9, .graphs = 1};
+        struct be *be;
+        struct err e = {0};
+        assert_int_equal(be_open(&be, &bc, &e), 0);
+        if (i == 1)
+            first = be->info.memory_free;
+        if (i > 1)
+            assert_int_equal(be->info.memory_free, first);
+        assert_non_null(be_alloc(be, "block", (size_t)1 << 30));
+        be_close(be);
+        struct model_run x;
+        static float logits[VOCAB];
+        open_run(&x, BE_CUDA, 1);
+        for (int32_t at = 0; at < 20; at++)
+            feed(&x, STEP_DECODE, 0, at, 1, logits);
+        model_run_close(&x);
+    }
+}
+
+int main(void)
+{
+    struct be_config bc = {.kind = BE_CUDA, .memory_utilization = 0.9};
+    struct be *be;
+    struct err e = {0};
+    if (be_open(&be, &bc, &e) != 0) {
+        printf("skipped: %s\n", e.msg);
+        return SKIPPED;
+    }
+    be_close(be);
+    snprintf(dir, sizeof dir, "/tmp/quire-test-cuda-XXXXXX");
+    if (!mkdtemp(dir))
+        return 1;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logits), cmocka_unit_test(test_graphs),
+                                       cmocka_unit_test(test_memory_comes_back)};
+    int r = cmocka_run_group_tests(tests, NULL, NULL);
+    char path[100];
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    unlink(path);
+    rmdir(dir);
+    return r;
+}
