@@ -219,7 +219,7 @@ __device__ mark select_head(shared &sh, Key key_of, int32_t vocab, mark cap, uin
             k++;
         need = k < need ? k : need;
     }
-    mark last = {prefix, INT32_MAX};
+    mark last = {prefix, prefix == cap.key ? cap.id : INT32_MAX};
     if (need < equal) { /* the id of the need-th token with this key: warps by ascending pieces */
         int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
         int32_t piece = (vocab + WARPS - 1) / WARPS, from = warp * piece,
