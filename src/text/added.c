@@ -147,6 +147,8 @@ bool added_next(const struct added_trie *t, const char *s, size_t n, size_t limi
             hit->begin = spaces_before(s, begin, scan->last);
         if (x->flags & ADDED_RSTRIP)
             hit->end = spaces_after(s, hit->end, n);
+        if (hit->begin >= hit->end) /* the token before took all of it */
+            continue;
         scan->last = hit->end;
         return true;
     }

@@ -236,7 +236,9 @@ static void run_strip_accents(const char *s, size_t n, struct buf *out)
 static int run_replace(const struct norm_step *st, struct rx_run *run, const char *s, size_t n,
                        struct buf *out)
 {
-    size_t at = 0, from = 0, b, e;
+    struct rx_walk walk = {0};
+    size_t at = 0, b, e;
+    int rc;
     if (!st->rx) {
         const char *hit;
         while (st->from_n && at < n && (hit = memmem(s + at, n - at, st->from, st->from_n))) {
@@ -247,17 +249,13 @@ static int run_replace(const struct norm_step *st, struct rx_run *run, const cha
         buf_add(out, s + at, n - at);
         return 0;
     }
-    while (from <= n) {
-        int rc = rx_next(st->rx, run, s, n, from, &b, &e);
-        if (rc < 0)
-            return rc;
-        if (rc == 0)
-            break;
+    while ((rc = rx_walk(st->rx, run, s, n, &walk, &b, &e)) > 0) {
         buf_add(out, s + at, b - at);
         buf_add(out, st->to, st->to_n);
         at = e;
-        from = e > b ? e : e + (e < n ? utf8_len((unsigned char)s[e]) : 1);
     }
+    if (rc < 0)
+        return rc;
     buf_add(out, s + at, n - at);
     return 0;
 }

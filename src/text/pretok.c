@@ -32,8 +32,6 @@ static void grow(struct pieces *v)
 
 static inline void add(struct pieces *v, size_t begin, size_t end)
 {
-    if (begin == end)
-        return;
     if (v->n == v->cap)
         grow(v);
     v->p[v->n++] = (struct piece){(uint32_t)begin, (uint32_t)end};
@@ -48,7 +46,7 @@ struct joiner {
     enum split_how how;
     bool invert;
     size_t base;
-    bool last_match, any;
+    bool last_match, any, has_empty;
     bool pending; /* MERGED_NEXT: a match [begin, end) waits for the gap after it */
     size_t begin, end;
 };
@@ -56,6 +54,7 @@ struct joiner {
 static void join(struct joiner *j, size_t begin, size_t end, bool match)
 {
     match ^= j->invert;
+    j->has_empty |= begin == end;
     switch (j->how) {
     case SPLIT_ISOLATED:
         add(j->out, begin, end);
@@ -94,10 +93,19 @@ static void join(struct joiner *j, size_t begin, size_t end, bool match)
     j->any = true;
 }
 
+/* Empty matches count in the joining, but are no pieces. */
 static void join_end(struct joiner *j)
 {
+    struct pieces *v = j->out;
+    size_t k = j->base;
     if (j->how == SPLIT_MERGED_NEXT && j->pending)
-        add(j->out, j->begin, j->end);
+        add(v, j->begin, j->end);
+    if (!j->has_empty)
+        return;
+    for (size_t i = j->base; i < v->n; i++)
+        if (v->p[i].begin != v->p[i].end)
+            v->p[k++] = v->p[i];
+    v->n = k;
 }
 
 /* ---- the steps ---- */
@@ -105,29 +113,19 @@ static void join_end(struct joiner *j)
 static int split_rx(const struct rx *rx, struct pretok_work *w, struct joiner *j, const char *s,
                     struct piece p)
 {
-    size_t n = p.end - p.begin, at = 0, from = 0, b, e;
+    struct rx_walk walk = {0};
+    size_t n = p.end - p.begin, at = 0, b, e;
     const char *t = s + p.begin;
-    while (from <= n && n > 0) {
-        int rc = rx_next(rx, w->run, t, n, from, &b, &e);
-        if (rc < 0)
-            return rc;
-        if (rc == 0)
-            break;
-        if (b == e) { /* an empty match cuts, and the search moves on by a code point */
-            if (b > at)
-                join(j, p.begin + at, p.begin + b, false);
-            at = b;
-            from = e + (e < n ? utf8_len((unsigned char)t[e]) : 1);
-            continue;
-        }
+    int rc;
+    while ((rc = rx_walk(rx, w->run, t, n, &walk, &b, &e)) > 0) {
         if (b > at)
             join(j, p.begin + at, p.begin + b, false);
         join(j, p.begin + b, p.begin + e, true);
-        at = from = e;
+        at = e;
     }
-    if (at < n)
+    if (rc == 0 && at < n)
         join(j, p.begin + at, p.end, false);
-    return 0;
+    return rc;
 }
 
 static void split_lit(const struct pre_step *st, struct joiner *j, const char *s, struct piece p)
@@ -272,7 +270,8 @@ static bool needs_split(const struct pre_step *st)
 int pretok_run(const struct pretok *p, struct pretok_work *w, const char **s, size_t *n, bool first)
 {
     w->now.n = 0;
-    add(&w->now, 0, *n);
+    if (*n)
+        add(&w->now, 0, *n);
     for (int i = 0; i < p->n; i++) {
         const struct pre_step *st = &p->step[i];
         struct pieces swap;

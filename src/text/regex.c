@@ -140,32 +140,48 @@ static int xlate_property(struct xlate *x, bool negated, bool inside)
     return 0;
 }
 
+/* \w of the reference, as class content: PCRE2's own has no marks. */
+static const char word_class[] =
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"
+    "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
+
+static void put_word(struct xlate *x, const char *open, const char *close)
+{
+    put_both(x, open, strlen(open));
+    put_both(x, word_class, sizeof(word_class) - 1);
+    put_new(&x->exact, "L");
+    put_new(&x->exact, "M");
+    put_new(&x->exact, "Nd");
+    put_both(x, close, strlen(close));
+}
+
+/* \b and \B, which must use the same \w. */
+static void put_border(struct xlate *x, bool negated)
+{
+    put_word(x, "(?:(?<=[", negated ? "])(?=[" : "])(?![");
+    put_word(x, "", negated ? "])|(?<![" : "])|(?<![");
+    put_word(x, "", negated ? "])(?![" : "])(?=[");
+    put_word(x, "", "]))");
+}
+
 static int xlate_shorthand(struct xlate *x, char c, bool inside, const char *at)
 {
     char two[3] = {'\\', c, 0};
     bool negated = c < 'a';
-    put(&x->fast, two);
-    if (c == 's' || c == 'S') {
+    if ((c == 'D' || c == 'W') && inside)
+        return refuse(x, c == 'D' ? "\\D inside a class" : "\\W inside a class", at);
+    if (c == 'w' || c == 'W') {
+        put_word(x, inside ? "" : negated ? "[^" : "[", inside ? "" : "]");
+    } else if (c == 's' || c == 'S') {
+        put(&x->fast, two);
         if (!inside)
             put(&x->exact, "[");
         put_space(&x->exact, negated);
         if (!inside)
             put(&x->exact, "]");
-    } else if (c == 'd' || c == 'D') {
-        if (negated && inside)
-            return refuse(x, "\\D inside a class", at);
-        put_property(&x->exact, "Nd", negated, inside);
     } else {
-        if (negated && inside)
-            return refuse(x, "\\W inside a class", at);
-        if (!inside)
-            put(&x->exact, negated ? "[^" : "[");
-        put(&x->exact, "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}");
-        put_new(&x->exact, "L");
-        put_new(&x->exact, "M");
-        put_new(&x->exact, "Nd");
-        if (!inside)
-            put(&x->exact, "]");
+        put(&x->fast, two);
+        put_property(&x->exact, "Nd", negated, inside);
     }
     return 0;
 }
@@ -182,6 +198,10 @@ static int xlate_escape(struct xlate *x, bool inside)
         return xlate_property(x, c == 'P', inside);
     if (strchr("sSdDwW", c))
         return xlate_shorthand(x, (char)c, inside, at);
+    if ((c == 'b' || c == 'B') && !inside) {
+        put_border(x, c == 'B');
+        return 0;
+    }
     if (c == 'h' && !inside) {
         put_both(x, "[0-9a-fA-F]", 11);
         return 0;
@@ -198,7 +218,7 @@ static int xlate_escape(struct xlate *x, bool inside)
         return 0;
     }
     if (c < 0x80 && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) &&
-        !strchr(inside ? "rntfeax" : "rntfeaxbBAz", c))
+        !strchr(inside ? "rntfeax" : "rntfeaxAz", c))
         return refuse(x, "this escape", at);
     put_both(x, at, (size_t)(x->p - at));
     return 0;
@@ -394,4 +414,21 @@ int rx_next(const struct rx *r, struct rx_run *run, const char *s, size_t n, siz
     *b = ov[0];
     *e = ov[1];
     return 1;
+}
+
+int rx_walk(const struct rx *r, struct rx_run *run, const char *s, size_t n, struct rx_walk *w,
+            size_t *b, size_t *e)
+{
+    while (w->from <= n) {
+        int rc = rx_next(r, run, s, n, w->from, b, e);
+        if (rc <= 0)
+            return rc;
+        if (*b != *e || !w->any || w->last != *e) {
+            w->from = w->last = *e;
+            w->any = true;
+            return 1;
+        }
+        w->from += w->from < n ? utf8_len((unsigned char)s[w->from]) : 1;
+    }
+    return 0;
 }

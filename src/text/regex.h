@@ -25,4 +25,13 @@ bool rx_needs_exact(const char *s, size_t n);
 int rx_next(const struct rx *r, struct rx_run *run, const char *s, size_t n, size_t at, size_t *b,
             size_t *e);
 
+/* All matches from left to right; an empty one right after the match before it is passed over.
+ * Start with a zeroed walk; results as rx_next. */
+struct rx_walk {
+    size_t from, last;
+    bool any;
+};
+int rx_walk(const struct rx *r, struct rx_run *run, const char *s, size_t n, struct rx_walk *w,
+            size_t *b, size_t *e);
+
 #endif
