@@ -172,7 +172,7 @@ static void put_ids(struct buf *b, const struct ids *ids)
 static int tokenize_content(struct http *h, const struct jdoc *d, const struct jval *v,
                             struct buf *b, struct err *e)
 {
-    bool special, parse, pieces;
+    bool special = false, parse = true, pieces = false;
     struct ids ids = {0};
     int st = bool_field(d, "add_special", false, &special, e);
     st = st ? st : bool_field(d, "parse_special", true, &parse, e);
@@ -207,7 +207,7 @@ static int tokenize_content(struct http *h, const struct jdoc *d, const struct j
 static int tokenize_vllm(struct http *h, const struct jdoc *d, const struct jval *prompt,
                          struct buf *b, struct err *e)
 {
-    bool special, strs, gen;
+    bool special = false, strs = false, gen = true;
     struct ids ids = {0};
     int st = bool_field(d, "add_special_tokens", prompt != NULL, &special, e);
     st = st ? st : bool_field(d, "return_token_strs", false, &strs, e);

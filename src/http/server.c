@@ -310,10 +310,13 @@ static void send_408(struct conn *c)
     shutdown(c->fd, SHUT_RDWR);
 }
 
-static void sweep_conns(struct http *h, int64_t now)
+/* True while some connection is inside a head or a body: idle ones are microhttpd's to close. */
+static bool sweep_conns(struct http *h, int64_t now)
 {
+    bool busy = false;
     for (struct conn *c = h->conns; c; c = c->next) {
         int64_t age = now - c->since_us;
+        busy |= c->phase != PH_IDLE;
         bool late = (c->phase == PH_HEAD && age > h->c.header_timeout_us) ||
                     (c->phase == PH_BODY && age > h->c.body_timeout_us);
         if (late && !(c->req && c->req->answered)) {
@@ -325,13 +328,14 @@ static void sweep_conns(struct http *h, int64_t now)
             }
         }
     }
+    return busy;
 }
 
 static void on_sweep(uv_timer_t *t)
 {
     struct http *h = t->data;
     int64_t now = clock_us();
-    sweep_conns(h, now);
+    bool busy = sweep_conns(h, now);
     for (struct req *r = h->reqs, *next; r; r = next) {
         next = r->next;
         gen_sweep(r, now);
@@ -343,7 +347,7 @@ static void on_sweep(uv_timer_t *t)
     }
     server_pump(h);
     run_advance(h, now);
-    if (h->n_conns == 0 && h->n_reqs == 0 && h->n_lingers == 0 && h->run == RUN_SERVE) {
+    if (!busy && h->n_reqs == 0 && h->n_lingers == 0 && h->run == RUN_SERVE) {
         uv_timer_stop(t); /* L2 */
         h->sweeping = false;
     }
@@ -359,8 +363,11 @@ void server_need_sweep(struct http *h)
 
 /* ---- other threads ---- */
 
-static void slots_open(struct http *h)
+/* Loop thread; the first request may come before the wake-up of http_set_ready does. */
+void server_slots(struct http *h)
 {
+    if (h->slot || atomic_load(&h->load) != LOAD_READY)
+        return;
     int64_t n = (int64_t)h->s.ec.max_seqs + h->c.queue_size;
     h->max_live = (int32_t)(n < (1 << SLOT_BITS) - 1 ? n : (1 << SLOT_BITS) - 1);
     h->n_slots = (uint32_t)h->max_live + 1;
@@ -381,8 +388,7 @@ static void outbox_drain(struct http *h)
 static void on_async(uv_async_t *a)
 {
     struct http *h = a->data;
-    if (!h->slot && atomic_load(&h->load) == LOAD_READY)
-        slots_open(h);
+    server_slots(h);
     outbox_drain(h);
     int asked = atomic_exchange(&h->drain_asked, 0);
     if (asked)

@@ -167,6 +167,7 @@ void req_release(struct req *r);  /* frees it when nobody needs it any more */
 void server_pump(struct http *h);
 void server_random(struct http *h, char *hex, int n);
 bool server_engine_ok(struct http *h);
+void server_slots(struct http *h);
 void server_linger(struct http *h, int fd);
 void server_need_sweep(struct http *h);
 

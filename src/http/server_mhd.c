@@ -454,7 +454,8 @@ static void on_completed(void *cls, struct MHD_Connection *mc, void **con_cls,
     if (r->head_seen) {
         int cls_of = r->status >= 500 ? 2 : r->status >= 400 ? 1 : 0;
         h->m.http[route_index(r->route)][r->answered ? cls_of : 1]++;
-        log_debug("http.request", "id=%s method=%s handler=%s status=%d us=%lld", r->id, r->method,
+        log_write(r->is_gen ? LOG_INFO : LOG_DEBUG, "http.request",
+                  "id=%s method=%s handler=%s status=%d us=%lld", r->id, r->method,
                   route_name(route_index(r->route)), whole ? r->status : 499,
                   (long long)(clock_us() - r->arrival_us));
     }
@@ -497,6 +498,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mc)
     h->reqs = r;
     h->n_reqs++;
     h->n_active++;
+    server_need_sweep(h);
     return r;
 }
 

@@ -371,6 +371,7 @@ void gen_start(struct req *r)
         reply_fail(r, ST_DRAINING, "The server is shutting down.");
         return;
     }
+    server_slots(h);
     if (h->n_live + need > h->max_live) {
         h->m.rejected++;
         reply_fail(r, ST_QUEUE_FULL, "The queue of this server is full; try again later.");

@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "http.h"
+#include "log.h"
 #include "testing.h"
 
 #include <arpa/inet.h>
@@ -153,6 +154,7 @@ static void rig_defaults(struct rig *r)
                              .n_eos = 1,
                              .eos = {RIG_EOS},
                              .cache_seed = 7}};
+    log_set(LOG_WARN, LOG_TEXT);
     r->ex.script = script;
     r->ex.n_script = sizeof script - 1;
 }

@@ -185,13 +185,83 @@ static void test_tokenize(void **s)
     expect("/tokenize", "{}", 400, "missing_required_parameter");
 }
 
+static void test_eos(void **s)
+{
+    (void)s;
+    rig.ex.eos_at = 10;
+    expect(
+        "/v1/completions", "{\"prompt\":\"xyz\",\"max_tokens\":20}", 200,
+        "\"text\":\"defghij\",\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":null}],"
+        "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":8,");
+    expect("/v1/completions", "{\"prompt\":\"xyz\",\"max_tokens\":9,\"ignore_eos\":true}", 200,
+           "\"text\":\"defghijl\",\"logprobs\":null,\"finish_reason\":\"length\"");
+    expect(
+        "/v1/completions",
+        "{\"prompt\":\"xyz\",\"max_tokens\":9,\"ignore_eos\":true,\"skip_special_tokens\":false}",
+        200, "\"text\":\"defghij</s>l\"");
+    rig.ex.eos_at = 0;
+}
+
+/* Tokens are bytes here: code points are cut between tokens, and the end cuts one for good. */
+static void test_split_characters(void **s)
+{
+    (void)s;
+    static const char script[] = "a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\xFF";
+    const char *old = rig.ex.script;
+    size_t n_old = rig.ex.n_script;
+    rig.ex.script = script;
+    rig.ex.n_script = sizeof script - 1;
+    for (int n = 1; n < 26; n++) {
+        char body[128], plain[512], stream[512];
+        snprintf(body, sizeof body, "{\"prompt\":\"x\",\"max_tokens\":%d}", n);
+        struct answer a = post(&rig, "/v1/completions", body);
+        pieces(a.body, "\"text\":\"", plain);
+        free(a.body);
+        snprintf(body, sizeof body, "{\"prompt\":\"x\",\"max_tokens\":%d,\"stream\":true}", n);
+        a = post(&rig, "/v1/completions", body);
+        pieces(a.body, "\"text\":\"", stream);
+        free(a.body);
+        assert_string_equal(plain, stream);
+        assert_true(strlen(plain) > 0);
+    }
+    rig.ex.script = old;
+    rig.ex.n_script = n_old;
+}
+
+static void test_http10(void **s)
+{
+    (void)s;
+    const char *t = "POST /v1/completions HTTP/1.0\r\nContent-Type: application/json\r\n"
+                    "Content-Length: 45\r\n\r\n"
+                    "{\"prompt\":\"xyz\",\"max_tokens\":2,\"stream\":true}";
+    int fd = dial(&rig);
+    char all[4096];
+    size_t n = 0;
+    ssize_t k;
+    put_all(fd, t, strlen(t));
+    while (n < sizeof all - 1 && (k = recv(fd, all + n, sizeof all - 1 - n, 0)) > 0)
+        n += (size_t)k;
+    all[n] = '\0';
+    close(fd);
+    assert_non_null(strstr(all, " 200 OK\r\n"));
+    assert_null(strstr(all, "chunked"));
+    assert_non_null(strstr(all, "\r\n\r\ndata: {"));
+    assert_string_equal(all + n - 16, "\n\ndata: [DONE]\n\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),      cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_logprobs),   cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_chat_forms), cmocka_unit_test(test_cached_tokens),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_chat_forms),
+        cmocka_unit_test(test_cached_tokens),
         cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_eos),
+        cmocka_unit_test(test_split_characters),
+        cmocka_unit_test(test_http10),
     };
     return cmocka_run_group_tests(tests, up, down);
 }

@@ -4,6 +4,7 @@
 #include "rig.h"
 
 #include <signal.h>
+#include <time.h>
 
 static struct rig rig;
 
@@ -275,6 +276,101 @@ static void test_pool(void **s)
     rig_stop(&rig);
 }
 
+static void test_never_run(void **s)
+{
+    (void)s;
+    struct err e;
+    rig_defaults(&rig);
+    assert_int_equal(http_new(&rig.h, &rig.c, &e), 0);
+    struct http *second;
+    rig.c.port = http_port(rig.h);
+    assert_int_equal(http_new(&second, &rig.c, &e), ST_IO); /* taken */
+    assert_null(second);
+    http_free(rig.h);
+    rig.c.port = 0;
+    rig.c.address = "not an address";
+    assert_int_equal(http_new(&rig.h, &rig.c, &e), ST_IO);
+    rig.c.address = NULL;
+    rig.c.api_keys_file = "/nonexistent/keys";
+    assert_int_equal(http_new(&rig.h, &rig.c, &e), ST_IO);
+}
+
+static void test_watchdog(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig.c.watchdog_us = 300000;
+    rig_start(&rig);
+    want("/health", 200, "ok");
+    atomic_store(&rig.ex.step_us, 1500000); /* the device hangs */
+    int fd = dial(&rig);
+    put_post(fd, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":1}");
+    usleep(700000);
+    want("/health", 503, "engine_unavailable");
+    want("/ready", 503, "engine_unavailable");
+    want("/live", 503, "engine_unavailable");
+    struct answer a = get_answer(fd, false);
+    assert_int_equal(a.status, 200);
+    free(a.body);
+    close(fd);
+    atomic_store(&rig.ex.step_us, 0);
+    want("/health", 200, "ok");
+    rig_stop(&rig);
+}
+
+static void test_connection_cap(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig.c.max_connections = 3;
+    rig_start(&rig);
+    int fd[3];
+    for (int i = 0; i < 3; i++)
+        fd[i] = dial(&rig);
+    usleep(50000);
+    int one_more = dial(&rig);
+    struct answer a = get_answer(one_more, false);
+    assert_int_equal(a.status, 503);
+    assert_int_equal(a.body[a.n - 1], '}');
+    free(a.body);
+    close(one_more);
+    for (int i = 0; i < 3; i++)
+        close(fd[i]);
+    usleep(50000);
+    want("/health", 200, "ok");
+    rig_stop(&rig);
+}
+
+static double loop_cpu_s(void)
+{
+    clockid_t id;
+    struct timespec t;
+    assert_int_equal(pthread_getcpuclockid(rig.loop, &id), 0);
+    clock_gettime(id, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Idle means asleep, also with idle connections open. */
+static void test_idle(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig_start(&rig);
+    int fd = dial(&rig);
+    put_post(fd, "/v1/completions", "{\"prompt\":\"x\"}");
+    struct answer a = get_answer(fd, false);
+    assert_int_equal(a.status, 200);
+    free(a.body);
+    usleep(300000);
+    double before = loop_cpu_s();
+    usleep(1000000);
+    double used = loop_cpu_s() - before;
+    if (used > 0.002)
+        fail_msg("%.6f s of CPU in an idle second", used);
+    close(fd);
+    rig_stop(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,7 +378,9 @@ int main(void)
         cmocka_unit_test(test_keys),           cmocka_unit_test(test_queue_full),
         cmocka_unit_test(test_engine_failure), cmocka_unit_test(test_drain),
         cmocka_unit_test(test_stop_at_once),   cmocka_unit_test(test_slow_reader),
-        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_pool),           cmocka_unit_test(test_never_run),
+        cmocka_unit_test(test_watchdog),       cmocka_unit_test(test_connection_cap),
+        cmocka_unit_test(test_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

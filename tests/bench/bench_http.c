@@ -1,0 +1,101 @@
+/* bench_http.c - what one token event costs on the loop thread: N streams, the real engine over an
+ * executor that computes nothing, one client that reads everything. Prints CPU of the loop thread
+ * per token (the send on loopback included) and tokens per second.
+ *   bench_http [streams [tokens [step_us]]]
+ */
+#include "../http/rig.h"
+
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static double cpu_of(pthread_t t)
+{
+    clockid_t id;
+    struct timespec ts = {0};
+    if (pthread_getcpuclockid(t, &id) == 0)
+        clock_gettime(id, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+/* Reads all sockets until each has sent its [DONE]; returns bytes. */
+static size_t read_all(const int *fd, int n)
+{
+    static char buf[1 << 18];
+    int ep = epoll_create1(0), left = n;
+    size_t bytes = 0;
+    for (int i = 0; i < n; i++) {
+        struct epoll_event e = {.events = EPOLLIN, .data.fd = fd[i]};
+        epoll_ctl(ep, EPOLL_CTL_ADD, fd[i], &e);
+    }
+    while (left > 0) {
+        struct epoll_event ev[256];
+        int k = epoll_wait(ep, ev, 256, 20000);
+        if (k <= 0)
+            break;
+        for (int i = 0; i < k; i++) {
+            ssize_t got = recv(ev[i].data.fd, buf, sizeof buf, MSG_DONTWAIT);
+            bytes += got > 0 ? (size_t)got : 0;
+            bool done = got == 0 || (got >= 7 && memmem(buf, (size_t)got, "[DONE]", 6));
+            if (done) {
+                epoll_ctl(ep, EPOLL_CTL_DEL, ev[i].data.fd, NULL);
+                left--;
+            }
+        }
+    }
+    close(ep);
+    return bytes;
+}
+
+static void measure(int streams, int tokens, int64_t step_us)
+{
+    static struct rig rig;
+    char body[160];
+    int *fd = calloc((size_t)streams, sizeof *fd);
+    rig_defaults(&rig);
+    rig.ec.max_seqs = 1024;
+    rig.ec.n_pages = 1 << 17;
+    rig.ec.max_step_tokens = 16384;
+    rig.c.queue_size = 4096;
+    rig.ec.max_waiting = 4096;
+    atomic_store(&rig.ex.step_us, step_us);
+    rig_start(&rig);
+    snprintf(body, sizeof body,
+             "{\"prompt\":\"x\",\"max_tokens\":%d,\"stream\":true,\"ignore_eos\":true}", tokens);
+    for (int i = 0; i < streams; i++)
+        fd[i] = dial(&rig);
+    double cpu = cpu_of(rig.loop);
+    int64_t t0 = clock_us();
+    for (int i = 0; i < streams; i++)
+        put_post(fd[i], "/v1/completions", body);
+    size_t bytes = read_all(fd, streams);
+    double wall = (double)(clock_us() - t0) * 1e-6;
+    cpu = cpu_of(rig.loop) - cpu;
+    double n = (double)streams * tokens;
+    printf("%6d streams  step %6lld us  %9.0f tokens/s  loop CPU %6.2f us/token  %4.0f B/token\n",
+           streams, (long long)step_us, n / wall, cpu * 1e6 / n, (double)bytes / n);
+    fflush(stdout);
+    for (int i = 0; i < streams; i++)
+        close(fd[i]);
+    free(fd);
+    rig_stop(&rig);
+}
+
+int main(int argc, char **argv)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+        l.rlim_cur = l.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &l);
+    }
+    if (argc > 1) {
+        measure(atoi(argv[1]), argc > 2 ? atoi(argv[2]) : 200, argc > 3 ? atoll(argv[3]) : 10000);
+        return 0;
+    }
+    measure(1, 500, 1000);
+    measure(64, 300, 10000);
+    measure(256, 200, 10000);
+    measure(1024, 100, 10000);
+    measure(256, 300, 0);
+    return 0;
+}
