@@ -323,13 +323,13 @@ template <class T, int DP> int one(struct cuda_be *c, const decode *p, dim3 grid
 
 template <class T> int by_head(struct cuda_be *c, const decode *p, dim3 grid, bool setup)
 {
-    if (setup) {
-        int r = one<T, 64>(c, p, grid, true);
-        r = r ? r : one<T, 96>(c, p, grid, true);
-        r = r ? r : one<T, 128>(c, p, grid, true);
-        one<T, 256>(c, p, grid, true); /* may exceed a small card; checked at launch */
+    if (setup) { /* what a small card cannot hold is refused at launch */
+        one<T, 64>(c, p, grid, true);
+        one<T, 96>(c, p, grid, true);
+        one<T, 128>(c, p, grid, true);
+        one<T, 256>(c, p, grid, true);
         cudaGetLastError();
-        return r;
+        return 0;
     }
     int hd = p->kv.head_dim;
     if (hd <= 64)

@@ -4,8 +4,8 @@
  * A "line" is one query head of one new token. The lines of a row that share a KV head stand one
  * after the other, token by token, and are cut into tiles of Br; a block owns one tile of one KV
  * head, so a key is fetched once for all heads of its group. Keys come in tiles of 64, of which the
- * page table is asked once per 16 (page_tokens is a multiple of 16). V of tile j is fetched under
- * the scores of j, K of j + 1 under the softmax and the product with V. Keys beyond a row's length
+ * page table is asked once per 16 (page_tokens is a multiple of 16). Tile j + 1 is fetched while j
+ * is computed. Keys beyond a row's length
  * are read as zeros: what an abandoned page holds cannot reach a result.
  */
 #include "common.cuh"
@@ -77,7 +77,7 @@ __device__ int64_t group_offset(const prefill &p, const page_id *table, int32_t 
     return (int64_t)kv_at(p.kv, page, p.layer, 0, head, key % p.kv.page_tokens);
 }
 
-/* One tile of 64 keys (or values) into shared memory, zero beyond the row and beyond head_dim. */
+/* One tile of 64 keys and their values into a stage, zero beyond the row and beyond head_dim. */
 template <class T, int DP, int NT>
 __device__ __forceinline__ void fetch_tile(uint32_t dst, const T *base, const int64_t *offset,
                                            int64_t side, int32_t key0, int32_t n_kv, int32_t hd)
@@ -86,10 +86,11 @@ __device__ __forceinline__ void fetch_tile(uint32_t dst, const T *base, const in
 #pragma unroll
     for (int i = threadIdx.x; i < Bc * CH; i += NT) {
         int row = i / CH, ch = i % CH;
-        int64_t at = offset[row >> 4];
         bool ok = key0 + row < n_kv && ch * 8 < hd;
-        const T *src = ok ? base + at + side + (int64_t)(row & 15) * hd + ch * 8 : base;
-        cp_async16(dst + (row * (DP + 8) + ch * 8) * 2, src, ok);
+        const T *src = ok ? base + offset[row >> 4] + (row & 15) * hd + ch * 8 : base;
+        uint32_t to = dst + (row * (DP + 8) + ch * 8) * 2;
+        cp_async16(to, src, ok);
+        cp_async16(to + Bc * (DP + 8) * 2, ok ? src + side : src, ok);
     }
 }
 
@@ -121,8 +122,9 @@ __global__ void __launch_bounds__(NW * 32, DP <= 128 ? 2 : 1) prefill_kernel(pre
     constexpr int NT = NW * 32, Br = 16 * MT * NW, LD = DP + 8;
     extern __shared__ __align__(16) char smem[];
     __shared__ int64_t offset[2][GROUPS];
-    T *sq = (T *)smem, *sk = sq + Br * LD, *sv = sk + Bc * LD;
-    uint32_t uq = smem_u32(sq), uk = smem_u32(sk), uv = smem_u32(sv);
+    constexpr uint32_t STAGE = 2 * Bc * LD * 2; /* bytes of K and V of one tile */
+    T *sq = (T *)smem;
+    uint32_t uq = smem_u32(sq), uk = uq + Br * LD * 2, uv = uk + Bc * LD * 2;
     place at = find_tile(p.rows, p.group, Br);
     if (at.row < 0)
         return;
@@ -137,10 +139,11 @@ __global__ void __launch_bounds__(NW * 32, DP <= 128 ? 2 : 1) prefill_kernel(pre
     int32_t first_pos = pos0 + line0 / group,
             n_tiles = (pos0 + (line0 + n_lines - 1) / group) / Bc + 1;
 
-    if (threadIdx.x < GROUPS)
-        offset[0][threadIdx.x] = group_offset(p, table, threadIdx.x * 16, n_kv, head);
+    if (threadIdx.x < 2 * GROUPS)
+        offset[threadIdx.x / GROUPS][threadIdx.x % GROUPS] = group_offset(
+            p, table, threadIdx.x * 16, n_kv, head);
     __syncthreads();
-    fetch_tile<T, DP, NT>(uk, base, offset[0], 0, 0, n_kv, hd);
+    fetch_tile<T, DP, NT>(uk, base, offset[0], side, 0, n_kv, hd);
     cp_async_commit();
     for (int i = threadIdx.x; i < Br * (DP / 8); i += NT) {
         int l = i / (DP / 8), ch = i % (DP / 8);
@@ -177,13 +180,17 @@ __global__ void __launch_bounds__(NW * 32, DP <= 128 ? 2 : 1) prefill_kernel(pre
     uint32_t v_addr = uv + ((lane & 15) * LD + (lane >> 4) * 8) * 2;
 
     for (int32_t j = 0; j < n_tiles; j++) {
-        cp_async_wait<0>();
-        __syncthreads();
-        fetch_tile<T, DP, NT>(uv, base, offset[j & 1], side, j * Bc, n_kv, hd);
+        __syncthreads(); /* the other stage is free, the offsets of j + 1 are there */
+        if (j + 1 < n_tiles)
+            fetch_tile<T, DP, NT>(uk + ((j + 1) & 1) * STAGE, base, offset[(j + 1) & 1], side,
+                                  (j + 1) * Bc, n_kv, hd);
         cp_async_commit();
         int64_t next = -1;
-        if (threadIdx.x < GROUPS && j + 1 < n_tiles)
-            next = group_offset(p, table, (j + 1) * Bc + threadIdx.x * 16, n_kv, head);
+        if (threadIdx.x < GROUPS && j + 2 < n_tiles)
+            next = group_offset(p, table, (j + 2) * Bc + threadIdx.x * 16, n_kv, head);
+        cp_async_wait<1>();
+        __syncthreads();
+        uint32_t in_stage = (j & 1) * STAGE;
 
         float s[MT][Bc / 8][4];
 #pragma unroll
@@ -200,7 +207,7 @@ __global__ void __launch_bounds__(NW * 32, DP <= 128 ? 2 : 1) prefill_kernel(pre
 #pragma unroll
             for (int n = 0; n < Bc / 16; n++) {
                 uint32_t b[4];
-                ldmatrix4(b, k_addr + (n * 16 * LD + k * 16) * 2);
+                ldmatrix4(b, k_addr + in_stage + (n * 16 * LD + k * 16) * 2);
 #pragma unroll
                 for (int m = 0; m < MT; m++) {
                     mma16816<T>(s[m][2 * n], a[m], b[0], b[1]);
@@ -208,13 +215,8 @@ __global__ void __launch_bounds__(NW * 32, DP <= 128 ? 2 : 1) prefill_kernel(pre
                 }
             }
         }
-        cp_async_wait<0>();
         if (threadIdx.x < GROUPS)
-            offset[(j + 1) & 1][threadIdx.x] = next;
-        __syncthreads();
-        if (j + 1 < n_tiles)
-            fetch_tile<T, DP, NT>(uk, base, offset[(j + 1) & 1], 0, (j + 1) * Bc, n_kv, hd);
-        cp_async_commit();
+            offset[j & 1][threadIdx.x] = next;
 
         bool masked = (j + 1) * Bc - 1 > first_pos;
 #pragma unroll
@@ -264,7 +266,7 @@ __global__ void __launch_bounds__(NW * 32, DP <= 128 ? 2 : 1) prefill_kernel(pre
 #pragma unroll
             for (int n = 0; n < DP / 16; n++) {
                 uint32_t b[4];
-                ldmatrix4_trans(b, v_addr + (k * 16 * LD + n * 16) * 2);
+                ldmatrix4_trans(b, v_addr + in_stage + (k * 16 * LD + n * 16) * 2);
 #pragma unroll
                 for (int m = 0; m < MT; m++) {
                     mma16816<T>(o[m][2 * n], a[m], b[0], b[1]);
@@ -297,7 +299,7 @@ __global__ void __launch_bounds__(NW * 32, DP <= 128 ? 2 : 1) prefill_kernel(pre
 
 template <int DP, int MT, int NW> constexpr int smem_bytes()
 {
-    return (16 * MT * NW + 2 * Bc) * (DP + 8) * 2;
+    return (16 * MT * NW + 4 * Bc) * (DP + 8) * 2;
 }
 
 /* Set the shared memory limit (setup) or launch. */
@@ -317,14 +319,14 @@ int one(struct cuda_be *c, const prefill *p, int32_t n_tokens, bool setup)
 
 template <class T> int by_head(struct cuda_be *c, const prefill *p, int32_t n_tokens, bool setup)
 {
-    int hd = setup ? 0 : p->kv.head_dim, r = 0;
-    if (setup) {
-        r = one<T, 64, 1, 8>(c, p, 0, true);
-        r = r ? r : one<T, 96, 1, 8>(c, p, 0, true);
-        r = r ? r : one<T, 128, 1, 8>(c, p, 0, true);
-        one<T, 256, 1, 8>(c, p, 0, true); /* may exceed a small card; checked at launch */
+    int hd = setup ? 0 : p->kv.head_dim;
+    if (setup) { /* what a small card cannot hold is refused at launch */
+        one<T, 64, 1, 8>(c, p, 0, true);
+        one<T, 96, 1, 8>(c, p, 0, true);
+        one<T, 128, 1, 8>(c, p, 0, true);
+        one<T, 256, 1, 8>(c, p, 0, true);
         cudaGetLastError();
-        return r;
+        return 0;
     }
     if (hd <= 64)
         return one<T, 64, 1, 8>(c, p, n_tokens, false);
