@@ -56,9 +56,10 @@ void be_seal(struct be *be);
 /* Weights: `src` is host memory (usually mapped) in the storage type dt, [n_out, n_in]; the result
  * is what op_gemm takes as w. CPU may repack; CUDA uploads. Rows may be given in several pieces to
  * fuse matrices: `n_parts` pieces stacked along n_out. fill() writes `bytes` of piece `part` into
- * dst (host staging) starting at row `row0`, so that dequantisation can stream. The result serves
- * op_gemm as w and op_embed as table; without gemm_operand it is plain row-major and for op_embed
- * (or any other reader) only. */
+ * dst (host staging) starting at row `row0`, so that dequantisation can stream; it is called for
+ * disjoint rows from several threads at once, and may be called again for the same rows. The result
+ * serves op_gemm as w and op_embed as table; without gemm_operand it is plain row-major and for
+ * op_embed (or any other reader) only. */
 struct be_weight_part {
     int64_t n_rows;
     void *arg;

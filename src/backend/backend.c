@@ -79,6 +79,17 @@ static void ledger_add(struct be_ledger *l, const char *what, size_t bytes)
     l->line[i].n++;
 }
 
+static size_t ledger_print(const struct be_ledger *l)
+{
+    size_t sum = 0;
+    for (int i = 0; i < l->n; i++) {
+        log_info("memory", "what=\"%s\" mib=%.1f pieces=%d", l->line[i].what,
+                 (double)l->line[i].bytes / 1048576.0, l->line[i].n);
+        sum += l->line[i].bytes;
+    }
+    return sum;
+}
+
 static void *take(struct be *be, const char *what, size_t bytes, int host)
 {
     if (be->ledger->sealed) {
@@ -88,8 +99,13 @@ static void *take(struct be *be, const char *what, size_t bytes, int host)
     if (fault_point("be_alloc"))
         return NULL;
     void *p = host ? be->call->alloc_host(be, bytes) : be->call->alloc(be, bytes);
-    if (!p)
+    if (!p) {
+        ledger_print(be->ledger); /* what had been taken until then */
+        log_error("memory_exhausted", "what=\"%s\" mib=%.1f place=%s left_mib=%.1f device=\"%s\"",
+                  what, (double)bytes / 1048576.0, host ? "host" : "device",
+                  (double)be->info.memory_free / 1048576.0, be->info.name);
         return NULL;
+    }
     ledger_add(be->ledger, what, bytes);
     if (!host)
         be->info.memory_free -= (int64_t)bytes;
@@ -109,12 +125,7 @@ void *be_alloc_host(struct be *be, const char *what, size_t bytes)
 void be_seal(struct be *be)
 {
     struct be_ledger *l = be->ledger;
-    size_t sum = 0;
-    for (int i = 0; i < l->n; i++) {
-        log_info("memory", "what=\"%s\" mib=%.1f pieces=%d", l->line[i].what,
-                 (double)l->line[i].bytes / 1048576.0, l->line[i].n);
-        sum += l->line[i].bytes;
-    }
+    size_t sum = ledger_print(l);
     log_info("memory", "what=total mib=%.1f device=\"%s\"", (double)sum / 1048576.0, be->info.name);
     l->sealed = 1;
     if (be->call->seal)
