@@ -1,0 +1,55 @@
+/* fields.h - inside of config: the table of settings and one value's text form. */
+#ifndef QUIRE_CONFIG_FIELDS_H
+#define QUIRE_CONFIG_FIELDS_H
+
+#include "config.h"
+
+#include <stddef.h>
+
+enum field_type { F_INT, F_SIZE, F_DURATION, F_FRACTION, F_BOOL, F_ENUM, F_STRING, F_LIST };
+
+struct field {
+    const char *path; /* "kv.pool_bytes" */
+    enum field_type type;
+    size_t offset;     /* in struct config */
+    const char *deflt; /* its text, parsed like any other; lists: "a,b" */
+    double min, max;   /* of numbers, in bytes, us or as they are */
+    const char *names; /* F_ENUM: "a|b|c" in the order of the enum; others: "auto" if allowed */
+    const char *help;  /* one or more lines, no trailing newline */
+};
+
+enum { N_FIELDS_MAX = 64, MAX_ERRORS = 20, TEXT_MAX = 4096, LIST_MAX = 64 };
+extern const struct field fields[];
+extern const int n_fields;
+
+/* Where a value came from, and at which position. */
+struct config_origin {
+    char where[192]; /* "default", "quired.yaml:3:9", "QUIRED_KV__DTYPE", "--set" */
+};
+
+/* Index of the field with that path, or -1. */
+int field_find(const char *path);
+/* The known path (or section) nearest to a misspelt one; NULL when nothing is near. */
+const char *field_nearest(const char *path);
+
+/* Set one value from its text; a list from "a,b". What is wrong goes to why[n]; false then, and the
+ * old value stays. */
+bool field_parse(struct config *c, const struct field *f, const char *text, char *why, size_t n);
+/* Set a list from items. */
+bool field_set_list(struct config *c, const struct field *f, char *const *v, int32_t n, char *why,
+                    size_t n_why);
+/* The value's text as the file would have it (quoted where YAML needs it). */
+void field_text(const struct config *c, const struct field *f, char *out, size_t n);
+
+/* yaml.c: call `set` for every leaf of the file; problems go to `bad`. */
+struct conf_sink {
+    void *arg;
+    /* v: one item, or the items of a list */
+    void (*set)(void *arg, const char *path, char *const *v, int32_t n, bool is_list, int line,
+                int col);
+    void (*bad)(void *arg, int line, int col, const char *text);
+};
+/* false when the file cannot be read at all (errno says why). */
+bool yaml_read(const char *file, const struct conf_sink *s);
+
+#endif

@@ -1,0 +1,356 @@
+/* load.c - all sources in their order, all errors at once.
+ *
+ * Start-up, one thread. Values are applied to struct config as they come; a wrong one leaves the
+ * older value and one line in the error list, which is printed sorted by source and position.
+ */
+#include "fields.h"
+
+#include "mem.h"
+#include "status.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char DEFAULT_FILE[] = "/etc/quired/quired.yaml";
+
+struct problem {
+    int source, line, col;
+    char text[600];
+};
+
+struct loader {
+    struct config *c;
+    struct problem bad[MAX_ERRORS];
+    int n_bad, more;
+    int source;        /* counts files, then environment, then flags */
+    const char *label; /* the file's name, or "" */
+    bool strict_env;
+    char warn[600]; /* unknown environment variables when not strict */
+    FILE *errors;
+};
+
+static void add_problem(struct loader *l, int line, int col, const char *text)
+{
+    if (l->n_bad == MAX_ERRORS) {
+        l->more++;
+        return;
+    }
+    struct problem *p = &l->bad[l->n_bad++];
+    *p = (struct problem){.source = l->source, .line = line, .col = col};
+    if (line > 0)
+        snprintf(p->text, sizeof p->text, "%s:%d:%d: error: %s", l->label, line, col, text);
+    else
+        snprintf(p->text, sizeof p->text, "%s: error: %s", l->label, text);
+}
+
+static void unknown_key(struct loader *l, const char *path, int line, int col)
+{
+    char text[500];
+    const char *near = field_nearest(path);
+    snprintf(text, sizeof text, "unknown key %.100s%s%s%s", path, near ? "; did you mean " : "",
+             near ? near : "", near ? "?" : "");
+    add_problem(l, line, col, text);
+}
+
+static void set_origin(struct loader *l, int i, int line, int col)
+{
+    struct config_origin *o = &l->c->origin[i];
+    if (line > 0)
+        snprintf(o->where, sizeof o->where, "%.160s:%d:%d", l->label, line, col);
+    else
+        snprintf(o->where, sizeof o->where, "%.180s", l->label);
+}
+
+static void on_set(void *arg, const char *path, char *const *v, int32_t n, bool is_list, int line,
+                   int col)
+{
+    struct loader *l = arg;
+    int i = field_find(path);
+    char why[400], text[500];
+    if (i < 0) {
+        unknown_key(l, path, line, col);
+        return;
+    }
+    const struct field *f = &fields[i];
+    bool ok;
+    if (is_list && f->type != F_LIST) {
+        snprintf(why, sizeof why, "expected one value, got a list");
+        ok = false;
+    } else if (is_list) {
+        ok = field_set_list(l->c, f, v, n, why, sizeof why);
+    } else {
+        ok = field_parse(l->c, f, v[0], why, sizeof why);
+    }
+    if (ok) {
+        set_origin(l, i, line, col);
+        return;
+    }
+    snprintf(text, sizeof text, "%s: %s", path, why);
+    add_problem(l, line, col, text);
+}
+
+static void on_bad(void *arg, int line, int col, const char *text)
+{
+    add_problem(arg, line, col, text);
+}
+
+static void load_file(struct loader *l, const char *file)
+{
+    struct conf_sink s = {.arg = l, .set = on_set, .bad = on_bad};
+    l->source++;
+    l->label = file;
+    if (!yaml_read(file, &s)) {
+        char text[200];
+        snprintf(text, sizeof text, "cannot read the file: %s", strerror(errno));
+        add_problem(l, 0, 0, text);
+    }
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* conf.d beside the file: *.yaml in byte order. */
+static void load_drop_ins(struct loader *l, const char *file)
+{
+    enum { MAX_DROP_INS = 256 };
+    char dir[TEXT_MAX];
+    const char *slash = strrchr(file, '/');
+    int len = slash ? (int)(slash - file) + 1 : 0;
+    snprintf(dir, sizeof dir, "%.*sconf.d", len, file);
+    DIR *d = opendir(dir);
+    if (!d)
+        return;
+    char *v[MAX_DROP_INS];
+    int n = 0;
+    for (struct dirent *e; (e = readdir(d)) && n < MAX_DROP_INS;) {
+        size_t k = strlen(e->d_name);
+        if (k < 6 || e->d_name[0] == '.' || strcmp(e->d_name + k - 5, ".yaml") != 0)
+            continue;
+        char path[TEXT_MAX + 300];
+        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+        v[n++] = xstrdup(path);
+    }
+    closedir(d);
+    qsort(v, (size_t)n, sizeof *v, by_name);
+    for (int i = 0; i < n; i++) {
+        load_file(l, v[i]);
+        free(v[i]);
+    }
+}
+
+/* QUIRED_KV__POOL_BYTES=512MiB sets kv.pool_bytes. */
+static void load_environment(struct loader *l, char **envp)
+{
+    l->source++;
+    for (char **e = envp; *e; e++) {
+        if (strncmp(*e, "QUIRED_", 7) != 0)
+            continue;
+        const char *eq = strchr(*e, '=');
+        size_t n = eq ? (size_t)(eq - *e) : 0;
+        if (n <= 7 || n > 200 || (n == 13 && memcmp(*e, "QUIRED_CONFIG", 13) == 0))
+            continue;
+        char name[208], path[208], *text = (char *)(uintptr_t)(eq + 1);
+        snprintf(name, sizeof name, "%.*s", (int)n, *e);
+        size_t k = 0;
+        for (const char *p = name + 7; *p; p++) {
+            if (p[0] == '_' && p[1] == '_') {
+                path[k++] = '.';
+                p++;
+            } else {
+                path[k++] = (char)tolower((unsigned char)*p);
+            }
+        }
+        path[k] = '\0';
+        l->label = name;
+        if (field_find(path) < 0 && !l->strict_env)
+            fprintf(l->errors, "%s: warning: no setting has this name\n", name);
+        else
+            on_set(l, path, &text, 1, false, 0, 0);
+    }
+}
+
+struct command_line {
+    const char *file;
+    const char *set[256];
+    int n_set;
+    enum config_action action;
+};
+
+static int usage(FILE *errors, const char *text, const char *arg)
+{
+    fprintf(errors, "quired: %s%s; see --help\n", text, arg);
+    return ST_BAD_REQUEST;
+}
+
+/* The value of --name=value or --name value; NULL when arg is another flag or has no value. */
+static const char *flag_value(const char *name, int argc, char **argv, int *i)
+{
+    size_t n = strlen(name);
+    if (strncmp(argv[*i], name, n) != 0)
+        return NULL;
+    if (argv[*i][n] == '=')
+        return argv[*i] + n + 1;
+    if (argv[*i][n] == '\0' && *i + 1 < argc)
+        return argv[++*i];
+    return NULL;
+}
+
+static int parse_flags(struct command_line *cl, int argc, char **argv, FILE *errors)
+{
+    static const struct {
+        const char *name;
+        enum config_action action;
+    } plain[] = {
+        {"--check-config", CONFIG_CHECK}, {"--check-config=deep", CONFIG_CHECK_DEEP},
+        {"--print-config", CONFIG_PRINT}, {"--print-config=defaults", CONFIG_PRINT_DEFAULTS},
+        {"--help", CONFIG_HELP},          {"-h", CONFIG_HELP},
+        {"--version", CONFIG_VERSION}};
+    for (int i = 1; i < argc; i++) {
+        size_t k = 0, n_plain = sizeof plain / sizeof *plain;
+        while (k < n_plain && strcmp(argv[i], plain[k].name) != 0)
+            k++;
+        if (k < n_plain) {
+            cl->action = plain[k].action;
+            continue;
+        }
+        const char *v = flag_value("--config", argc, argv, &i);
+        if (v) {
+            cl->file = v;
+            continue;
+        }
+        v = flag_value("--set", argc, argv, &i);
+        if (!v)
+            return usage(errors, "unknown option or missing value: ", argv[i]);
+        if (cl->n_set == (int)(sizeof cl->set / sizeof *cl->set))
+            return usage(errors, "too many --set", "");
+        cl->set[cl->n_set++] = v;
+    }
+    return 0;
+}
+
+static void load_flags(struct loader *l, const struct command_line *cl)
+{
+    l->source++;
+    for (int i = 0; i < cl->n_set; i++) {
+        char path[200];
+        const char *eq = strchr(cl->set[i], '=');
+        l->label = "--set";
+        if (!eq || eq == cl->set[i] || (size_t)(eq - cl->set[i]) >= sizeof path) {
+            add_problem(l, 0, 0, "expected path=value");
+            continue;
+        }
+        snprintf(path, sizeof path, "%.*s", (int)(eq - cl->set[i]), cl->set[i]);
+        char *text = (char *)(uintptr_t)(eq + 1);
+        on_set(l, path, &text, 1, false, 0, 0);
+    }
+}
+
+/* What no single range can say. */
+static void cross_check(struct loader *l)
+{
+    struct config *c = l->c;
+    char text[300];
+    l->source++;
+    l->label = "settings";
+    if (c->kv.page_tokens != 16 && c->kv.page_tokens != 32 && c->kv.page_tokens != 64)
+        add_problem(l, 0, 0, "kv.page_tokens must be 16, 32 or 64");
+    if (c->scheduler.max_step_tokens < c->scheduler.max_seqs) {
+        snprintf(text, sizeof text,
+                 "scheduler.max_step_tokens (%lld) must be at least scheduler.max_seqs (%lld): "
+                 "every running sequence decodes one token a step",
+                 (long long)c->scheduler.max_step_tokens, (long long)c->scheduler.max_seqs);
+        add_problem(l, 0, 0, text);
+    }
+    const char *colon = strrchr(c->http.listen, ':');
+    char *end = NULL;
+    long port = colon ? strtol(colon + 1, &end, 10) : -1;
+    if (!colon || colon == c->http.listen || end == colon + 1 || *end || port < 0 || port > 65535)
+        add_problem(l, 0, 0, "http.listen must be ADDRESS:PORT, for example 127.0.0.1:8000");
+}
+
+static int by_position(const void *a, const void *b)
+{
+    const struct problem *x = a, *y = b;
+    if (x->source != y->source)
+        return x->source < y->source ? -1 : 1;
+    if (x->line != y->line)
+        return x->line < y->line ? -1 : 1;
+    return (x->col > y->col) - (x->col < y->col);
+}
+
+static void load_defaults(struct loader *l)
+{
+    char why[400];
+    l->label = "default";
+    for (int i = 0; i < n_fields; i++) {
+        field_parse(l->c, &fields[i], fields[i].deflt, why, sizeof why);
+        set_origin(l, i, 0, 0);
+    }
+}
+
+int config_load(struct config *c, int argc, char **argv, char **envp, enum config_action *action,
+                FILE *errors)
+{
+    memset(c, 0, sizeof *c);
+    c->origin = xcalloc2((size_t)n_fields, sizeof *c->origin);
+    *action = CONFIG_RUN;
+    struct command_line cl = {.action = CONFIG_RUN};
+    int st = parse_flags(&cl, argc, argv, errors);
+    struct loader *l = xalloc(sizeof *l);
+    l->c = c;
+    l->errors = errors;
+    load_defaults(l);
+    if (st != 0) {
+        free(l);
+        return st;
+    }
+    *action = cl.action;
+    l->strict_env = cl.action == CONFIG_CHECK || cl.action == CONFIG_CHECK_DEEP;
+    const char *file = cl.file;
+    for (char **e = envp; !file && *e; e++)
+        if (strncmp(*e, "QUIRED_CONFIG=", 14) == 0 && (*e)[14])
+            file = *e + 14;
+    FILE *there = file ? NULL : fopen(DEFAULT_FILE, "r");
+    if (there) {
+        fclose(there);
+        file = DEFAULT_FILE;
+    }
+    if (file) {
+        load_file(l, file);
+        load_drop_ins(l, file);
+    }
+    load_environment(l, envp);
+    load_flags(l, &cl);
+    if (l->n_bad == 0)
+        cross_check(l);
+    qsort(l->bad, (size_t)l->n_bad, sizeof *l->bad, by_position);
+    for (int i = 0; i < l->n_bad; i++)
+        fprintf(errors, "%s\n", l->bad[i].text);
+    if (l->more > 0)
+        fprintf(errors, "and %d more\n", l->more);
+    st = l->n_bad > 0 ? ST_INVALID_VALUE : 0;
+    free(l);
+    return st;
+}
+
+void config_free(struct config *c)
+{
+    for (int i = 0; i < n_fields; i++) {
+        void *at = (char *)c + fields[i].offset;
+        if (fields[i].type == F_STRING) {
+            free(*(char **)at);
+        } else if (fields[i].type == F_LIST) {
+            struct str_list *s = at;
+            for (int32_t k = 0; k < s->n; k++)
+                free(s->v[k]);
+            free(s->v);
+        }
+    }
+    free(c->origin);
+    memset(c, 0, sizeof *c);
+}
