@@ -45,7 +45,9 @@ struct http_config {
     int64_t queue_timeout_us;      /* [60 s]; negative = none */
     int64_t request_timeout_us;    /* 0 = none */
     int64_t drain_delay_us, drain_timeout_us; /* taken as given; 0 = none, cancel at once */
-    int64_t watchdog_us; /* engine busy without a turn for that long is down [10 s] */
+    int64_t watchdog_us;    /* engine busy without a turn for that long is down [10 s] */
+    int64_t failed_exit_us; /* after the engine failed, http_run returns this much later [0.5 s];
+                               negative: it stays and answers 503 */
 };
 
 /* What the loaded model brings. Everything pointed to outlives http_run. */
@@ -79,8 +81,9 @@ void http_fail(struct http *h, const char *why); /* constant text; /ready and /h
 /* Any thread: what SIGTERM does; a second call, or now == true, cancels what runs at once. */
 void http_drain(struct http *h, bool now);
 
-/* Serve on the calling thread until drained. SIGTERM and SIGINT are handled inside (the second one
- * ends at once). 0, or ST_ENGINE_DOWN when the engine had failed by then. */
+/* Serve on the calling thread until drained. Handled inside: SIGTERM and SIGINT (drain; the second
+ * one ends at once), SIGUSR2 (the engine logs its state). 0 after a drain; the signal's number when
+ * a second one cut it short; ST_ENGINE_DOWN when the engine had failed by then. */
 int http_run(struct http *h);
 /* After http_run returned (or was never called) and the engine was stopped. */
 void http_free(struct http *h);

@@ -254,11 +254,28 @@ static void drop_everything(struct http *h)
         shutdown(c->fd, SHUT_RDWR);
 }
 
+/* A failed engine does not come back: its clients have their error, a probe or two may still read
+ * 503, then the process ends so that its supervisor starts another. */
+static void failed_advance(struct http *h, int64_t now)
+{
+    if (!h->has_stats || h->stats.healthy || h->run >= RUN_KILL)
+        return;
+    if (h->failed_us == 0)
+        h->failed_us = now;
+    server_need_sweep(h);
+    if (h->c.failed_exit_us >= 0 && now - h->failed_us >= h->c.failed_exit_us) {
+        set_run(h, RUN_KILL);
+        kill_requests(h);
+    }
+}
+
 /* Forward only: serve -> delay -> drain -> kill -> stop. */
 static void run_advance(struct http *h, int64_t now)
 {
+    failed_advance(h, now);
     int64_t age = now - h->run_since_us;
-    if (h->run == RUN_DELAY && age >= h->c.drain_delay_us) {
+    if (h->run == RUN_DELAY &&
+        (age >= h->c.drain_delay_us || atomic_load(&h->load) != LOAD_READY)) {
         set_run(h, RUN_DRAIN);
         age = 0;
     }
@@ -292,6 +309,13 @@ static void on_signal(uv_signal_t *s, int signum)
 {
     struct http *h = s->data;
     log_info("http.signal", "signal=%d", signum);
+    if (signum == SIGUSR2) {
+        if (atomic_load(&h->load) == LOAD_READY)
+            engine_dump(h->s.engine);
+        return;
+    }
+    if (h->run != RUN_SERVE)
+        h->cut_short = signum;
     drain_begin(h, h->run != RUN_SERVE);
     server_pump(h);
 }
@@ -347,7 +371,7 @@ static void on_sweep(uv_timer_t *t)
     }
     server_pump(h);
     run_advance(h, now);
-    if (!busy && h->n_reqs == 0 && h->n_lingers == 0 && h->run == RUN_SERVE) {
+    if (!busy && h->n_reqs == 0 && h->n_lingers == 0 && h->run == RUN_SERVE && h->failed_us == 0) {
         uv_timer_stop(t); /* L2 */
         h->sweeping = false;
     }
@@ -394,8 +418,7 @@ static void on_async(uv_async_t *a)
     if (asked)
         drain_begin(h, asked == 2 || h->run != RUN_SERVE);
     server_pump(h);
-    if (h->run != RUN_SERVE)
-        run_advance(h, clock_us());
+    run_advance(h, clock_us());
 }
 
 static void on_wake(void *arg)
@@ -541,6 +564,7 @@ static void config_copy(struct http *h, const struct http_config *c)
     DEFAULT(queue_size, 512);
     DEFAULT(queue_timeout_us, 60000000);
     DEFAULT(watchdog_us, 10000000);
+    DEFAULT(failed_exit_us, 500000);
     if (h->c.max_logprobs > MAX_LOGPROBS)
         h->c.max_logprobs = MAX_LOGPROBS;
 }
@@ -566,11 +590,12 @@ static int loop_open(struct http *h, struct err *e)
     uv_idle_init(&h->loop, &h->more);
     uv_signal_init(&h->loop, &h->sig_term);
     uv_signal_init(&h->loop, &h->sig_int);
+    uv_signal_init(&h->loop, &h->sig_usr2);
     uv_poll_init(&h->loop, &h->poll_mhd, mhd_poll_fd(h));
     uv_poll_init(&h->loop, &h->poll_watch, h->watch_fd);
     uv_poll_init(&h->loop, &h->poll_listen, h->listen_fd);
     h->async.data = h->timer.data = h->sweep.data = h->more.data = h;
-    h->sig_term.data = h->sig_int.data = h;
+    h->sig_term.data = h->sig_int.data = h->sig_usr2.data = h;
     h->poll_mhd.data = h->poll_watch.data = h->poll_listen.data = h;
     h->listening = true;
     h->outbox = mbox_new(OUTBOX_RESERVE, OUTBOX_MAX, on_wake, &h->async);
@@ -638,21 +663,23 @@ int http_run(struct http *h)
     uv_poll_start(&h->poll_listen, UV_READABLE, on_listen);
     uv_signal_start(&h->sig_term, on_signal, SIGTERM);
     uv_signal_start(&h->sig_int, on_signal, SIGINT);
+    uv_signal_start(&h->sig_usr2, on_signal, SIGUSR2);
     uv_async_send(&h->async); /* what was set before the loop ran */
     server_pump(h);
     uv_run(&h->loop, UV_RUN_DEFAULT);
     stop_mhd(h);
-    return h->has_stats && !h->stats.healthy ? ST_ENGINE_DOWN : 0;
+    return h->has_stats && !h->stats.healthy ? ST_ENGINE_DOWN : h->cut_short;
 }
 
 static void loop_close(struct http *h)
 {
     while (h->lingers)
         linger_end(h->lingers);
-    uv_handle_t *all[] = {
-        (uv_handle_t *)&h->async,      (uv_handle_t *)&h->timer,    (uv_handle_t *)&h->sweep,
-        (uv_handle_t *)&h->more,       (uv_handle_t *)&h->sig_term, (uv_handle_t *)&h->sig_int,
-        (uv_handle_t *)&h->poll_watch, (uv_handle_t *)&h->poll_mhd, (uv_handle_t *)&h->poll_listen};
+    uv_handle_t *all[] = {(uv_handle_t *)&h->async,    (uv_handle_t *)&h->timer,
+                          (uv_handle_t *)&h->sweep,    (uv_handle_t *)&h->more,
+                          (uv_handle_t *)&h->sig_term, (uv_handle_t *)&h->sig_int,
+                          (uv_handle_t *)&h->sig_usr2, (uv_handle_t *)&h->poll_watch,
+                          (uv_handle_t *)&h->poll_mhd, (uv_handle_t *)&h->poll_listen};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i]->loop)
             close_handle(all[i]);

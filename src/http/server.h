@@ -116,7 +116,7 @@ struct http {
     uv_poll_t poll_mhd, poll_watch, poll_listen;
     uv_timer_t timer, sweep;
     uv_idle_t more;
-    uv_signal_t sig_term, sig_int;
+    uv_signal_t sig_term, sig_int, sig_usr2;
     bool loop_open, listening, sweeping;
     void *mhd;
     struct mbox *outbox;
@@ -130,6 +130,8 @@ struct http {
     /* loop thread */
     int run;
     int64_t run_since_us;
+    int64_t failed_us; /* when the engine was found failed; 0 = it works */
+    int cut_short;     /* the second signal's number */
     struct conn *conns;
     int n_conns;
     struct req *reqs; /* completed ones too, until the engine let go */

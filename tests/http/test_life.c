@@ -125,6 +125,7 @@ static void test_engine_failure(void **s)
 {
     (void)s;
     rig_defaults(&rig);
+    rig.c.failed_exit_us = -1;
     atomic_store(&rig.ex.step_us, 2000);
     rig_start(&rig);
     int st = dial(&rig), plain = dial(&rig);
@@ -152,6 +153,50 @@ static void test_engine_failure(void **s)
     free(a.body);
     rig_stop(&rig);
     assert_int_equal(rig.result, ST_ENGINE_DOWN);
+}
+
+/* Without anybody asking, http_run returns, so that a supervisor can start the process anew. */
+static void test_failure_ends_the_loop(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    atomic_store(&rig.ex.step_us, 2000);
+    rig_start(&rig);
+    int st = dial(&rig);
+    put_post(st, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2000,\"stream\":true}");
+    assert_true(metric_becomes(&rig, "quire_http_sequences_live", 1, 20000));
+    atomic_store(&rig.ex.fail, ST_DEVICE);
+    struct answer a = get_answer(st, false);
+    assert_non_null(strstr(a.body, "\"error\":{"));
+    free(a.body);
+    close(st);
+    rig_end(&rig);
+    assert_int_equal(rig.result, ST_ENGINE_DOWN);
+}
+
+/* The second signal ends at once and says which one it was. */
+static void test_second_signal(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig.c.drain_delay_us = rig.c.drain_timeout_us = 60000000;
+    atomic_store(&rig.ex.step_us, 2000);
+    rig_start(&rig);
+    int st = dial(&rig);
+    put_post(st, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2000,\"stream\":true}");
+    assert_true(metric_becomes(&rig, "quire_http_sequences_live", 1, 20000));
+    kill(getpid(), SIGUSR2); /* the engine explains itself and goes on */
+    kill(getpid(), SIGTERM);
+    struct answer a;
+    do {
+        a = get(&rig, "/ready");
+        free(a.body);
+    } while (a.status == 200);
+    assert_int_equal(a.status, 503);
+    kill(getpid(), SIGINT);
+    rig_end(&rig);
+    assert_int_equal(rig.result, SIGINT);
+    close(st);
 }
 
 static void test_drain(void **s)
@@ -376,7 +421,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loading),        cmocka_unit_test(test_load_failed),
         cmocka_unit_test(test_keys),           cmocka_unit_test(test_queue_full),
-        cmocka_unit_test(test_engine_failure), cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_engine_failure), cmocka_unit_test(test_failure_ends_the_loop),
+        cmocka_unit_test(test_second_signal),  cmocka_unit_test(test_drain),
         cmocka_unit_test(test_stop_at_once),   cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_pool),           cmocka_unit_test(test_never_run),
         cmocka_unit_test(test_watchdog),       cmocka_unit_test(test_connection_cap),
