@@ -275,7 +275,7 @@ static int read_ids(struct model_source *s, const struct json_obj *j, struct err
 int hf_config_read(struct model_source *s, const void *p, size_t n, struct err *e)
 {
     struct json_obj j = {"config.json", NULL};
-    cJSON *root = json_parse(j.file, p, n, e);
+    cJSON *root = json_document(j.file, p, n, e);
     if (!root)
         return e ? e->st : ST_FORMAT;
     j.o = root;
@@ -318,7 +318,7 @@ int hf_generation_read(struct model_source *s, const void *p, size_t n, struct e
     struct json_obj j = {"generation_config.json", NULL};
     struct model_config *c = &s->cfg;
     float top_k = NAN;
-    cJSON *root = json_parse(j.file, p, n, e);
+    cJSON *root = json_document(j.file, p, n, e);
     if (!root)
         return e ? e->st : ST_FORMAT;
     j.o = root;
@@ -350,7 +350,7 @@ static const char *token_text(const cJSON *v)
 int hf_tokenizer_eos_read(struct model_source *s, const void *p, size_t n, struct err *e)
 {
     struct json_obj j = {"tokenizer_config.json", NULL};
-    cJSON *root = json_parse(j.file, p, n, e);
+    cJSON *root = json_document(j.file, p, n, e);
     if (!root)
         return e ? e->st : ST_FORMAT;
     j.o = root;

@@ -153,7 +153,7 @@ static int read_sharded(const struct folder *d)
         return err_set(d->e, ST_NOT_FOUND,
                        "%.*s: neither model.safetensors nor model.safetensors.index.json is there",
                        d->path_len, d->path);
-    cJSON *root = json_parse(j.file, m->p, m->n, d->e);
+    cJSON *root = json_document(j.file, m->p, m->n, d->e);
     if (!root)
         return d->e ? d->e->st : ST_FORMAT;
     j.o = root;

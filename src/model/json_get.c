@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-cJSON *json_parse(const char *file, const void *p, size_t n, struct err *e)
+cJSON *json_document(const char *file, const void *p, size_t n, struct err *e)
 {
     const char *end = NULL;
     if (n > JSON_MAX_BYTES) {

@@ -15,7 +15,7 @@
 enum { JSON_MAX_BYTES = 32 << 20 }; /* cJSON takes some 30 times the space of the text */
 
 /* A whole document whose root is an object; cJSON_Delete it. NULL with *e set. */
-cJSON *json_parse(const char *file, const void *p, size_t n, struct err *e);
+cJSON *json_document(const char *file, const void *p, size_t n, struct err *e);
 
 struct json_obj {
     const char *file; /* for messages */

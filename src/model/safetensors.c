@@ -111,7 +111,7 @@ int safetensors_parse(struct tensor_table *t, const char *file, const uint8_t *d
     if (header > n - 8)
         return err_set(e, ST_FORMAT, "%s: header of %llu bytes in a file of %zu; is it truncated?",
                        file, (unsigned long long)header, n);
-    cJSON *root = json_parse(file, data + 8, (size_t)header, e);
+    cJSON *root = json_document(file, data + 8, (size_t)header, e);
     if (!root)
         return e ? e->st : ST_FORMAT;
     const uint8_t *body = data + 8 + header;

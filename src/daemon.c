@@ -1,0 +1,206 @@
+/* daemon.c - from settings to something that serves. See daemon.h.
+ *
+ * Loader thread. Decides what `auto` means (device, engine depth, lengths) and turns each kind of
+ * failure into the exit code its operator's tooling expects.
+ */
+#include "daemon.h"
+
+#include "clock.h"
+#include "log.h"
+#include "ops.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum { AUDIT_EVERY = 4096 }; /* turns: a full recount costs about a step, so it is sampled */
+
+/* ---- files and text ---- */
+
+int daemon_open_files(struct daemon *d, const struct config *c, struct err *e)
+{
+    const struct model_source_opts o = {.path = c->model.path,
+                                        .dummy = c->model.load_format == CONF_LOAD_DUMMY,
+                                        .seed = 1};
+    if (access(c->model.path, R_OK) != 0) {
+        err_set(e, ST_NOT_FOUND, "cannot read the model at model.path '%s'", c->model.path);
+        return EXIT_NO_MODEL;
+    }
+    int64_t t0 = clock_us();
+    if (model_source_open(&d->source, &o, e) != 0)
+        return EXIT_NO_MODEL;
+    int64_t t1 = clock_us();
+    const struct text_source *text = model_source_text(d->source);
+    if (tok_open(&d->tok, text, e) != 0)
+        return EXIT_NO_MODEL;
+    int st = chat_open(&d->chat, text, e);
+    if (st != 0 && st != ST_NOT_FOUND)
+        return EXIT_NO_MODEL;
+    if (st == ST_NOT_FOUND)
+        log_warn("model.no_template", "chat_completions=\"answered 400\"");
+    const struct model_config *m = model_source_config(d->source);
+    if (tok_vocab(d->tok) > m->vocab)
+        log_warn("model.vocabulary", "tokenizer=%d model=%d note=\"the ids above are refused\"",
+                 (int)tok_vocab(d->tok), (int)m->vocab);
+    log_info("model.files", "family=%s layers=%d files_ms=%.1f text_ms=%.1f", m->family,
+             (int)m->n_layers, (double)(t1 - t0) / 1e3, (double)(clock_us() - t1) / 1e3);
+    return 0;
+}
+
+/* ---- device ---- */
+
+static int open_backend(struct daemon *d, const struct config *c, struct err *e)
+{
+    struct be_config b = {.kind = BE_CUDA,
+                          .threads = (int32_t)c->cpu.threads,
+                          .index = (int32_t)c->cuda.index,
+                          .memory_utilization = c->cuda.gpu_memory_utilization,
+                          .pool_bytes = c->kv.pool_bytes,
+                          .graphs = c->cuda.graphs};
+    if (c->device != CONF_DEVICE_CPU) {
+        if (be_open(&d->be, &b, e) == 0)
+            return 0;
+        if (c->device == CONF_DEVICE_CUDA)
+            return EXIT_NO_GPU;
+        log_info("device.auto", "choice=cpu reason=\"%s\"", e->msg);
+    }
+    b.kind = BE_CPU;
+    return be_open(&d->be, &b, e) == 0 ? 0 : EXIT_OS;
+}
+
+/* ---- model and engine ---- */
+
+static void on_progress(void *arg, const char *phase, double fraction)
+{
+    http_set_progress(arg, phase, fraction);
+}
+
+static int load_failure(const struct daemon *d, int st)
+{
+    switch (st) {
+    case ST_NOMEM:
+        return EXIT_OS;
+    case ST_DEVICE:
+    case ST_DEVICE_RETRY:
+        return d->be->info.kind == BE_CUDA ? EXIT_NO_GPU : EXIT_INTERNAL;
+    case ST_INVALID_VALUE:
+        return EXIT_CONFIG;
+    case ST_FORMAT:
+    case ST_UNSUPPORTED:
+    case ST_IO:
+        return EXIT_NO_MODEL;
+    default:
+        return EXIT_INTERNAL;
+    }
+}
+
+static int load_model(struct daemon *d, const struct config *c, struct http *h, struct err *e)
+{
+    static const int32_t kv_dt[] = {-1, DT_F32, DT_BF16, DT_F16}; /* by CONF_DTYPE_* */
+    const struct model_opts o = {.kv_dt = kv_dt[c->kv.dtype],
+                                 .act_dt = -1,
+                                 .weight_dt = -1,
+                                 .page_tokens = (int32_t)c->kv.page_tokens,
+                                 .pool_bytes = c->kv.pool_bytes,
+                                 .max_seqs = (int32_t)c->scheduler.max_seqs,
+                                 .max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
+                                 .max_model_len = (int32_t)c->model.max_model_len,
+                                 .progress = on_progress,
+                                 .progress_arg = h};
+    int st = model_load(&d->model, d->source, d->be, &o, e);
+    return st == 0 ? 0 : load_failure(d, st);
+}
+
+static struct engine_config engine_settings(const struct daemon *d, const struct config *c)
+{
+    const struct model_config *m = model_config(d->model);
+    struct engine_config ec = {
+        .n_pages = model_n_pages(d->model),
+        .page_tokens = (int32_t)c->kv.page_tokens,
+        .max_seqs = (int32_t)c->scheduler.max_seqs,
+        .max_waiting = (int32_t)c->limits.queue_size,
+        .max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
+        .max_model_len = model_max_len(d->model),
+        .vocab = m->vocab,
+        .steps_in_flight =
+            d->be->info.kind == BE_CPU ? 1 : (int32_t)c->scheduler.steps_in_flight,
+        .max_decode_gap_us = c->scheduler.max_decode_gap,
+        .prefix_cache = c->kv.prefix_cache,
+        .eviction = c->kv.eviction, /* CONF_EVICT_* and EVICT_* are the same list */
+        .audit_every = AUDIT_EVERY,
+        .n_eos = m->n_eos};
+    memcpy(ec.eos, m->eos, sizeof ec.eos);
+    if (ec.n_eos == 0 && tok_eos(d->tok) >= 0)
+        ec.eos[ec.n_eos++] = tok_eos(d->tok);
+    if (getrandom(&ec.cache_seed, sizeof ec.cache_seed, 0) != (ssize_t)sizeof ec.cache_seed)
+        ec.cache_seed = (uint64_t)clock_us(); /* it only scatters hashes; matches are exact */
+    return ec;
+}
+
+_Static_assert((int)CONF_EVICT_LRU == (int)EVICT_LRU && (int)CONF_EVICT_LFU == (int)EVICT_LFU &&
+                   (int)CONF_EVICT_FIFO == (int)EVICT_FIFO,
+               "the two lists of policies are one");
+
+static void describe(struct daemon *d, const struct config *c, const struct engine_config *ec)
+{
+    static const char *const dt_names[] = {"auto", "float32", "bfloat16", "float16"};
+    const struct model_config *m = model_config(d->model);
+    bool own = c->sampling_from_model;
+    snprintf(d->fingerprint, sizeof d->fingerprint, "fp_%012llx",
+             (unsigned long long)(m->weights_id >> 16));
+    d->service = (struct http_service){
+        .tok = d->tok,
+        .chat = d->chat,
+        .engine = d->engine,
+        .ec = *ec,
+        .created_unix_s = clock_unix_s(),
+        .fingerprint = d->fingerprint,
+        .temperature = own && !isnan(m->gen_temperature) ? (double)m->gen_temperature : -1,
+        .top_p = own && !isnan(m->gen_top_p) ? (double)m->gen_top_p : -1,
+        .min_p = own && !isnan(m->gen_min_p) ? (double)m->gen_min_p : -1,
+        .top_k = own ? m->gen_top_k : -1,
+        .kv_dtype = dt_names[c->kv.dtype]};
+}
+
+int daemon_load(struct daemon *d, const struct config *c, struct http *h, struct err *e)
+{
+    int64_t t0 = clock_us();
+    int rc = open_backend(d, c, e);
+    if (rc != 0)
+        return rc;
+    int64_t t1 = clock_us();
+    if ((rc = load_model(d, c, h, e)) != 0)
+        return rc;
+    model_source_close(d->source);
+    d->source = NULL;
+    int64_t t2 = clock_us();
+    const struct engine_config ec = engine_settings(d, c);
+    struct executor ex;
+    model_executor(d->model, &ex);
+    int st = engine_new(&d->engine, &ec, &ex, http_outbox(h), e);
+    if (st != 0)
+        return st == ST_NOMEM ? EXIT_OS : EXIT_CONFIG;
+    if (engine_start(d->engine, e) != 0)
+        return EXIT_OS;
+    describe(d, c, &ec);
+    log_info("model.loaded",
+             "device=\"%s\" pages=%d page_tokens=%d kv_bytes=%lld max_model_len=%d device_ms=%.1f "
+             "weights_ms=%.1f engine_ms=%.1f",
+             d->be->info.name, (int)ec.n_pages, (int)ec.page_tokens,
+             (long long)(model_page_bytes(d->model) * ec.n_pages), (int)ec.max_model_len,
+             (double)(t1 - t0) / 1e3, (double)(t2 - t1) / 1e3, (double)(clock_us() - t2) / 1e3);
+    return 0;
+}
+
+void daemon_unload(struct daemon *d)
+{
+    engine_free(d->engine);
+    model_free(d->model);
+    be_close(d->be);
+    chat_close(d->chat);
+    tok_close(d->tok);
+    model_source_close(d->source);
+    *d = (struct daemon){0};
+}
