@@ -42,6 +42,12 @@ struct be {
     void *priv;
 };
 
+/* 1 when this program contains the CUDA backend (whether or not there is a GPU). */
+int be_has_cuda(void);
+
+/* 0 and *out, or ST_* with a text that says why: ST_DEVICE where BE_CUDA is not compiled in, or
+ * there is no driver, no GPU, no cuBLASLt, an older GPU than the kernels need. Nothing is left
+ * behind then, so that the caller may go on with BE_CPU. */
 int be_open(struct be **out, const struct be_config *c, struct err *e);
 void be_close(struct be *be);
 

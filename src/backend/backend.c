@@ -24,6 +24,15 @@ struct be_ledger {
     int sealed;
 };
 
+int be_has_cuda(void)
+{
+#ifdef QUIRE_CUDA
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 int be_open(struct be **out, const struct be_config *c, struct err *e)
 {
     *out = NULL;
