@@ -176,6 +176,18 @@ static struct jval scalar(struct reader *x)
     bad(x, "unexpected character");
 }
 
+/* A role is a bare word of the protocol, not text of the caller's: templates make their markers of
+ * it ('<|' + role + '|>'). Anything else under that name stays the caller's. */
+static bool is_role(const struct jstr *key, struct jval v)
+{
+    if (!jstr_is(key, "role") || v.k != J_STR || v.s->n > 32)
+        return false;
+    for (uint32_t i = 0; i < v.s->n; i++)
+        if ((v.s->p[i] < 'a' || v.s->p[i] > 'z') && v.s->p[i] != '_')
+            return false;
+    return true;
+}
+
 /* "key" : */
 static struct jval key(struct reader *x)
 {
@@ -246,6 +258,8 @@ struct jval jparse_json(struct jrun *r, const char *s, size_t n)
         for (; depth; v = stack[--depth].box) {
             struct open *o = &stack[depth - 1];
             bool dict = o->box.k == J_DICT;
+            if (dict && is_role(o->key.s, v))
+                v = jstr_val(r, v.s->p, v.s->n, false);
             if (dict)
                 jdict_set(r, o->box.d, o->key, v);
             else

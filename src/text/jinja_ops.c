@@ -127,6 +127,14 @@ static struct jval subscript(struct jrun *r, struct jval obj, struct jval key)
     return obj.l->v[i];
 }
 
+struct jval jget_own_attr(struct jrun *r, struct jval obj, const struct jstr *name)
+{
+    struct jval v = {0};
+    if (obj.k == J_UNDEF || obj.k == J_NS || obj.k == J_MACRO)
+        return jget_attr(r, obj, name);
+    return real_attr(r, obj, name, &v) ? v : jundef_attr(r, obj, jv_str(name));
+}
+
 struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name)
 {
     struct jval v = {0};

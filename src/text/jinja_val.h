@@ -268,8 +268,9 @@ struct jval jparse_json(struct jrun *r, const char *s, size_t n);
 struct jval jundef_name(struct jrun *r, const struct jstr *name);
 struct jval jundef_attr(struct jrun *r, struct jval obj, struct jval key);
 struct jval jundef_refused(struct jrun *r, const char *text);
-struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name); /* obj.name */
-struct jval jget_item(struct jrun *r, struct jval obj, struct jval key);         /* obj[key] */
+struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name);     /* obj.name */
+struct jval jget_item(struct jrun *r, struct jval obj, struct jval key);             /* obj[key] */
+struct jval jget_own_attr(struct jrun *r, struct jval obj, const struct jstr *name); /* getattr */
 struct jval jslice(struct jrun *r, struct jval obj, const struct jval part[3]);
 struct jval jadd(struct jrun *r, struct jval a, struct jval b);
 struct jval jarith(struct jrun *r, int op, struct jval a, struct jval b);
@@ -303,6 +304,7 @@ struct jmethod {
     const char *name;
     struct jval (*fn)(struct jrun *r, struct jval self, struct jcall *c); /* NULL: not here */
 };
+extern const struct jfilter jfilters_seq[]; /* ends with a NULL name */
 const struct jfilter *jfilter_find(const char *p, size_t n);
 const struct jtest *jtest_find(const char *p, size_t n);
 const struct jfunc *jfunc_find(const char *p, size_t n);
