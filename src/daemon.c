@@ -21,9 +21,8 @@ enum { AUDIT_EVERY = 4096 }; /* turns: a full recount costs about a step, so it 
 
 int daemon_open_files(struct daemon *d, const struct config *c, struct err *e)
 {
-    const struct model_source_opts o = {.path = c->model.path,
-                                        .dummy = c->model.load_format == CONF_LOAD_DUMMY,
-                                        .seed = 1};
+    const struct model_source_opts o = {
+        .path = c->model.path, .dummy = c->model.load_format == CONF_LOAD_DUMMY, .seed = 1};
     if (access(c->model.path, R_OK) != 0) {
         err_set(e, ST_NOT_FOUND, "cannot read the model at model.path '%s'", c->model.path);
         return EXIT_NO_MODEL;
@@ -124,8 +123,7 @@ static struct engine_config engine_settings(const struct daemon *d, const struct
         .max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
         .max_model_len = model_max_len(d->model),
         .vocab = m->vocab,
-        .steps_in_flight =
-            d->be->info.kind == BE_CPU ? 1 : (int32_t)c->scheduler.steps_in_flight,
+        .steps_in_flight = d->be->info.kind == BE_CPU ? 1 : (int32_t)c->scheduler.steps_in_flight,
         .max_decode_gap_us = c->scheduler.max_decode_gap,
         .prefix_cache = c->kv.prefix_cache,
         .eviction = c->kv.eviction, /* CONF_EVICT_* and EVICT_* are the same list */

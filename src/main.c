@@ -113,8 +113,8 @@ static int open_http(struct http **out, const struct config *c, struct err *e)
     char host[300];
     char *own = name_of_path(c->model.path);
     bool given = c->model.served_names.n > 0;
-    const char *const *names =
-        given ? (const char *const *)c->model.served_names.v : (const char *const *)&own;
+    const char *const *names = given ? (const char *const *)c->model.served_names.v
+                                     : (const char *const *)&own;
     const struct http_config hc = http_settings(c, host, sizeof host, names,
                                                 given ? c->model.served_names.n : 1);
     int st = http_new(out, &hc, e);
