@@ -2,6 +2,8 @@
  */
 #include "json_get.h"
 
+#include "utf8_check.h"
+
 #include <math.h>
 
 cJSON *json_document(const char *file, const void *p, size_t n, struct err *e)
@@ -9,6 +11,11 @@ cJSON *json_document(const char *file, const void *p, size_t n, struct err *e)
     const char *end = NULL;
     if (n > JSON_MAX_BYTES) {
         err_set(e, ST_FORMAT, "%s: %zu bytes are too many", file, n);
+        return NULL;
+    }
+    size_t bad = utf8_first_bad(p, n);
+    if (bad < n) {
+        err_set(e, ST_FORMAT, "%s: byte %zu is not UTF-8", file, bad);
         return NULL;
     }
     cJSON *root = cJSON_ParseWithLengthOpts(p, n, &end, 0);

@@ -149,6 +149,11 @@ META(arch)
     (void)g;
     s->arch = "mamba";
 }
+META(not_utf8)
+{
+    (void)s;
+    gb_str(g, "tokenizer.chat_template", "{{ \xff }}");
+}
 META(no_layers)
 {
     (void)g;
@@ -385,6 +390,7 @@ BYTES(empty)
 
 static const struct spoil spoils[] = {
     {"architecture", ST_UNSUPPORTED, "mamba", .meta = meta_arch},
+    {"bytes", ST_FORMAT, "chat_template is not valid UTF-8", .meta = meta_not_utf8},
     {"no layers", ST_FORMAT, "llama.block_count is missing", .meta = meta_no_layers},
     {"head size", ST_UNSUPPORTED, "head size 24", .meta = meta_head_dim},
     {"heads", ST_FORMAT, "3 heads do not share 2", .meta = meta_heads},
