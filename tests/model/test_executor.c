@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { VOCAB = 211, ROWS = 6, MAX_LEN = 160, CHUNK = 96 };
+enum { VOCAB = 211, ROWS = 6, MANY = 17, MAX_LEN = 160, CHUNK = 96 };
 
 static char dir[64];
 
@@ -43,13 +43,18 @@ static int remove_config(void **state)
     return 0;
 }
 
-static void open_run(struct model_run *x)
+static void open_rows(struct model_run *x, int32_t rows)
 {
     struct model_source_opts so = {.path = dir, .dummy = true, .seed = 7};
     struct be_config bc = {.kind = BE_CPU, .threads = 2};
     struct err e = {0};
-    if (model_run_open(x, &so, &bc, ROWS, MAX_LEN, CHUNK * 4, &e) != 0)
+    if (model_run_open(x, &so, &bc, rows, MAX_LEN, CHUNK * 4, &e) != 0)
         fail_msg("%s", e.msg);
+}
+
+static void open_run(struct model_run *x)
+{
+    open_rows(x, ROWS);
 }
 
 static uint64_t rng_state = 1;
@@ -128,6 +133,53 @@ static void test_batch_independence(void **state)
         assert_int_equal(model_logits(x.m, ROWS - 1 - i, got), 0);
         assert_memory_equal(alone[i], got, sizeof got);
     }
+    model_run_close(&x);
+}
+
+/* A row's logits alone and among 1..16 others, decoding and prefilling a chunk: every register tile
+ * of op_gemm (12, 8, 6, 4, 2, 1 rows) meets every remainder. */
+static void test_batches_of_every_size(void **state)
+{
+    (void)state;
+    struct model_run x;
+    open_rows(&x, MANY);
+    static token_id ids[MANY][CHUNK];
+    static float decoded[MANY][VOCAB], chunked[MANY][VOCAB], got[VOCAB];
+    int32_t n[MANY], head[MANY]; /* the first head[i] of n[i] tokens come before the chunk */
+    struct sample_params sp = greedy_params();
+    for (int i = 0; i < MANY; i++) {
+        n[i] = 3 + (int32_t)rnd(60);
+        head[i] = 1 + (int32_t)rnd((uint32_t)n[i] - 2);
+        random_ids(ids[i], n[i] + 1);
+        prefill(&x, i, ids[i], n[i], n[i], chunked[i]);
+        model_run_begin(&x, STEP_DECODE);
+        model_run_add(&x, i, n[i], &ids[i][n[i]], 1, &sp);
+        assert_int_equal(model_run_go(&x), 0);
+        assert_int_equal(model_logits(x.m, 0, decoded[i]), 0);
+    }
+    int compared = 0;
+    for (int b = 2; b <= MANY; b++) {
+        for (int kind = 0; kind < 2; kind++) {
+            model_run_begin(&x, kind ? STEP_DECODE : STEP_PREFILL);
+            for (int k = 0; k < b; k++) {
+                int i = (b * 5 + k) % MANY;
+                if (kind)
+                    model_run_add(&x, i, n[i], &ids[i][n[i]], 1, &sp);
+                else if (x.s->n_tokens + n[i] - head[i] + (b - k) <= CHUNK * 4)
+                    model_run_add(&x, i, head[i], ids[i] + head[i], n[i] - head[i], &sp);
+                else /* the step is nearly full: its last token only */
+                    model_run_add(&x, i, n[i] - 1, ids[i] + n[i] - 1, 1, &sp);
+            }
+            assert_int_equal(model_run_go(&x), 0);
+            for (int k = 0; k < b; k++, compared++) {
+                int i = (b * 5 + k) % MANY;
+                assert_int_equal(model_logits(x.m, k, got), 0);
+                assert_memory_equal(kind ? decoded[i] : chunked[i], got, sizeof got);
+            }
+        }
+    }
+    printf("%d rows equal to the bit in batches of 2 to %d\n", compared, MANY);
+    assert_int_equal(compared, 2 * (MANY * (MANY + 1) / 2 - 1));
     model_run_close(&x);
 }
 
@@ -330,9 +382,10 @@ static void test_limits_at_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chunks_and_decode), cmocka_unit_test(test_batch_independence),
-        cmocka_unit_test(test_two_in_flight),     cmocka_unit_test(test_copied_pages),
-        cmocka_unit_test(test_refusals),          cmocka_unit_test(test_limits_at_load),
+        cmocka_unit_test(test_chunks_and_decode),     cmocka_unit_test(test_batch_independence),
+        cmocka_unit_test(test_batches_of_every_size), cmocka_unit_test(test_two_in_flight),
+        cmocka_unit_test(test_copied_pages),          cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_limits_at_load),
     };
     return cmocka_run_group_tests(tests, make_config, remove_config);
 }
