@@ -330,7 +330,8 @@ static const struct {
     {"{\"a\":{}}", 0, ST_FORMAT, "tensor a: no dtype"},
     {"{\"a\":{\"dtype\":\"F32\"}}", 0, ST_FORMAT, "no shape"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, ST_FORMAT, "data_offsets"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, ST_FORMAT, "data_offsets"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, ST_FORMAT,
+     "data_offsets"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, ST_FORMAT,
      "data_offsets"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, ST_FORMAT,
@@ -339,7 +340,8 @@ static const struct {
      "data_offsets"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4, ST_FORMAT,
      "outside of the file"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9007199254740991,9007199254740992]}}",
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9007199254740991,9007199254740992]}"
+     "}",
      4, ST_FORMAT, "outside of the file"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 8, ST_FORMAT, "disagree"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2147483647,2147483647,4],\"data_offsets\":[0,4]}}", 8,
@@ -535,11 +537,11 @@ static void test_dummy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_folder),      cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_harmless),         cmocka_unit_test(test_damaged_config),
-        cmocka_unit_test(test_bad_headers),      cmocka_unit_test(test_every_truncation),
-        cmocka_unit_test(test_random_damage),    cmocka_unit_test(test_foreign_type),
-        cmocka_unit_test(test_shards),           cmocka_unit_test(test_dummy),
+        cmocka_unit_test(test_good_folder),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_harmless),      cmocka_unit_test(test_damaged_config),
+        cmocka_unit_test(test_bad_headers),   cmocka_unit_test(test_every_truncation),
+        cmocka_unit_test(test_random_damage), cmocka_unit_test(test_foreign_type),
+        cmocka_unit_test(test_shards),        cmocka_unit_test(test_dummy),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
