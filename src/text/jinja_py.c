@@ -272,8 +272,6 @@ struct jlist *jiter(struct jrun *r, struct jval v)
         v.l->at = v.l->n;
         return l;
     case J_UNDEF:
-        if (v.u->refused)
-            jfail_undef(r, v);
         return jlist_new(r, 0);
     case J_STR:
         return jstr_char_list(r, v.s).l;

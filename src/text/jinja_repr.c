@@ -215,8 +215,6 @@ void jput_str(struct jsb *b, struct jval v)
 {
     if (v.k == J_STR)
         jsb_str(b, v.s);
-    else if (v.k == J_UNDEF && v.u->refused)
-        jfail_undef(b->r, v);
     else if (v.k != J_UNDEF)
         jput_repr(b, v, 0);
 }

@@ -152,8 +152,13 @@ size_t jstr_rfind(struct jrun *r, const struct jstr *s, const struct jstr *pat, 
         return SIZE_MAX;
     for (at = end - pat->n;; at--) {
         jcharge(r, at % 16 == 0);
-        if (memcmp(s->p + at, pat->p, pat->n) == 0)
+        if (pat->n == 0)
             return at;
+        if (s->p[at] == pat->p[0]) {
+            jcharge(r, pat->n / 64);
+            if (memcmp(s->p + at, pat->p, pat->n) == 0)
+                return at;
+        }
         if (at == 0)
             return SIZE_MAX;
     }
