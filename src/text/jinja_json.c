@@ -39,12 +39,12 @@ static unsigned hex4(struct reader *x)
         bad(x, "cut escape");
     for (int i = 0; i < 4; i++) {
         char c = x->s[x->at++];
-        v = v << 4 | (unsigned)(c >= '0' && c <= '9'   ? c - '0'
-                                : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                                       : 99);
-        if (v > 0xFFFF)
-            bad(x, "bad escape");
+        if (c >= '0' && c <= '9')
+            v = v << 4 | (unsigned)(c - '0');
+        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+            v = v << 4 | (unsigned)((c | 32) - 'a' + 10);
+        else
+            bad(x, "bad escape"); /* the closing quote too */
     }
     return v;
 }
@@ -63,25 +63,44 @@ static unsigned code_point(struct reader *x)
     return 0x10000 + ((c - 0xD800) << 10) + (d - 0xDC00);
 }
 
+/* How many bytes from p stand for themselves in a string: up to a quote, backslash or control. */
+static size_t plain_run(const char *p, size_t n)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t w, q, b;
+        memcpy(&w, p + i, 8);
+        q = w ^ ones * '"';
+        b = w ^ ones * '\\';
+        if ((((w - ones * 0x20) & ~w) | ((q - ones) & ~q) | ((b - ones) & ~b)) & high)
+            break;
+    }
+    while (i < n && p[i] != '"' && p[i] != '\\' && (unsigned char)p[i] >= 0x20)
+        i++;
+    return i;
+}
+
+/* The string in [from, end), its escapes undone. */
 static struct jval escaped(struct reader *x, size_t from, size_t end)
 {
     static const char plain[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
     char *out = jalloc(x->r, end - from + 1);
-    size_t n = 0;
-    x->at = from;
-    while (x->at < end) {
-        char c = x->s[x->at++];
+    size_t n = 0, run;
+    for (x->at = from;; x->at += run) {
         const char *q = plain;
-        if (c != '\\') {
-            out[n++] = c;
-            continue;
-        }
-        c = x->s[x->at++];
-        if (c == 'u') {
+        run = plain_run(x->s + x->at, end - x->at);
+        memcpy(out + n, x->s + x->at, run);
+        n += run;
+        if (x->at + run == end)
+            break;
+        x->at += run + 2; /* past the backslash and what follows it */
+        run = 0;
+        if (x->s[x->at - 1] == 'u') {
             n += utf8_put(out + n, code_point(x));
             continue;
         }
-        while (*q && *q != c)
+        while (*q && *q != x->s[x->at - 1])
             q += 2;
         if (!*q)
             bad(x, "bad escape");
@@ -95,16 +114,19 @@ static struct jval string(struct reader *x)
 {
     size_t from = ++x->at;
     bool esc = false;
-    for (; x->at < x->n && x->s[x->at] != '"'; x->at++) {
-        if ((unsigned char)x->s[x->at] < 0x20)
+    for (;;) {
+        x->at += plain_run(x->s + x->at, x->n - x->at);
+        if (x->at >= x->n)
+            bad(x, "string without end");
+        if (x->s[x->at] == '"')
+            break;
+        if (x->s[x->at] != '\\')
             bad(x, "control character");
-        if (x->s[x->at] == '\\') {
-            esc = true;
-            x->at++;
-        }
+        esc = true;
+        x->at += 2;
+        if (x->at > x->n)
+            bad(x, "string without end");
     }
-    if (x->at >= x->n)
-        bad(x, "string without end");
     if (esc)
         return escaped(x, from, x->at);
     return jstr_val(x->r, x->s + from, x->at++ - from, true);

@@ -187,8 +187,9 @@ static inline bool jstr_eq(const struct jstr *a, const struct jstr *b)
 }
 static inline bool jstr_is(const struct jstr *s, const char *lit)
 {
-    size_t n = strlen(lit);
-    return s->n == n && memcmp(s->p, lit, n) == 0;
+    if (s->n == 0 || s->p[0] != lit[0]) /* most are told apart here */
+        return s->n == 0 && lit[0] == 0;
+    return strlen(lit) == s->n && memcmp(s->p, lit, s->n) == 0;
 }
 
 /* A string over bytes that live as long as the arena. NULL when the arena is full. */

@@ -418,10 +418,16 @@ static void test_bad_json(void **state)
                                       "{\"a\":nul}",
                                       "{\"a\":\"\n\"}",
                                       "{\"a\":1e}",
-                                      "{'a':1}"};
+                                      "{'a':1}",
+                                      "{\"a\":\"\\u00zz\"}",
+                                      "{\"a\":\"\\u12\"}",
+                                      "{\"a\":\"\\",
+                                      "{\"a\":\"\\ud83d\\u12\"}"};
     struct chat *c = chat_of("x{{ a }}");
     struct err e;
     (void)state;
+    expect("{{ a }}", "{\"a\":\"\\u00e9\\ud83d\\ude00\\n\\/x\\\"01234567890\\\\\"}",
+           "\xC3\xA9\xF0\x9F\x98\x80\n/x\"01234567890\\");
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         int st = render(c, bad[i], &e);
         if (st != ST_INVALID_JSON && st != ST_INVALID_TYPE)
