@@ -3,10 +3,11 @@ import random
 import time
 
 
-def ttft(stream):
+def ttft(client, **ask):
+    """Seconds from sending the request to its first token, and the usage of the last chunk."""
     t = time.monotonic()
     first, usage = None, None
-    for chunk in stream:
+    for chunk in client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **ask):
         if chunk.choices and first is None:
             first = time.monotonic() - t
         if chunk.usage:
@@ -17,21 +18,20 @@ def ttft(stream):
 def test_shared_system_prompt(client, server, model):
     words = "river stone lamp orchard winter silver thread market engine harbour".split()
     rng = random.Random(5)
-    system = " ".join(rng.choice(words) for _ in range(1480))
+    system = " ".join(rng.choice(words) for _ in range(1494))
     n = client.post("/tokenize", cast_to=object,
                     body={"messages": [{"role": "system", "content": system}], "add_generation_prompt": False})["count"]
-    assert 1450 <= n <= 2200
+    assert 1495 <= n <= 1550
     times, cached = [], []
     for i in range(50):
-        t, usage = ttft(client.chat.completions.create(
-            model=model, stream=True, stream_options={"include_usage": True}, max_tokens=2, temperature=0,
-            messages=[{"role": "system", "content": system}, {"role": "user", "content": f"Question {i}?"}]))
+        t, usage = ttft(client, model=model, max_tokens=2, temperature=0,
+                        messages=[{"role": "system", "content": system}, {"role": "user", "content": f"Question {i}?"}])
         times.append(t)
         cached.append(usage.prompt_tokens_details.cached_tokens)
     print(f"system prompt {n} tokens, cached {min(cached[1:])}..{max(cached[1:])}, "
           f"ttft first {times[0] * 1e3:.1f} ms, median rest {sorted(times[1:])[24] * 1e3:.1f} ms")
     assert cached[0] == 0 or cached[0] < 32
-    assert min(cached[1:]) >= n - 20
+    assert min(cached[1:]) >= n - 8 >= 1480
     assert sorted(times[1:])[24] * 5 <= times[0]
 
 
