@@ -48,7 +48,8 @@ void engine_stop(struct engine *en, int status);
  */
 int engine_submit(struct engine *en, const struct msg_submit *m);
 /* An id that is gone is ignored. Reason ST_OK ends with FINISH_STOP, any other with FINISH_CANCEL
- * and status = reason. 0 or ST_FULL. */
+ * and status = reason; with ST_QUEUE_TIMEOUT one that had its turn already goes on. 0 or ST_FULL.
+ */
 int engine_cancel(struct engine *en, req_id id, int reason);
 /* Any thread (not a signal handler): have the engine log its state once. 0 or ST_FULL. */
 int engine_dump(struct engine *en);
@@ -61,8 +62,8 @@ int engine_fits(const struct engine_config *c, int64_t n_prompt, int64_t max_new
  * returns 1 if something was done, 0 when idle. */
 int engine_turn(struct engine *en);
 
-/* clock_us of the last turn (a heartbeat) and whether work was pending then. Any thread; atomics.
- */
+/* clock_us of the last turn, or of the submission that ended an idle time (a heartbeat), and
+ * whether work is pending. Any thread; atomics. */
 int64_t engine_heartbeat_us(const struct engine *en, int *busy);
 
 #endif

@@ -18,6 +18,8 @@ static void cancel(struct engine *en, req_id id, int reason)
     if (i < 0)
         return; /* gone already */
     struct seq *s = &en->seq[i];
+    if (reason == ST_QUEUE_TIMEOUT && s->n_hit >= 0)
+        return; /* it has got its turn meanwhile */
     if (PLANT(PLANT_CANCEL_LEAK) && s->n_pages > 0)
         kv_ref(en->kv, s->pages[0]);
     en->stats.cancels++;

@@ -5,8 +5,10 @@
  * again about every millisecond, so the engine neither blocks nor loses a record. The arrays cannot
  * overflow meanwhile: at most one commit's tokens were added after the last full send, and a
  * request counts against the admission bound until its end was sent, so there is at most one end
- * per slot. A message too large for the outbox is sent in halves. A message without records
- * (statistics only) may be dropped. Engine thread.
+ * per slot - except while a message is being sent: its ends are taken off the count first (whoever
+ * reads one may submit at once and must find the place free) and put back when the outbox is full,
+ * so at most max_live more may slip in. A message too large for the outbox is sent in halves. A
+ * message without records (statistics only) may be dropped. Engine thread.
  */
 #include "check.h"
 #include "mem.h"
@@ -19,7 +21,7 @@ int outbox_init(struct engine *en, struct err *e)
 {
     struct staging *o = &en->o;
     size_t rec, top, bytes;
-    o->cap_rec = en->max_live + en->c.max_seqs;
+    o->cap_rec = 2 * en->max_live + en->c.max_seqs;
     o->cap_top = en->c.max_seqs * MAX_LOGPROBS;
     if (!mul_size((size_t)o->cap_rec, sizeof *o->rec, &rec) ||
         !mul_size((size_t)o->cap_top, sizeof *o->top, &top) || !add_size(rec, top, &bytes) ||
@@ -127,10 +129,11 @@ static int send_range(struct engine *en, int32_t at, int32_t n)
     m->n_rec = n;
     m->n_top = n_top;
     fill_stats(en, &m->stats);
-    if (fault_point("outbox.send") || mbox_send(en->out, m, bytes) != 0)
-        return 0;
     atomic_fetch_sub(&en->live, ends);
-    return 1;
+    if (!fault_point("outbox.send") && mbox_send(en->out, m, bytes) == 0)
+        return 1;
+    atomic_fetch_add(&en->live, ends);
+    return 0;
 }
 
 int outbox_send(struct engine *en)

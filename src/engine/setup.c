@@ -233,6 +233,9 @@ int engine_submit(struct engine *en, const struct msg_submit *m)
     int st = atomic_load(&en->down);
     if (st != 0 || (st = submit_check(en, m)) != 0)
         return st;
+    /* Work begins now: the last turn of an engine that slept says nothing about its health. */
+    if (atomic_load(&en->live) == 0)
+        atomic_store(&en->beat_us, clock_us());
     if (atomic_fetch_add(&en->live, 1) >= en->max_live) {
         atomic_fetch_sub(&en->live, 1);
         return ST_QUEUE_FULL;

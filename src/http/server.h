@@ -75,7 +75,7 @@ struct req {
     size_t out_at;
     int64_t out_since_us; /* since when the reader made no progress */
     /* generation */
-    bool job_pending, is_gen, is_admitted;
+    bool job_pending, is_gen, is_admitted, queue_asked;
     uv_work_t work;
     int job_st;
     struct err job_err;

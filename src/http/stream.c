@@ -212,9 +212,10 @@ static void on_failed(struct choice *c, const struct out_rec *rec)
     struct err e;
     int st = rec->status ? rec->status : ST_INTERNAL;
     err_set(&e, st,
-            st == ST_DRAINING    ? "The server is shutting down."
-            : st == ST_CANCELLED ? "The request was cancelled."
-                                 : "The engine could not finish this request.");
+            st == ST_DRAINING        ? "The server is shutting down."
+            : st == ST_QUEUE_TIMEOUT ? "The request waited too long for its turn."
+            : st == ST_CANCELLED     ? "The request was cancelled."
+                                     : "The engine could not finish this request.");
     if (st == ST_CANCELLED || st_http(st) < 400)
         e.st = ST_INTERNAL;
     c->done = true;
@@ -399,6 +400,17 @@ void gen_start(struct req *r)
 
 /* ---- deadlines ---- */
 
+/* Only the engine knows whether a request still waits. The first choice is the first to be
+ * admitted; when it is refused, on_failed ends the others. */
+static void ask_queue_timeout(struct req *r)
+{
+    for (int32_t i = 0; i < r->n_choices; i++)
+        if (r->choice[i].id) {
+            r->queue_asked = engine_cancel(r->h->s.engine, r->choice[i].id, ST_QUEUE_TIMEOUT) == 0;
+            return;
+        }
+}
+
 void gen_sweep(struct req *r, int64_t now)
 {
     const struct http_config *c = &r->h->c;
@@ -418,10 +430,9 @@ void gen_sweep(struct req *r, int64_t now)
                now - r->arrival_us > c->request_timeout_us) {
         err_set(&e, ST_DEADLINE, "The request did not finish within the server's time limit.");
         gen_fail(r, &e);
-    } else if (none && !r->answered && c->queue_timeout_us > 0 && r->h->stats.n_waiting > 0 &&
+    } else if (none && !r->queue_asked && c->queue_timeout_us > 0 &&
                now - r->arrival_us > c->queue_timeout_us) {
-        err_set(&e, ST_QUEUE_TIMEOUT, "The request waited too long for its turn.");
-        gen_fail(r, &e);
+        ask_queue_timeout(r);
     }
 }
 

@@ -1,6 +1,10 @@
 /* rig.h - a whole server in one process: the real front end, engine and tokenizer (256 bytes plus
  * two specials), and an executor that writes a script: the token at position p of any sequence is
  * byte script[p % length]. A raw socket is the client.
+ *
+ * No test here depends on how fast anything is: rig_hold stops the executor between two steps, so
+ * what must still be running is, however long the test is kept off the processor; waiting is
+ * always for an event, with a limit so large that only a hang reaches it.
  */
 #ifndef QUIRE_TEST_HTTP_RIG_H
 #define QUIRE_TEST_HTTP_RIG_H
@@ -26,7 +30,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { RIG_VOCAB = 258, RIG_BOS = 256, RIG_EOS = 257 };
+enum { RIG_VOCAB = 258, RIG_BOS = 256, RIG_EOS = 257, RIG_LIMIT_S = 120 };
 
 struct rig_exec {
     const char *script;
@@ -35,7 +39,10 @@ struct rig_exec {
     _Atomic int64_t step_us;
     _Atomic int fail; /* ST_* answered by the next wait */
     _Atomic int64_t steps;
-    int64_t eos_at; /* position whose token is EOS; 0 = none */
+    _Atomic int64_t eos_at; /* position whose token is EOS; 0 = none */
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    int64_t may; /* under lock: steps that may still end; -1 = all */
 };
 
 struct rig {
@@ -56,11 +63,47 @@ static int rig_submit(void *self, int slot, const struct step *s)
     return 0;
 }
 
+static void rig_allow(struct rig *r, int64_t may)
+{
+    pthread_mutex_lock(&r->ex.lock);
+    r->ex.may = may;
+    pthread_cond_broadcast(&r->ex.moved);
+    pthread_mutex_unlock(&r->ex.lock);
+}
+
+/* No step ends until rig_steps or rig_go. */
+static void rig_hold(struct rig *r)
+{
+    rig_allow(r, 0);
+}
+
+/* n steps more, then hold again. */
+static void rig_steps(struct rig *r, int64_t n)
+{
+    rig_allow(r, n);
+}
+
+static void rig_go(struct rig *r)
+{
+    rig_allow(r, -1);
+}
+
+static void rig_gate(struct rig_exec *x)
+{
+    pthread_mutex_lock(&x->lock);
+    while (x->may == 0)
+        pthread_cond_wait(&x->moved, &x->lock);
+    if (x->may > 0)
+        x->may--;
+    pthread_mutex_unlock(&x->lock);
+}
+
 static int rig_wait(void *self, int slot, struct step_result *r)
 {
     struct rig_exec *x = self;
     const struct step *s = x->step[slot];
-    int64_t us = atomic_load(&x->step_us);
+    int64_t us = atomic_load(&x->step_us), eos_at = atomic_load(&x->eos_at);
+    rig_gate(x);
     int st = atomic_exchange(&x->fail, 0);
     if (us)
         usleep((useconds_t)us);
@@ -71,7 +114,7 @@ static int rig_wait(void *self, int slot, struct step_result *r)
     for (int32_t i = 0; i < s->n_rows; i++) {
         int64_t at = s->rows[i].first + s->rows[i].n;
         token_id t = (unsigned char)x->script[(size_t)at % x->n_script];
-        r->token[i] = !s->rows[i].sample ? -1 : x->eos_at && at == x->eos_at ? RIG_EOS : t;
+        r->token[i] = !s->rows[i].sample ? -1 : eos_at && at == eos_at ? RIG_EOS : t;
         r->logprob[i] = -0.5f;
         r->n_top[i] = s->sample[i].n_logprobs > 0 ? s->sample[i].n_logprobs : 0;
         for (int32_t k = 0; k < r->n_top[i]; k++)
@@ -157,6 +200,9 @@ static void rig_defaults(struct rig *r)
     log_set(LOG_WARN, LOG_TEXT);
     r->ex.script = script;
     r->ex.n_script = sizeof script - 1;
+    pthread_mutex_init(&r->ex.lock, NULL);
+    pthread_cond_init(&r->ex.moved, NULL);
+    r->ex.may = -1;
 }
 
 static void rig_listen(struct rig *r)
@@ -204,6 +250,7 @@ static void rig_start(struct rig *r)
 static void rig_end(struct rig *r)
 {
     pthread_join(r->loop, NULL);
+    rig_go(r);
     if (r->en)
         engine_stop(r->en, ST_DRAINING);
     http_free(r->h);
@@ -214,6 +261,7 @@ static void rig_end(struct rig *r)
 
 static void rig_stop(struct rig *r)
 {
+    rig_go(r);
     http_drain(r->h, false);
     rig_end(r);
 }
@@ -228,7 +276,7 @@ static int dial(const struct rig *r)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (connect(fd, (struct sockaddr *)&a, sizeof a) != 0)
         fail_msg("connect: %s", strerror(errno));
-    struct timeval tv = {.tv_sec = 20};
+    struct timeval tv = {.tv_sec = RIG_LIMIT_S};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
     return fd;
 }
@@ -390,12 +438,26 @@ static double metric(const struct rig *r, const char *name)
     return v;
 }
 
-/* Until the metric has the value; false after `ms`. */
-static bool metric_becomes(const struct rig *r, const char *name, double v, int ms)
+/* Until the metric has the value: an event, not a time. False after RIG_LIMIT_S. */
+static bool metric_becomes(const struct rig *r, const char *name, double v)
 {
-    int64_t until = clock_us() + ms * 1000LL;
+    int64_t until = clock_us() + RIG_LIMIT_S * 1000000LL;
     do {
         if (metric(r, name) == v)
+            return true;
+        usleep(2000);
+    } while (clock_us() < until);
+    return false;
+}
+
+/* Until GET path answers this status. */
+static bool status_becomes(const struct rig *r, const char *path, int status)
+{
+    int64_t until = clock_us() + RIG_LIMIT_S * 1000000LL;
+    do {
+        struct answer a = get(r, path);
+        free(a.body);
+        if (a.status == status)
             return true;
         usleep(2000);
     } while (clock_us() < until);

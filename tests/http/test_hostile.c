@@ -9,7 +9,6 @@ static int up(void **s)
     (void)s;
     rig_defaults(&rig);
     rig.c.max_body_bytes = 10 << 20;
-    rig.c.header_timeout_us = rig.c.body_timeout_us = 400000;
     rig.c.cors_origins = cors;
     rig.c.n_cors_origins = 1;
     rig_start(&rig);
@@ -254,49 +253,23 @@ static void test_chunked_too_large(void **s)
     close(fd);
 }
 
-static void test_slow(void **s)
-{
-    (void)s;
-    int head = dial(&rig), body = dial(&rig), garbage = dial(&rig);
-    put_all(head, "GET /hea", 8);
-    const char *t = "POST /v1/completions HTTP/1.1\r\nHost: x\r\n" CT "Content-Length: 9\r\n\r\n{";
-    put_all(body, t, strlen(t));
-    put_all(garbage, "\x16\x03\x01\x02garbage", 11);
-    for (int i = 0; i < 6; i++) {
-        usleep(100000);
-        send(head, "x", 1, MSG_NOSIGNAL);
-    }
-    struct answer a = get_answer(head, false);
-    assert_int_equal(a.status, 408);
-    free(a.body);
-    a = get_answer(body, false);
-    assert_int_equal(a.status, 408);
-    assert_true(has(&a, "request_timeout"));
-    free(a.body);
-    a = get_answer(garbage, false);
-    assert_true(a.status == 408 || a.status == 0 || a.status == 400);
-    free(a.body);
-    close(head);
-    close(body);
-    close(garbage);
-}
-
-/* Clients that leave in four ways; the engine forgets them at once. */
+/* Clients that leave in four ways, while no token flows: noticed all the same. */
 static void test_gone(void **s)
 {
     (void)s;
-    atomic_store(&rig.ex.step_us, 5000);
     for (int way = 0; way < 4; way++) {
+        double before = metric(&rig, "quire_http_disconnects_total");
+        rig_hold(&rig);
         int fd = dial(&rig);
         put_post(fd, "/v1/completions",
                  way % 2 ? "{\"prompt\":\"x\",\"max_tokens\":2000}"
                          : "{\"prompt\":\"x\",\"max_tokens\":2000,\"stream\":true}");
-        assert_true(metric_becomes(&rig, "quire_http_sequences_live", 1, 2000));
+        assert_true(metric_becomes(&rig, "quire_http_sequences_live", 1));
         if (way == 0) {
             char first[64];
+            rig_steps(&rig, 3);
             assert_true(recv(fd, first, sizeof first, 0) > 0);
         }
-        int64_t t0 = clock_us();
         if (way < 2) {
             struct linger hard = {1, 0};
             setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
@@ -304,15 +277,13 @@ static void test_gone(void **s)
         } else {
             shutdown(fd, SHUT_WR);
         }
-        assert_true(metric_becomes(&rig, "quire_http_sequences_live", 0, 2000));
-        int64_t took = clock_us() - t0;
-        if (took > 100000)
-            fail_msg("way %d: cancelled after %lld us", way, (long long)took);
+        assert_true(metric_becomes(&rig, "quire_http_disconnects_total", before + 1));
+        rig_go(&rig);
+        assert_true(metric_becomes(&rig, "quire_http_sequences_live", 0));
         if (way >= 2)
             close(fd);
     }
-    atomic_store(&rig.ex.step_us, 0);
-    assert_true(metric_becomes(&rig, "vllm:num_requests_running", 0, 2000));
+    assert_true(metric_becomes(&rig, "vllm:num_requests_running", 0));
 }
 
 static void *one_stream(void *arg)
@@ -336,7 +307,7 @@ static void test_many_streams(void **s)
         pthread_join(t[i], NULL);
         assert_true(ok[i]);
     }
-    assert_true(metric_becomes(&rig, "quire_http_sequences_live", 0, 1000));
+    assert_true(metric_becomes(&rig, "quire_http_sequences_live", 0));
 }
 
 static void test_mutations(void **s)
@@ -421,7 +392,6 @@ int main(void)
         cmocka_unit_test(test_good_heads),
         cmocka_unit_test(test_pipelined),
         cmocka_unit_test(test_chunked_too_large),
-        cmocka_unit_test(test_slow),
         cmocka_unit_test(test_gone),
         cmocka_unit_test(test_many_streams),
         cmocka_unit_test(test_mutations),
