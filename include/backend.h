@@ -70,6 +70,13 @@ struct be_weight_part {
     int64_t n_rows;
     void *arg;
     int (*fill)(void *arg, int64_t row0, int64_t n_rows, void *dst); /* dst [n_rows, n_in] of dt */
+    /* Optional: the rows as levels q of `bits` (4: q < 16, or 8) and, for every `group` (16 or 32)
+     * columns, a scale and an offset: what fill() writes as f32 is scale * q + offset rounded once
+     * (up to the sign of a zero). A backend may keep these instead. It passes its own group, 16 or
+     * the part's, and takes q [n_rows, n_in], scale and offset [n_rows, n_in / group]. */
+    int (*fill_levels)(void *arg, int64_t row0, int64_t n_rows, int group, uint8_t *q, float *scale,
+                       float *offset);
+    int32_t bits, group;
 };
 int be_load_matrix(struct be *be, const char *what, const struct be_weight_part *parts, int n_parts,
                    int64_t n_in, int32_t dt, int gemm_operand, void **out, struct err *e);

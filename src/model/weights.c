@@ -56,10 +56,21 @@ static struct row_reader reader_of(const struct loader *l, int32_t layer, int ro
     return r;
 }
 
-/* Rows [row0, row0 + n) into dst; the fill function of be_weight_part.
+/* Row i of the matrix in the file.
  *
  * Files of the llama family store element 2i + j of a head where the "rotate half" layout has
  * element j * head_dim/2 + i, because their rotation works on neighbours. */
+static const uint8_t *row_data(const struct row_reader *r, int64_t i)
+{
+    int64_t row_bytes = r->n_in / qtype_block_elems(r->t->type) * qtype_block_bytes(r->t->type);
+    if (r->pair_dim) {
+        int64_t in_head = i % r->pair_dim;
+        i += 2 * (in_head % (r->pair_dim / 2)) + in_head / (r->pair_dim / 2) - in_head;
+    }
+    return r->t->data + i * row_bytes;
+}
+
+/* Rows [row0, row0 + n) into dst; the fill function of be_weight_part. */
 static int read_rows(void *arg, int64_t row0, int64_t n, void *dst)
 {
     const struct row_reader *r = arg;
@@ -68,21 +79,34 @@ static int read_rows(void *arg, int64_t row0, int64_t n, void *dst)
         dummy_fill(r->s->seed, r->layer, r->role, fan_in, row0 * r->n_in, n * r->n_in, dst, r->dt);
         return 0;
     }
-    int64_t blocks = r->n_in / qtype_block_elems(r->t->type);
-    int64_t row_bytes = blocks * qtype_block_bytes(r->t->type);
     if (r->pair_dim == 0) {
-        qtype_convert(r->t->type, r->t->data + row0 * row_bytes, n * r->n_in, dst, r->dt);
+        qtype_convert(r->t->type, row_data(r, row0), n * r->n_in, dst, r->dt);
         return 0;
     }
-    int64_t half = r->pair_dim / 2;
     char *out = dst;
-    for (int64_t i = row0; i < row0 + n; i++) {
-        int64_t in_head = i % r->pair_dim;
-        int64_t from = i - in_head + 2 * (in_head % half) + in_head / half;
-        qtype_convert(r->t->type, r->t->data + from * row_bytes, r->n_in, out, r->dt);
-        out += r->n_in * dtype_bytes(r->dt);
-    }
+    for (int64_t i = row0; i < row0 + n; i++, out += r->n_in * dtype_bytes(r->dt))
+        qtype_convert(r->t->type, row_data(r, i), r->n_in, out, r->dt);
     return 0;
+}
+
+/* The same rows still quantised; the fill_levels function of be_weight_part. */
+static int read_levels(void *arg, int64_t row0, int64_t n, int group, uint8_t *q, float *scale,
+                       float *offset)
+{
+    const struct row_reader *r = arg;
+    int64_t groups = r->n_in / group;
+    for (int64_t i = 0; i < n; i++)
+        qtype_split(r->t->type, row_data(r, row0 + i), r->n_in, group, q + i * r->n_in,
+                    scale + i * groups, offset + i * groups);
+    return 0;
+}
+
+static struct be_weight_part part_of(struct row_reader *r)
+{
+    struct be_weight_part p = {.n_rows = r->n_rows, .arg = r, .fill = read_rows};
+    if (r->t && r->dt == DT_F32 && (p.bits = qtype_levels(r->t->type, &p.group)) > 0)
+        p.fill_levels = read_levels;
+    return p;
 }
 
 static void report(struct loader *l, double bytes)
@@ -103,7 +127,7 @@ static int load_matrix(struct loader *l, int32_t layer, const int *roles, int n,
     int64_t rows = 0;
     for (int i = 0; i < n; i++) {
         reader[i] = reader_of(l, layer, roles[i], dt);
-        part[i] = (struct be_weight_part){reader[i].n_rows, &reader[i], read_rows};
+        part[i] = part_of(&reader[i]);
         rows += reader[i].n_rows;
     }
     family_tensor_name(l->s->is_gguf, layer, roles[0], what, sizeof what);

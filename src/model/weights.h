@@ -47,7 +47,8 @@ int weights_load(struct weight_set *w, const struct model_source *s, struct be *
 /* Free the host side; safe on a zeroed or emptied set. */
 void weights_free(struct weight_set *w);
 
-/* Bytes that weights_load will take on a backend for these types: for the memory ledger. */
+/* Bytes that weights_load will take at most on a backend for these types; one that keeps quantised
+ * weights as they are takes less. */
 int64_t weights_bytes(const struct model_config *c, int32_t act_dt, int32_t weight_dt);
 
 #endif

@@ -156,7 +156,7 @@ static void bench_gemm(struct bench *b, const char *name, int32_t n_in, int32_t 
     for (int i = 0; i < g.n; i++) {
         g.plain[i] = random_floats(b, bytes / 4);
         struct fill_src src = {g.plain[i], n_in};
-        struct be_weight_part part = {n_out, &src, fill};
+        struct be_weight_part part = {.n_rows = n_out, .arg = &src, .fill = fill};
         void *w;
         if (be_load_matrix(b->be, "bench", &part, 1, n_in, DT_F32, 1, &w, NULL) != 0)
             exit(1);

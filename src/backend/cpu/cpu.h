@@ -18,13 +18,28 @@ enum {
 };
 
 /* A matrix from be_load_matrix. Packed: panels of VEC_PANEL rows of the [n_out, n_in] matrix, each
- * stored [n_in][VEC_PANEL], the last one filled up with zeros. Plain: row-major. */
+ * stored [n_in][VEC_PANEL], the last one filled up with zeros. Plain: row-major. Quantised (bits 4
+ * or 8, always packed): lines of levels as vec.h has them, and sm[panel][n_in /
+ * group][2][VEC_PANEL] scales and offsets; dt is then the type of the values that come out, DT_F32.
+ */
 struct cpu_matrix {
     const void *data;
     int64_t n_out, n_in;
     int32_t dt;
     int32_t packed;
+    int32_t bits, group; /* 0: not quantised */
+    const float *sm;
 };
+
+/* Line k of a panel. */
+static inline const uint8_t *cpu_levels(const struct cpu_matrix *m, int64_t panel, int64_t k)
+{
+    return (const uint8_t *)m->data + (panel * m->n_in + k) * 4 * m->bits;
+}
+static inline const float *cpu_scales(const struct cpu_matrix *m, int64_t panel, int64_t k)
+{
+    return m->sm + (panel * m->n_in + k) / m->group * 2 * VEC_PANEL;
+}
 
 struct cpu_block; /* one allocation */
 

@@ -9,6 +9,27 @@ struct embed {
     const struct cpu_matrix *m; /* NULL: plain memory */
 };
 
+/* Row id of a loaded matrix, one value after the other: a panel has them far apart. */
+static void gather_row(const struct embed *e, token_id id, void *out)
+{
+    const struct cpu_matrix *m = e->m;
+    int64_t panel = id / VEC_PANEL, lane = id % VEC_PANEL;
+    for (int64_t j = 0; j < m->n_in; j++) {
+        float x;
+        if (m->bits) {
+            const float *s = cpu_scales(m, panel, j);
+            const uint8_t *q = cpu_levels(m, panel, j);
+            int level = m->bits == 8 ? q[lane] : q[lane % 16] >> (lane / 16 * 4) & 15;
+            x = s[lane] * (float)level; /* exact, so that the sum is rounded once */
+            x += s[VEC_PANEL + lane];
+        } else {
+            int64_t at = m->packed ? (panel * m->n_in + j) * VEC_PANEL + lane : id * m->n_in + j;
+            e->vec->load(&x, dt_at(m->data, m->dt, (size_t)at), m->dt, 1);
+        }
+        e->vec->store(dt_at_mut(out, e->o->dt, (size_t)j), &x, e->o->dt, 1);
+    }
+}
+
 static void embed_row(const struct embed *e, int64_t i)
 {
     const struct op_embed *o = e->o;
@@ -20,14 +41,7 @@ static void embed_row(const struct embed *e, int64_t i)
     } else if (!e->m || (!e->m->packed && e->m->dt == o->dt)) {
         memcpy(out, dt_at(o->table, o->dt, (size_t)id * dim), row_bytes);
     } else {
-        const struct cpu_matrix *m = e->m;
-        size_t panel = (size_t)id / VEC_PANEL * VEC_PANEL * dim, lane = (size_t)id % VEC_PANEL;
-        for (size_t j = 0; j < dim; j++) {
-            size_t at = m->packed ? panel + j * VEC_PANEL + lane : (size_t)id * dim + j;
-            float x;
-            e->vec->load(&x, dt_at(m->data, m->dt, at), m->dt, 1);
-            e->vec->store(dt_at_mut(out, o->dt, j), &x, o->dt, 1);
-        }
+        gather_row(e, id, out);
     }
 }
 

@@ -3,6 +3,8 @@
  * The k dimension is cut into blocks of VEC_KBLOCK; a block is one chain of multiply-adds, blocks
  * are added in order, then the bias. Every output element goes through exactly this whatever m is
  * and whichever thread computes it. Work is cut by panels, and for large m by strips of rows too.
+ * A block of a quantised panel is unpacked once for all rows of a strip; for a single row its
+ * levels are used as they are read.
  */
 #include "cpu.h"
 
@@ -14,8 +16,7 @@ struct gemm {
     const struct op_gemm *o;
     const struct vec_fns *vec;
     const char *w;
-    int32_t w_dt;
-    int32_t packed;
+    const struct cpu_matrix *m; /* NULL: plain memory */
     int64_t n_panels;
 };
 
@@ -36,21 +37,26 @@ static const float *input_block(const struct gemm *g, int32_t row, int m, int k0
     return tmp;
 }
 
-/* Rows k0..k0+kc of a panel; a plain row-major w is packed into tmp first (same values). */
+/* Rows k0..k0+kc of a panel as tile() takes them: in place where they are packed numbers, else
+ * unpacked or packed into tmp. */
 static const void *panel_block(const struct gemm *g, int64_t panel, int k0, int kc,
                                float tmp[VEC_KBLOCK * VEC_PANEL], int *dt)
 {
     const struct op_gemm *o = g->o;
-    if (g->packed) {
-        *dt = g->w_dt;
-        size_t at = (size_t)panel * VEC_PANEL * (size_t)o->n_in + (size_t)k0 * VEC_PANEL;
-        return g->w + at * dt_size(g->w_dt);
+    const struct cpu_matrix *m = g->m;
+    *dt = m ? m->dt : o->dt;
+    if (m && m->packed && !m->bits)
+        return g->w + (size_t)(panel * o->n_in + k0) * VEC_PANEL * dt_size(m->dt);
+    if (m && m->bits) {
+        g->vec->unpack(tmp, cpu_levels(m, panel, k0), cpu_scales(m, panel, k0), kc, m->bits,
+                       m->group);
+        return tmp;
     }
     float line[VEC_KBLOCK];
     memset(tmp, 0, (size_t)kc * VEC_PANEL * sizeof *tmp);
     for (int j = 0; j < VEC_PANEL && panel * VEC_PANEL + j < o->n_out; j++) {
         size_t at = (size_t)(panel * VEC_PANEL + j) * (size_t)o->n_in + (size_t)k0;
-        g->vec->load(line, g->w + at * dt_size(g->w_dt), g->w_dt, (size_t)kc);
+        g->vec->load(line, g->w + at * dt_size(*dt), *dt, (size_t)kc);
         for (int k = 0; k < kc; k++)
             tmp[k * VEC_PANEL + j] = line[k];
     }
@@ -59,7 +65,7 @@ static const void *panel_block(const struct gemm *g, int64_t panel, int k0, int 
 }
 
 static void finish_rows(const struct gemm *g, int64_t panel, int32_t row, int m,
-                        float acc[VEC_TILE_M][VEC_PANEL])
+                        float (*acc)[VEC_PANEL])
 {
     const struct op_gemm *o = g->o;
     int64_t col = panel * VEC_PANEL;
@@ -76,19 +82,37 @@ static void finish_rows(const struct gemm *g, int64_t panel, int32_t row, int m,
     }
 }
 
-static void gemm_tile(const struct gemm *g, int64_t panel, int32_t row, int m)
+/* One row of a quantised matrix, as decoding alone has it. */
+static void gemm_row(const struct gemm *g, int64_t panel, int32_t row)
 {
-    float acc[VEC_TILE_M][VEC_PANEL];
+    float acc[1][VEC_PANEL], in[VEC_TILE_M * VEC_KBLOCK];
+    const struct cpu_matrix *m = g->m;
+    for (int k0 = 0; k0 < m->n_in; k0 += VEC_KBLOCK) {
+        int kc = m->n_in - k0 < VEC_KBLOCK ? (int)m->n_in - k0 : VEC_KBLOCK;
+        ptrdiff_t lda;
+        const float *a = input_block(g, row, 1, k0, kc, in, &lda);
+        g->vec->row(acc[0], a, cpu_levels(m, panel, k0), cpu_scales(m, panel, k0), kc, m->bits,
+                    m->group, k0 > 0);
+    }
+    finish_rows(g, panel, row, 1, acc);
+}
+
+static void gemm_strip(const struct gemm *g, int64_t panel, int32_t row0, int n_rows)
+{
+    float acc[STRIP_ROWS][VEC_PANEL];
     float in[VEC_TILE_M * VEC_KBLOCK], w[VEC_KBLOCK * VEC_PANEL];
     int32_t n_in = g->o->n_in;
     for (int k0 = 0; k0 < n_in; k0 += VEC_KBLOCK) {
         int kc = n_in - k0 < VEC_KBLOCK ? n_in - k0 : VEC_KBLOCK, dt;
-        ptrdiff_t lda;
-        const float *a = input_block(g, row, m, k0, kc, in, &lda);
         const void *b = panel_block(g, panel, k0, kc, w, &dt);
-        g->vec->tile(acc[0], VEC_PANEL, a, lda, b, VEC_PANEL, kc, m, VEC_PANEL, dt, k0 > 0);
+        for (int r = 0; r < n_rows; r += VEC_TILE_M) {
+            int m = n_rows - r < VEC_TILE_M ? n_rows - r : VEC_TILE_M;
+            ptrdiff_t lda;
+            const float *a = input_block(g, row0 + r, m, k0, kc, in, &lda);
+            g->vec->tile(acc[r], VEC_PANEL, a, lda, b, VEC_PANEL, kc, m, VEC_PANEL, dt, k0 > 0);
+        }
     }
-    finish_rows(g, panel, row, m, acc);
+    finish_rows(g, panel, row0, n_rows, acc);
 }
 
 static void gemm_items(void *arg, int64_t begin, int64_t end, int worker)
@@ -96,12 +120,12 @@ static void gemm_items(void *arg, int64_t begin, int64_t end, int worker)
     const struct gemm *g = arg;
     (void)worker;
     for (int64_t i = begin; i < end; i++) {
-        int64_t panel = i % g->n_panels;
-        int64_t row0 = i / g->n_panels * STRIP_ROWS;
-        int64_t row1 = row0 + STRIP_ROWS < g->o->m ? row0 + STRIP_ROWS : g->o->m;
-        for (int64_t row = row0; row < row1; row += VEC_TILE_M)
-            gemm_tile(g, panel, (int32_t)row,
-                      (int)(row1 - row < VEC_TILE_M ? row1 - row : VEC_TILE_M));
+        int64_t panel = i % g->n_panels, row0 = i / g->n_panels * STRIP_ROWS;
+        int64_t n_rows = g->o->m - row0 < STRIP_ROWS ? g->o->m - row0 : STRIP_ROWS;
+        if (n_rows == 1 && g->m && g->m->bits)
+            gemm_row(g, panel, (int32_t)row0);
+        else
+            gemm_strip(g, panel, (int32_t)row0, (int)n_rows);
     }
 }
 
@@ -111,14 +135,10 @@ int cpu_gemm(struct be *be, const struct op_gemm *o)
     if (st != 0 || o->m == 0)
         return st;
     struct cpu_be *c = cpu_of(be);
-    struct gemm g = {o, c->vec, o->w, o->dt, 0, (o->n_out + VEC_PANEL - 1) / VEC_PANEL};
-    const struct cpu_matrix *m = cpu_find_matrix(c, o->w);
-    if (m) {
-        if (m->n_in != o->n_in || m->n_out != o->n_out)
-            return ST_INVALID_VALUE;
-        g.w_dt = m->dt;
-        g.packed = m->packed;
-    }
+    struct gemm g = {o, c->vec, o->w, cpu_find_matrix(c, o->w),
+                     (o->n_out + VEC_PANEL - 1) / VEC_PANEL};
+    if (g.m && (g.m->n_in != o->n_in || g.m->n_out != o->n_out))
+        return ST_INVALID_VALUE;
     int64_t strips = (o->m + STRIP_ROWS - 1) / STRIP_ROWS;
     int64_t grain = (1 << 17) / ((int64_t)o->n_in * VEC_PANEL);
     cpu_pool_run(c->pool, g.n_panels * strips, grain > 0 ? grain : 1, gemm_items, &g);

@@ -24,6 +24,14 @@ struct vec_fns {
      * started at 0; with `add` the result is then added to c. */
     void (*tile)(float *c, ptrdiff_t ldc, const float *a, ptrdiff_t lda, const void *b,
                  ptrdiff_t ldb, int k, int m, int n, int b_dt, int add);
+    /* Quantised panels, see struct cpu_matrix: k lines of VEC_PANEL levels (16 bytes at 4 bits,
+     * line byte j holds columns j and j + 16; 32 bytes at 8), and for every `group` lines VEC_PANEL
+     * scales, then VEC_PANEL offsets. k is a multiple of group. unpack: dst[k][VEC_PANEL] =
+     * scale * q + offset, one rounding. row: what tile() does for one row of a, n = VEC_PANEL and
+     * b = the unpacked lines, in the same order, without writing them out. */
+    void (*unpack)(float *dst, const uint8_t *q, const float *sm, int k, int bits, int group);
+    void (*row)(float *c, const float *a, const uint8_t *q, const float *sm, int k, int bits,
+                int group, int add);
     /* p[j] = exp(s[j] - max) for j < n_valid, else 0; j < n, n a multiple of 16, in place.
      * Returns the sum, added up in one fixed order of lanes. */
     float (*exp_tile)(float *s, int n_valid, int n, float max);

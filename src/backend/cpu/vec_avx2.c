@@ -24,6 +24,14 @@
 #define VEXP exp_avx2
 #define VLOAD_BF16 bf16_avx2
 #define VLOAD_F16(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define VLOAD_U8(p) _mm256_cvtepi32_ps(bytes_avx2(p))
+#define VLOAD_LO(p) _mm256_cvtepi32_ps(_mm256_and_si256(bytes_avx2(p), _mm256_set1_epi32(15)))
+#define VLOAD_HI(p) _mm256_cvtepi32_ps(_mm256_srli_epi32(bytes_avx2(p), 4))
+
+static inline TGT __m256i bytes_avx2(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
 
 static inline TGT __m256 bf16_avx2(const uint16_t *p)
 {
@@ -56,7 +64,8 @@ static inline TGT __m256 exp_avx2(__m256 x)
 
 #include "vec_body.h"
 
-const struct vec_fns vec_avx2 = {"avx2", vec_tile, vec_exp_tile, vec_silu16, vec_load, vec_store};
+const struct vec_fns vec_avx2 = {"avx2",       vec_tile,   vec_unpack, vec_row,
+                                 vec_exp_tile, vec_silu16, vec_load,   vec_store};
 #else
 typedef int vec_avx2_is_not_empty;
 #endif

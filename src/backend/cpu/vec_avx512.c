@@ -24,6 +24,14 @@
 #define VEXP exp_avx512
 #define VLOAD_BF16 bf16_avx512
 #define VLOAD_F16(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define VLOAD_U8(p) _mm512_cvtepi32_ps(bytes_avx512(p))
+#define VLOAD_LO(p) _mm512_cvtepi32_ps(_mm512_and_si512(bytes_avx512(p), _mm512_set1_epi32(15)))
+#define VLOAD_HI(p) _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes_avx512(p), 4))
+
+static inline TGT __m512i bytes_avx512(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
 
 static inline TGT __m512 bf16_avx512(const uint16_t *p)
 {
@@ -53,8 +61,8 @@ static inline TGT __m512 exp_avx512(__m512 x)
 
 #include "vec_body.h"
 
-const struct vec_fns vec_avx512 = {"avx512",   vec_tile, vec_exp_tile,
-                                   vec_silu16, vec_load, vec_store};
+const struct vec_fns vec_avx512 = {"avx512",     vec_tile,   vec_unpack, vec_row,
+                                   vec_exp_tile, vec_silu16, vec_load,   vec_store};
 #else
 typedef int vec_avx512_is_not_empty;
 #endif

@@ -26,6 +26,9 @@ typedef float vec4 __attribute__((vector_size(16), aligned(4), may_alias));
     ((vec4){f32_of_bf16((p)[0]), f32_of_bf16((p)[1]), f32_of_bf16((p)[2]), f32_of_bf16((p)[3])})
 #define VLOAD_F16(p)                                                                               \
     ((vec4){f32_of_f16((p)[0]), f32_of_f16((p)[1]), f32_of_f16((p)[2]), f32_of_f16((p)[3])})
+#define VLOAD_U8(p) ((vec4){(p)[0], (p)[1], (p)[2], (p)[3]})
+#define VLOAD_LO(p) ((vec4){(p)[0] & 15, (p)[1] & 15, (p)[2] & 15, (p)[3] & 15})
+#define VLOAD_HI(p) ((vec4){(p)[0] >> 4, (p)[1] >> 4, (p)[2] >> 4, (p)[3] >> 4})
 
 static inline vec4 set1_base(float x)
 {
@@ -39,7 +42,8 @@ static inline vec4 exp_base(vec4 x)
 
 #include "vec_body.h"
 
-const struct vec_fns vec_base = {"base", vec_tile, vec_exp_tile, vec_silu16, vec_load, vec_store};
+const struct vec_fns vec_base = {"base",       vec_tile,   vec_unpack, vec_row,
+                                 vec_exp_tile, vec_silu16, vec_load,   vec_store};
 
 const struct vec_fns *vec_named(const char *name)
 {

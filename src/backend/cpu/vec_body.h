@@ -2,7 +2,8 @@
  *
  * The includer defines: TGT (function attribute), VEC and W (vector type, f32 lanes), ROWS (rows of
  * a register tile, two vectors wide), VZERO VSET1 VLOAD VSTORE VADD VSUB VMUL VDIV VFMA VEXP, and
- * VLOAD_BF16, VLOAD_F16 (W elements of const uint16_t * as f32).
+ * VLOAD_BF16, VLOAD_F16 (W elements of const uint16_t * as f32), VLOAD_LO, VLOAD_HI, VLOAD_U8 (low
+ * nibbles, high nibbles, bytes of W elements of const uint8_t * as f32).
  */
 #define INLINE static inline __attribute__((always_inline)) TGT
 
@@ -99,6 +100,88 @@ static TGT void vec_tile(float *c, ptrdiff_t ldc, const float *a, ptrdiff_t lda,
         strips(DT_BF16, 2, c, ldc, a, lda, b, ldb, k, m, n, add);
     else
         strips(DT_F16, 2, c, ldc, a, lda, b, ldb, k, m, n, add);
+}
+
+enum { PANEL_VECS = VEC_PANEL / W };
+
+/* One line of a quantised panel: VEC_PANEL weights. s: its scales, then its offsets. */
+INLINE void quant_line(const int bits, const uint8_t *q, const VEC s[2 * PANEL_VECS],
+                       VEC w[PANEL_VECS])
+{
+    enum { HALF = PANEL_VECS / 2 };
+#pragma GCC unroll 8
+    for (int v = 0; v < HALF; v++) {
+        VEC lo = bits == 4 ? VLOAD_LO(q + v * W) : VLOAD_U8(q + v * W);
+        VEC hi = bits == 4 ? VLOAD_HI(q + v * W) : VLOAD_U8(q + (v + HALF) * W);
+        w[v] = VFMA(s[v], lo, s[PANEL_VECS + v]);
+        w[v + HALF] = VFMA(s[v + HALF], hi, s[PANEL_VECS + v + HALF]);
+    }
+}
+
+INLINE void quant_group(const float *sm, VEC s[2 * PANEL_VECS])
+{
+#pragma GCC unroll 16
+    for (int v = 0; v < 2 * PANEL_VECS; v++)
+        s[v] = VLOAD(sm + v * W);
+}
+
+INLINE void unpack_bits(const int bits, float *dst, const uint8_t *q, const float *sm, int k,
+                        int group)
+{
+    for (int k0 = 0; k0 < k; k0 += group, sm += 2 * VEC_PANEL) {
+        VEC s[2 * PANEL_VECS], w[PANEL_VECS];
+        quant_group(sm, s);
+        for (int i = 0; i < group; i++, q += 4 * bits, dst += VEC_PANEL) {
+            quant_line(bits, q, s, w);
+#pragma GCC unroll 8
+            for (int v = 0; v < PANEL_VECS; v++)
+                VSTORE(dst + v * W, w[v]);
+        }
+    }
+}
+
+INLINE void row_bits(const int bits, float *c, const float *a, const uint8_t *q, const float *sm,
+                     int k, int group, int add)
+{
+    VEC acc[PANEL_VECS];
+#pragma GCC unroll 8
+    for (int v = 0; v < PANEL_VECS; v++)
+        acc[v] = VZERO();
+    for (int k0 = 0; k0 < k; k0 += group, sm += 2 * VEC_PANEL) {
+        VEC s[2 * PANEL_VECS], w[PANEL_VECS];
+        quant_group(sm, s);
+        for (int i = 0; i < group; i++, q += 4 * bits, a++) {
+            VEC x = VSET1(*a);
+            quant_line(bits, q, s, w);
+#pragma GCC unroll 8
+            for (int v = 0; v < PANEL_VECS; v++)
+                acc[v] = VFMA(x, w[v], acc[v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < PANEL_VECS; v++) {
+        if (add)
+            acc[v] = VADD(VLOAD(c + v * W), acc[v]);
+        VSTORE(c + v * W, acc[v]);
+    }
+}
+
+static TGT void vec_unpack(float *dst, const uint8_t *q, const float *sm, int k, int bits,
+                           int group)
+{
+    if (bits == 4)
+        unpack_bits(4, dst, q, sm, k, group);
+    else
+        unpack_bits(8, dst, q, sm, k, group);
+}
+
+static TGT void vec_row(float *c, const float *a, const uint8_t *q, const float *sm, int k,
+                        int bits, int group, int add)
+{
+    if (bits == 4)
+        row_bits(4, c, a, q, sm, k, group, add);
+    else
+        row_bits(8, c, a, q, sm, k, group, add);
 }
 
 static TGT float vec_exp_tile(float *s, int n_valid, int n, float max)
