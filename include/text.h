@@ -113,9 +113,9 @@ struct spans {
 };
 int chat_render(const struct chat *c, const char *json, size_t n, int64_t now_unix_s,
                 size_t max_out, struct buf *out, struct spans *spans, struct err *e);
-/* Encode rendered text; content spans are encoded with special-token text as plain text when
- * parse_special is false. */
-int chat_encode(const struct chat *c, const struct tok *t, const struct buf *text,
-                const struct spans *spans, bool parse_special, struct ids *out, struct err *e);
+/* Encode rendered text. flags: TOK_SPECIAL; TOK_PARSE_SPECIAL parses special tokens everywhere,
+ * without it those inside the spans are plain text and the template's own are parsed. */
+int chat_encode(const struct tok *t, const struct buf *text, const struct spans *spans,
+                unsigned flags, struct ids *out, struct err *e);
 
 #endif

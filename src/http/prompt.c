@@ -288,12 +288,11 @@ int prompt_messages(const struct http_config *c, const struct http_service *s, c
     if (st == 0)
         st = chat_render(s->chat, vars.p, vars.n, clock_unix_s(), MAX_RENDERED, &text,
                          c->plain_special_tokens ? &spans : NULL, e);
-    if (st == 0 && add_special)
-        st = tok_encode(s->tok, text.p ? text.p : "", text.n,
-                        TOK_SPECIAL | (c->plain_special_tokens ? 0 : TOK_PARSE_SPECIAL), out, e);
-    else if (st == 0)
-        st = chat_encode(s->chat, s->tok, &text, c->plain_special_tokens ? &spans : NULL,
-                         !c->plain_special_tokens, out, e);
+    if (st == 0)
+        st = chat_encode(s->tok, &text, &spans,
+                         (add_special ? TOK_SPECIAL : 0) |
+                             (c->plain_special_tokens ? 0 : TOK_PARSE_SPECIAL),
+                         out, e);
     if (st && e && !e->param[0])
         snprintf(e->param, sizeof e->param, "messages");
     buf_free(&vars);

@@ -175,12 +175,10 @@ int chat_render(const struct chat *c, const char *json, size_t n, int64_t now_un
     return jinja_render(c->j, &in, out, spans, e);
 }
 
-int chat_encode(const struct chat *c, const struct tok *t, const struct buf *text,
-                const struct spans *spans, bool parse_special, struct ids *out, struct err *e)
+int chat_encode(const struct tok *t, const struct buf *text, const struct spans *spans,
+                unsigned flags, struct ids *out, struct err *e)
 {
-    const char *s = text->p ? text->p : "";
-    (void)c;
-    if (parse_special || !spans)
-        return tok_encode(t, s, text->n, TOK_PARSE_SPECIAL, out, e);
-    return tok_encode_spans(t, s, text->n, spans->p, spans->n, TOK_PARSE_SPECIAL, out, e);
+    bool all = !spans || (flags & TOK_PARSE_SPECIAL);
+    return tok_encode_spans(t, text->p ? text->p : "", text->n, all ? NULL : spans->p,
+                            all ? 0 : spans->n, flags | TOK_PARSE_SPECIAL, out, e);
 }

@@ -101,14 +101,14 @@ static void variables(struct buf *out, const char *line)
         buf_add(out, "}", 1);
 }
 
-static void check_ids(const struct chat *c, const struct tok *t, const cJSON *o,
-                      const struct buf *text, const struct spans *spans, struct tally *k)
+static void check_ids(const struct tok *t, const cJSON *o, const struct buf *text,
+                      const struct spans *spans, struct tally *k)
 {
     struct ids want = {0}, got = {0};
     struct err e;
     if (golden_ids(&want, o, "ids")) {
         bool markup = false;
-        assert_int_equal(chat_encode(c, t, text, spans, true, &got, &e), 0);
+        assert_int_equal(chat_encode(t, text, spans, TOK_PARSE_SPECIAL, &got, &e), 0);
         n_all++;
         k->ids++;
         if (!same_ids(&want, &got))
@@ -117,7 +117,7 @@ static void check_ids(const struct chat *c, const struct tok *t, const cJSON *o,
             for (size_t p = spans->p[i].begin; p < spans->p[i].end; p++)
                 markup |= text->p[p] == '<' || text->p[p] == '[';
         got.n = 0;
-        assert_int_equal(chat_encode(c, t, text, spans, false, &got, &e), 0);
+        assert_int_equal(chat_encode(t, text, spans, 0, &got, &e), 0);
         if (!markup && !same_ids(&want, &got))
             complain(o, "ids with spans kept plain", golden_str(o, "rendered"), text->p, text->n);
     }
@@ -139,7 +139,7 @@ static void check_line(const struct chat *c, const struct tok *t, const cJSON *o
         if (st || !same(want, &out))
             complain(o, "rendered", want, st ? e.msg : out.p, st ? strlen(e.msg) : out.n);
         else if (t)
-            check_ids(c, t, o, &out, &spans, k);
+            check_ids(t, o, &out, &spans, k);
     } else if (strcmp(error.p, "raise_exception") == 0) {
         struct golden_str msg = golden_str(o, "message");
         k->raised++;

@@ -233,8 +233,8 @@ static void encode_both(const char *template, const char *json, const struct tok
     plain->n = parsed->n = 0;
     if (chat_render(c, json, strlen(json), 0, 1 << 20, &out, &spans, &e))
         fail_msg("%s", e.msg);
-    assert_int_equal(chat_encode(c, t, &out, &spans, false, plain, &e), 0);
-    assert_int_equal(chat_encode(c, t, &out, &spans, true, parsed, &e), 0);
+    assert_int_equal(chat_encode(t, &out, &spans, 0, plain, &e), 0);
+    assert_int_equal(chat_encode(t, &out, &spans, TOK_PARSE_SPECIAL, parsed, &e), 0);
     assert_int_equal(tok_decode(t, plain->p, plain->n, false, &back), 0);
     assert_int_equal(back.n, out.n);
     assert_memory_equal(back.p, out.p, out.n);
@@ -276,6 +276,27 @@ static void test_hostile_text(void **state)
     assert_int_equal(count_id(&plain, start), 0);
     ids_free(&plain);
     ids_free(&parsed);
+    tok_close(t);
+}
+
+/* BOS around the whole, the template's own </s> parsed, the caller's not. */
+static void test_added_bos(void **state)
+{
+    struct tok *t = golden_tok(false, "mistral-7b-v0.1");
+    struct ids ids = {0};
+    struct buf text = {0};
+    struct span user = {0, 5};
+    struct spans spans = {&user, 1, 1};
+    struct err e = {0};
+    (void)state;
+    buf_add(&text, "</s>a</s>", 9);
+    assert_int_equal(chat_encode(t, &text, &spans, TOK_SPECIAL, &ids, &e), 0);
+    assert_int_equal(ids.p[0], tok_bos(t));
+    assert_int_equal(count_id(&ids, tok_bos(t)), 1);
+    assert_int_equal(count_id(&ids, tok_eos(t)), 1);
+    assert_int_equal(ids.p[ids.n - 1], tok_eos(t));
+    ids_free(&ids);
+    buf_free(&text);
     tok_close(t);
 }
 
@@ -511,12 +532,13 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sources),     cmocka_unit_test(test_gguf),
-        cmocka_unit_test(test_absent),      cmocka_unit_test(test_facts),
-        cmocka_unit_test(test_spans),       cmocka_unit_test(test_hostile_text),
-        cmocka_unit_test(test_bounds),      cmocka_unit_test(test_nested_source),
-        cmocka_unit_test(test_nested_json), cmocka_unit_test(test_bad_json),
-        cmocka_unit_test(test_places),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_sources),       cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_absent),        cmocka_unit_test(test_facts),
+        cmocka_unit_test(test_spans),         cmocka_unit_test(test_hostile_text),
+        cmocka_unit_test(test_added_bos),     cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_nested_source), cmocka_unit_test(test_nested_json),
+        cmocka_unit_test(test_bad_json),      cmocka_unit_test(test_places),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, tear_down);
 }
