@@ -2,7 +2,7 @@
 """Write the reference values of the model tests, computed by other people's code.
 
     pip install torch transformers gguf accelerate       (CPU builds do)
-    gen_golden.py families tests/fixtures/model          tiny random models, logits, greedy tokens
+    gen_golden.py families tests/fixtures/model [NAME]   tiny random models, logits, greedy tokens
     gen_golden.py rope     tests/fixtures/model          inverse frequencies of rotary variants
     gen_golden.py dequant  tests/fixtures/model          quantised blocks and their values
     gen_golden.py smollm2  MODEL.gguf tests/fixtures     20 chat prompts, 64 greedy tokens each
@@ -52,6 +52,9 @@ FAMILIES = {
     "qwen3": ("qwen3", torch.bfloat16, {"rope_theta": 1000000.0}, dict(
         hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, head_dim=128, vocab_size=140)),
+    "qwen3_tied": ("qwen3", torch.bfloat16, {"rope_theta": 1000000.0}, dict(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=3,
+        num_key_value_heads=1, head_dim=256, vocab_size=120, tie_word_embeddings=True)),
 }
 
 
@@ -139,7 +142,7 @@ def family(name, out):
 
 
 def cmd_families(a):
-    for name in FAMILIES:
+    for name in a.names or FAMILIES:
         family(name, pathlib.Path(a.out))
 
 
@@ -318,6 +321,8 @@ def main():
         q = sub.add_parser(name)
         q.add_argument("out")
         q.set_defaults(run=globals()["cmd_" + name])
+        if name == "families":
+            q.add_argument("names", nargs="*", help="these only")
     q = sub.add_parser("smollm2")
     q.add_argument("gguf")
     q.add_argument("out")
