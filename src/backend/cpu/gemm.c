@@ -3,14 +3,17 @@
  * The k dimension is cut into blocks of VEC_KBLOCK; a block is one chain of multiply-adds, blocks
  * are added in order, then the bias. Every output element goes through exactly this whatever m is
  * and whichever thread computes it. Work is cut by panels, and for large m by strips of rows too.
- * A block of a quantised panel is unpacked once for all rows of a strip; for a single row its
+ * A block of a quantised panel is unpacked once for all rows of a strip; for a few rows its
  * levels are used as they are read.
  */
 #include "cpu.h"
 
 #include <string.h>
 
-enum { STRIP_ROWS = 8 * VEC_TILE_M }; /* rows per work item: several register tiles share a panel */
+enum {
+    STRIP_ROWS = 8 * VEC_TILE_M, /* rows per work item: several register tiles share a panel */
+    FEW_ROWS = 3                 /* up to here unpacking costs more than reading levels again */
+};
 
 struct gemm {
     const struct op_gemm *o;
@@ -82,19 +85,21 @@ static void finish_rows(const struct gemm *g, int64_t panel, int32_t row, int m,
     }
 }
 
-/* One row of a quantised matrix, as decoding alone has it. */
-static void gemm_row(const struct gemm *g, int64_t panel, int32_t row)
+/* A few rows of a quantised matrix, as decoding has them: the levels of a block are read from
+ * memory for the first row and from the cache for the others, and never written out. */
+static void gemm_rows(const struct gemm *g, int64_t panel, int32_t row0, int n_rows)
 {
-    float acc[1][VEC_PANEL], in[VEC_TILE_M * VEC_KBLOCK];
+    float acc[FEW_ROWS][VEC_PANEL], in[VEC_TILE_M * VEC_KBLOCK];
     const struct cpu_matrix *m = g->m;
     for (int k0 = 0; k0 < m->n_in; k0 += VEC_KBLOCK) {
         int kc = m->n_in - k0 < VEC_KBLOCK ? (int)m->n_in - k0 : VEC_KBLOCK;
         ptrdiff_t lda;
-        const float *a = input_block(g, row, 1, k0, kc, in, &lda);
-        g->vec->row(acc[0], a, cpu_levels(m, panel, k0), cpu_scales(m, panel, k0), kc, m->bits,
-                    m->group, k0 > 0);
+        const float *a = input_block(g, row0, n_rows, k0, kc, in, &lda);
+        for (int r = 0; r < n_rows; r++)
+            g->vec->row(acc[r], a + r * lda, cpu_levels(m, panel, k0), cpu_scales(m, panel, k0), kc,
+                        m->bits, m->group, k0 > 0);
     }
-    finish_rows(g, panel, row, 1, acc);
+    finish_rows(g, panel, row0, n_rows, acc);
 }
 
 static void gemm_strip(const struct gemm *g, int64_t panel, int32_t row0, int n_rows)
@@ -122,8 +127,8 @@ static void gemm_items(void *arg, int64_t begin, int64_t end, int worker)
     for (int64_t i = begin; i < end; i++) {
         int64_t panel = i % g->n_panels, row0 = i / g->n_panels * STRIP_ROWS;
         int64_t n_rows = g->o->m - row0 < STRIP_ROWS ? g->o->m - row0 : STRIP_ROWS;
-        if (n_rows == 1 && g->m && g->m->bits)
-            gemm_row(g, panel, (int32_t)row0);
+        if (n_rows <= FEW_ROWS && g->m && g->m->bits)
+            gemm_rows(g, panel, (int32_t)row0, (int)n_rows);
         else
             gemm_strip(g, panel, (int32_t)row0, (int)n_rows);
     }

@@ -56,7 +56,7 @@ INLINE void strip(const int nv, const int dt, float *c, ptrdiff_t ldc, const flo
 {
     while (m > 0) {
         int mr = 1;
-        if (m >= ROWS) {
+        if (m >= ROWS && !(ROWS == 6 && m == 8)) { /* 8 rows are better cut 4 + 4 than 6 + 2 */
             mr = ROWS;
             reg_tile(ROWS, nv, dt, c, ldc, a, lda, b, ldb, k, add);
 #if ROWS > 8
