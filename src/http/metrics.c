@@ -94,20 +94,31 @@ static void put_ends(struct writer *w, const char *prefix, const int64_t *ends)
                 w->labels, names[i], (long long)ends[i]);
 }
 
+static const char *const methods[N_METHODS] = {"GET", "HEAD", "POST", "OPTIONS", "other"};
+
+void metrics_http(struct metrics *m, const void *route, const char *method, int status)
+{
+    int k = 0;
+    while (k < N_METHODS - 1 && strcmp(methods[k], method) != 0)
+        k++;
+    m->http[route_index(route)][k][status >= 500 ? 2 : status >= 400 ? 1 : 0]++;
+}
+
+/* Paths that share a handler are one series; every series exists from the start. */
 static void put_http(struct writer *w, const struct metrics *m)
 {
     static const char *const cls[] = {"2xx", "4xx", "5xx"};
-    head(w, "", "http_requests_total", "counter", "Answers by handler and status class.");
+    head(w, "", "http_requests_total", "counter", "Answers by method, handler and status class.");
     for (int i = 0; route_name(i); i++) {
-        bool seen = false; /* paths that share a handler are one series */
+        bool seen = false;
         for (int j = 0; j < i && !seen; j++)
             seen = strcmp(route_name(i), route_name(j)) == 0;
-        for (int k = 0; k < 3 && !seen; k++) {
+        for (int q = 0; q < N_METHODS * 3 && !seen; q++) {
             int64_t v = 0;
             for (int j = i; route_name(j); j++)
-                v += strcmp(route_name(i), route_name(j)) == 0 ? m->http[j][k] : 0;
-            out_fmt(w->b, "http_requests_total{handler=\"%s\",status=\"%s\"} %lld\n", route_name(i),
-                    cls[k], (long long)v);
+                v += strcmp(route_name(i), route_name(j)) == 0 ? m->http[j][q / 3][q % 3] : 0;
+            out_fmt(w->b, "http_requests_total{method=\"%s\",handler=\"%s\",status=\"%s\"} %lld\n",
+                    methods[q / 3], route_name(i), cls[q % 3], (long long)v);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 enum { H_TTFT, H_ITL, H_E2E, H_QUEUE, H_PROMPT, H_GENERATION, N_HISTS };
 enum { N_BUCKETS_MAX = 32, N_HANDLERS_MAX = 32 };
+enum { N_METHODS = 5 }; /* GET HEAD POST OPTIONS other */
 enum { END_STOP, END_LENGTH, END_ABORT, END_ERROR, N_ENDS };
 
 struct hist {
@@ -18,12 +19,14 @@ struct hist {
 struct metrics {
     struct hist h[N_HISTS];
     int64_t ends[N_ENDS];
-    int64_t http[N_HANDLERS_MAX][3]; /* 2xx 4xx 5xx by route index; the last is "none" */
+    int64_t http[N_HANDLERS_MAX][N_METHODS][3]; /* 2xx 4xx 5xx by route; the last is "none" */
     int64_t generated, prompt, cached, ignored_parameters, slow_readers, rejected, disconnects;
 };
 struct http;
 
 void hist_add(struct metrics *m, int which, double v);
+/* One answer; route NULL = none of ours. */
+void metrics_http(struct metrics *m, const void *route, const char *method, int status);
 void metrics_text(struct http *h, struct buf *out);
 /* route.c: index and name of handlers for the http_* series */
 int route_index(const void *route);

@@ -1,21 +1,16 @@
-/* server.c - the loop: sockets, wake-ups, deadlines, draining, start and stop.
+/* server.c - the loop: wake-ups, deadlines, draining, start and stop.
  *
  * Thread: http_run's caller, except http_set_*, http_fail and http_drain (any thread: they only set
  * atomics and wake the loop). Invariants: L1 server_pump is the only caller of microhttpd's turn
  * and is never called from inside its callbacks. L2 no timer runs while nothing is open: an idle
- * server sleeps. L3 the listening socket is ours; microhttpd sees connections only after we counted
- * them.
+ * server sleeps.
  */
 #include "server.h"
 
 #include "clock.h"
 #include "log.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,17 +21,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPT_BATCH = 128, SWEEP_MS = 100, PUMP_ROUNDS = 4, LINGER_MAX = 64 };
+enum { SWEEP_MS = 100, PUMP_ROUNDS = 4, FD_RESERVE = 64 };
 #define OUTBOX_RESERVE ((size_t)1 << 20)
 #define OUTBOX_MAX ((size_t)256 << 20)
-
-struct lingering { /* a socket that answered early: read and drop until the client is done (P-13) */
-    struct lingering *next;
-    struct http *h;
-    uv_poll_t poll;
-    int fd;
-    int64_t until_us, bytes;
-};
 
 static void fatal_errno(struct err *e, const char *what)
 {
@@ -126,102 +113,6 @@ static void on_watch(uv_poll_t *p, int status, int events)
     server_pump(h);
 }
 
-/* ---- lingering sockets ---- */
-
-static void linger_closed(uv_handle_t *u)
-{
-    struct lingering *l = u->data;
-    close(l->fd);
-    free(l);
-}
-
-static void linger_end(struct lingering *l)
-{
-    struct lingering **at = &l->h->lingers;
-    while (*at != l)
-        at = &(*at)->next;
-    *at = l->next;
-    l->h->n_lingers--;
-    uv_poll_stop(&l->poll);
-    uv_close((uv_handle_t *)&l->poll, linger_closed);
-}
-
-static void on_linger(uv_poll_t *p, int status, int events)
-{
-    struct lingering *l = p->data;
-    char drop[16384];
-    (void)events;
-    ssize_t n = status == 0 ? recv(l->fd, drop, sizeof drop, MSG_DONTWAIT) : -1;
-    if (n > 0)
-        l->bytes += n;
-    if (n == 0 || (n < 0 && (status || (errno != EAGAIN && errno != EINTR))) || l->bytes > 1 << 20)
-        linger_end(l);
-}
-
-/* Takes fd, a copy of a connection's socket, and closes it soon. */
-void server_linger(struct http *h, int fd)
-{
-    struct lingering *l = h->n_lingers < LINGER_MAX ? xalloc(sizeof *l) : NULL;
-    if (!l || uv_poll_init(&h->loop, &l->poll, fd) != 0) {
-        free(l);
-        close(fd);
-        return;
-    }
-    l->h = h;
-    l->fd = fd;
-    l->poll.data = l;
-    l->until_us = clock_us() + 1000000;
-    l->next = h->lingers;
-    h->lingers = l;
-    h->n_lingers++;
-    uv_poll_start(&l->poll, UV_READABLE | UV_DISCONNECT, on_linger);
-    server_need_sweep(h);
-}
-
-/* ---- accept ---- */
-
-static void refuse(int fd)
-{
-    static const char text[] =
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
-        "Connection: close\r\nContent-Length: 138\r\n\r\n"
-        "{\"error\":{\"message\":\"Too many connections; try again later.\",\"type\":"
-        "\"service_unavailable_error\",\"param\":null,\"code\":\"engine_unavailable\"}}";
-    ssize_t n = send(fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)n;
-    shutdown(fd, SHUT_WR);
-    close(fd);
-}
-
-static void on_listen(uv_poll_t *p, int status, int events)
-{
-    struct http *h = p->data;
-    (void)events;
-    for (int i = 0; i < ACCEPT_BATCH && status == 0; i++) {
-        struct sockaddr_storage a;
-        socklen_t n = sizeof a;
-        int fd = accept4(h->listen_fd, (struct sockaddr *)&a, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
-            break;
-        if (h->n_conns >= h->c.max_connections)
-            refuse(fd);
-        else
-            mhd_add(h, fd, &a, n);
-    }
-    server_pump(h);
-}
-
-static void stop_listening(struct http *h)
-{
-    if (!h->listening)
-        return;
-    h->listening = false;
-    uv_poll_stop(&h->poll_listen);
-    uv_close((uv_handle_t *)&h->poll_listen, NULL);
-    close(h->listen_fd);
-    h->listen_fd = -1;
-}
-
 /* ---- draining ---- */
 
 static void set_run(struct http *h, int run)
@@ -285,7 +176,7 @@ static void run_advance(struct http *h, int64_t now)
         age = 0;
     }
     if (h->run == RUN_KILL && (h->n_active == 0 || age >= 1000000)) {
-        stop_listening(h);
+        accept_stop(h);
         drop_everything(h);
         set_run(h, RUN_STOP);
         age = 0;
@@ -322,29 +213,20 @@ static void on_signal(uv_signal_t *s, int signum)
 
 /* ---- sweep ---- */
 
-static void send_408(struct conn *c)
-{
-    static const char text[] =
-        "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        "Content-Length: 128\r\n\r\n"
-        "{\"error\":{\"message\":\"The request did not arrive in time.\",\"type\":"
-        "\"request_timeout_error\",\"param\":null,\"code\":\"request_timeout\"}}";
-    ssize_t n = send(c->fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)n;
-    shutdown(c->fd, SHUT_RDWR);
-}
-
 /* True while some connection is inside a head or a body: idle ones are microhttpd's to close. */
 static bool sweep_conns(struct http *h, int64_t now)
 {
     bool busy = false;
+    struct err e;
+    err_set(&e, ST_TIMEOUT, "The request did not arrive in time.");
     for (struct conn *c = h->conns; c; c = c->next) {
         int64_t age = now - c->since_us;
         busy |= c->phase != PH_IDLE;
         bool late = (c->phase == PH_HEAD && age > h->c.header_timeout_us) ||
                     (c->phase == PH_BODY && age > h->c.body_timeout_us);
         if (late && !(c->req && c->req->answered)) {
-            send_408(c);
+            answer_raw(h, c->fd, &e, c->req ? c->req->id : "", false);
+            shutdown(c->fd, SHUT_RDWR);
             c->phase = PH_IDLE;
             if (c->req) {
                 c->req->status = 408;
@@ -364,14 +246,10 @@ static void on_sweep(uv_timer_t *t)
         next = r->next;
         gen_sweep(r, now);
     }
-    for (struct lingering *l = h->lingers, *next; l; l = next) {
-        next = l->next;
-        if (now > l->until_us)
-            linger_end(l);
-    }
+    busy |= accept_sweep(h, now);
     server_pump(h);
     run_advance(h, now);
-    if (!busy && h->n_reqs == 0 && h->n_lingers == 0 && h->run == RUN_SERVE && h->failed_us == 0) {
+    if (!busy && h->n_reqs == 0 && h->run == RUN_SERVE && h->failed_us == 0) {
         uv_timer_stop(t); /* L2 */
         h->sweeping = false;
     }
@@ -477,48 +355,6 @@ struct mbox *http_outbox(struct http *h)
 
 /* ---- start ---- */
 
-static void socket_options(int fd)
-{
-    const struct {
-        int level, name, value;
-    } o[] = {{SOL_SOCKET, SO_REUSEADDR, 1},           {IPPROTO_TCP, TCP_NODELAY, 1},
-             {IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384}, {SOL_SOCKET, SO_KEEPALIVE, 1},
-             {IPPROTO_TCP, TCP_KEEPIDLE, 15},         {IPPROTO_TCP, TCP_KEEPINTVL, 5},
-             {IPPROTO_TCP, TCP_KEEPCNT, 3},           {IPPROTO_TCP, TCP_USER_TIMEOUT, 30000}};
-    for (size_t i = 0; i < sizeof o / sizeof o[0]; i++)
-        setsockopt(fd, o[i].level, o[i].name, &o[i].value, sizeof o[i].value);
-}
-
-static int open_listener(struct http *h, struct err *e)
-{
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *ai = NULL;
-    char port[16];
-    snprintf(port, sizeof port, "%d", h->c.port);
-    if (getaddrinfo(h->c.address, port, &hints, &ai) != 0)
-        return err_set(e, ST_IO, "'%s' is not a numeric address", h->c.address);
-    h->listen_fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int st = h->listen_fd < 0 ? -1 : 0;
-    if (st == 0) {
-        socket_options(h->listen_fd);
-        st = bind(h->listen_fd, ai->ai_addr, ai->ai_addrlen);
-    }
-    st = st ? st : listen(h->listen_fd, 4096);
-    freeaddrinfo(ai);
-    if (st) {
-        char what[160];
-        snprintf(what, sizeof what, "cannot listen on %.100s port %d", h->c.address, h->c.port);
-        fatal_errno(e, what);
-        return ST_IO;
-    }
-    struct sockaddr_storage a;
-    socklen_t n = sizeof a;
-    getsockname(h->listen_fd, (struct sockaddr *)&a, &n);
-    h->port = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
-                                            : ((struct sockaddr_in *)&a)->sin_port);
-    return 0;
-}
-
 static const char *own(struct http *h, const char *s)
 {
     h->own = xrealloc(h->own, (size_t)(h->n_own + 1) * sizeof *h->own);
@@ -569,12 +405,21 @@ static void config_copy(struct http *h, const struct http_config *c)
         h->c.max_logprobs = MAX_LOGPROBS;
 }
 
-static void raise_fd_limit(void)
+/* Our own files and the tests' stay possible when every connection is taken (P-7). */
+static void raise_fd_limit(struct http *h)
 {
     struct rlimit l;
-    if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0)
+        return;
+    if (l.rlim_cur < 65536 && l.rlim_cur < l.rlim_max) {
         l.rlim_cur = l.rlim_max < 65536 ? l.rlim_max : 65536;
-        setrlimit(RLIMIT_NOFILE, &l);
+        if (setrlimit(RLIMIT_NOFILE, &l) != 0)
+            getrlimit(RLIMIT_NOFILE, &l);
+    }
+    int64_t room = l.rlim_cur > 1 << 20 ? 1 << 20 : (int64_t)l.rlim_cur - FD_RESERVE;
+    if (h->c.max_connections > room) {
+        h->c.max_connections = room > 1 ? (int32_t)room : 1;
+        log_warn("http.connections", "limited to %d by the open files limit", h->c.max_connections);
     }
 }
 
@@ -593,11 +438,10 @@ static int loop_open(struct http *h, struct err *e)
     uv_signal_init(&h->loop, &h->sig_usr2);
     uv_poll_init(&h->loop, &h->poll_mhd, mhd_poll_fd(h));
     uv_poll_init(&h->loop, &h->poll_watch, h->watch_fd);
-    uv_poll_init(&h->loop, &h->poll_listen, h->listen_fd);
+    accept_init(h);
     h->async.data = h->timer.data = h->sweep.data = h->more.data = h;
     h->sig_term.data = h->sig_int.data = h->sig_usr2.data = h;
-    h->poll_mhd.data = h->poll_watch.data = h->poll_listen.data = h;
-    h->listening = true;
+    h->poll_mhd.data = h->poll_watch.data = h;
     h->outbox = mbox_new(OUTBOX_RESERVE, OUTBOX_MAX, on_wake, &h->async);
     return 0;
 }
@@ -608,14 +452,14 @@ int http_new(struct http **out, const struct http_config *c, struct err *e)
     if (c->n_served_names < 1)
         return err_set(e, ST_INVALID_VALUE, "no served model name");
     struct http *h = xalloc(sizeof *h);
-    h->listen_fd = h->watch_fd = -1;
+    h->listen_fd = h->guard_fd = h->watch_fd = -1;
     config_copy(h, c);
     signal(SIGPIPE, SIG_IGN);
-    raise_fd_limit();
+    raise_fd_limit(h);
     h->rng[0] = (uint64_t)clock_us() | 1;
     h->rng[1] = (uint64_t)(uintptr_t)h;
     int st = keys_load(&h->keys, c->api_keys_file, c->api_key, e);
-    st = st ? st : open_listener(h, e);
+    st = st ? st : accept_open(h, e);
     st = st ? st : mhd_start(h, e);
     if (st == 0 && (h->watch_fd = epoll_create1(EPOLL_CLOEXEC)) < 0) {
         fatal_errno(e, "epoll_create1");
@@ -644,7 +488,7 @@ static void stop_mhd(struct http *h)
 {
     if (!h->mhd)
         return;
-    stop_listening(h);
+    accept_stop(h);
     drop_everything(h);
     for (int i = 0; i < 1000 && h->n_active; i++) {
         mhd_turn(h);
@@ -660,7 +504,7 @@ int http_run(struct http *h)
 {
     uv_poll_start(&h->poll_mhd, UV_READABLE, on_mhd);
     uv_poll_start(&h->poll_watch, UV_READABLE, on_watch);
-    uv_poll_start(&h->poll_listen, UV_READABLE, on_listen);
+    accept_start(h);
     uv_signal_start(&h->sig_term, on_signal, SIGTERM);
     uv_signal_start(&h->sig_int, on_signal, SIGINT);
     uv_signal_start(&h->sig_usr2, on_signal, SIGUSR2);
@@ -673,13 +517,11 @@ int http_run(struct http *h)
 
 static void loop_close(struct http *h)
 {
-    while (h->lingers)
-        linger_end(h->lingers);
-    uv_handle_t *all[] = {(uv_handle_t *)&h->async,    (uv_handle_t *)&h->timer,
-                          (uv_handle_t *)&h->sweep,    (uv_handle_t *)&h->more,
-                          (uv_handle_t *)&h->sig_term, (uv_handle_t *)&h->sig_int,
-                          (uv_handle_t *)&h->sig_usr2, (uv_handle_t *)&h->poll_watch,
-                          (uv_handle_t *)&h->poll_mhd, (uv_handle_t *)&h->poll_listen};
+    accept_close(h);
+    uv_handle_t *all[] = {
+        (uv_handle_t *)&h->async,    (uv_handle_t *)&h->timer,      (uv_handle_t *)&h->sweep,
+        (uv_handle_t *)&h->more,     (uv_handle_t *)&h->sig_term,   (uv_handle_t *)&h->sig_int,
+        (uv_handle_t *)&h->sig_usr2, (uv_handle_t *)&h->poll_watch, (uv_handle_t *)&h->poll_mhd};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i]->loop)
             close_handle(all[i]);
@@ -705,8 +547,7 @@ void http_free(struct http *h)
         r->completed = true;
         req_release(r);
     }
-    if (h->listen_fd >= 0)
-        close(h->listen_fd);
+    accept_fini(h);
     if (h->watch_fd >= 0)
         close(h->watch_fd);
     mbox_free(h->outbox);

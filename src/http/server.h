@@ -17,7 +17,7 @@
 enum { LOAD_LOADING, LOAD_READY, LOAD_FAILED };
 enum { RUN_SERVE, RUN_DELAY, RUN_DRAIN, RUN_KILL, RUN_STOP };
 enum { PH_HEAD, PH_BODY, PH_RUN, PH_IDLE };
-enum { SLOT_BITS = 20, URI_MAX = 8192, HEADER_FIELDS_MAX = 100 };
+enum { SLOT_BITS = 20 };
 
 struct req;
 struct http;
@@ -62,7 +62,7 @@ struct req {
     const struct route *route;
     uint64_t tenant;
     int64_t arrival_us;
-    bool head_seen, http10, chunked;
+    bool head_seen, id_given, http10, chunked;
     /* answer */
     struct err err; /* found in the head; answered after the body was dropped */
     struct buf body;
@@ -104,20 +104,21 @@ struct keys {
 };
 
 struct lingering;
+struct newcomer;
 
 struct http {
     struct http_config c;
     char **own; /* the config's strings */
     int n_own;
     struct keys keys;
-    int port, listen_fd, watch_fd;
+    int port, listen_fd, guard_fd, watch_fd;
     uv_loop_t loop;
     uv_async_t async;
-    uv_poll_t poll_mhd, poll_watch, poll_listen;
+    uv_poll_t poll_mhd, poll_watch, poll_listen, poll_guard;
     uv_timer_t timer, sweep;
     uv_idle_t more;
     uv_signal_t sig_term, sig_int, sig_usr2;
-    bool loop_open, listening, sweeping;
+    bool loop_open, listening, listen_paused, sweeping;
     void *mhd;
     struct mbox *outbox;
     /* set by other threads */
@@ -139,8 +140,10 @@ struct http {
     struct slot *slot;
     uint32_t n_slots, free_slot;
     int32_t n_live, max_live;
+    struct newcomer *newcomers;
     struct lingering *lingers;
-    int n_lingers;
+    int n_new, n_lingers;
+    struct buf peek;
     struct engine_stats stats;
     bool has_stats;
     struct metrics m;
@@ -170,8 +173,18 @@ void server_pump(struct http *h);
 void server_random(struct http *h, char *hex, int n);
 bool server_engine_ok(struct http *h);
 void server_slots(struct http *h);
-void server_linger(struct http *h, int fd);
 void server_need_sweep(struct http *h);
+
+/* accept.c: the listener and what happens before microhttpd, or without it */
+int accept_open(struct http *h, struct err *e);
+void accept_init(struct http *h);
+void accept_start(struct http *h);
+bool accept_sweep(struct http *h, int64_t now);
+void accept_stop(struct http *h);
+void accept_close(struct http *h);
+void accept_fini(struct http *h);
+void accept_linger(struct http *h, int fd);
+void answer_raw(struct http *h, int fd, const struct err *e, const char *id, bool head_only);
 
 /* route.c */
 enum { M_GET = 1, M_POST = 2 };

@@ -5,7 +5,7 @@
  * so stopping can find it. M4 a request is freed only when the connection completed, no job runs
  * and the engine has ended all its choices.
  */
-#include "server.h"
+#include "request.h"
 
 #include "clock.h"
 #include "log.h"
@@ -21,197 +21,13 @@
 
 enum { POOL_BYTES = 64 << 10, DROP_BYTES = 64 << 10, EVENT_BLOCK = 4096 };
 
-struct head {
-    size_t n_fields, n_bytes;
-    int n_length, n_encoding, n_host;
-    bool bad_name, bad_value;
-    const char *length, *encoding, *type, *coding, *expect, *auth, *api_key, *rid, *acrh;
-};
-
-static bool is_token(const char *s, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (s[i] <= ' ' || s[i] >= 127 || strchr("()<>@,;:\\\"/[]?={}", s[i]))
-            return false;
-    return n > 0;
-}
-
 static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *k, size_t nk,
                                 const char *v, size_t nv)
 {
-    struct head *hd = ((void **)cls)[0];
-    struct req *r = ((void **)cls)[1];
+    void **at = cls;
     (void)kind;
-    hd->n_fields++;
-    hd->n_bytes += nk + nv + 4;
-    hd->bad_name |= !is_token(k, nk);
-    if (!v)
-        v = "";
-    hd->bad_value |= strlen(v) != nv;
-    for (size_t i = 0; i < nv; i++)
-        hd->bad_value |= (unsigned char)v[i] < 0x20 && v[i] != '\t';
-    if (strcasecmp(k, "content-length") == 0) {
-        hd->n_length++;
-        hd->length = v;
-    } else if (strcasecmp(k, "transfer-encoding") == 0) {
-        hd->n_encoding++;
-        hd->encoding = v;
-    } else if (strcasecmp(k, "host") == 0) {
-        hd->n_host++;
-    } else if (strcasecmp(k, "content-type") == 0) {
-        hd->type = v;
-    } else if (strcasecmp(k, "content-encoding") == 0) {
-        hd->coding = v;
-    } else if (strcasecmp(k, "expect") == 0) {
-        hd->expect = v;
-    } else if (strcasecmp(k, "authorization") == 0) {
-        hd->auth = v;
-    } else if (strcasecmp(k, "x-api-key") == 0) {
-        hd->api_key = v;
-    } else if (strcasecmp(k, "x-request-id") == 0) {
-        hd->rid = v;
-    } else if (strcasecmp(k, "access-control-request-headers") == 0) {
-        hd->acrh = v;
-    } else if (strcasecmp(k, "origin") == 0 && !r->origin) {
-        r->origin = xstrdup(v);
-    }
+    request_field(at[1], at[0], k, nk, v, nv);
     return MHD_YES;
-}
-
-static void set_id(struct req *r, const char *given)
-{
-    size_t n = given ? strlen(given) : 0;
-    bool ok = n >= 1 && n <= 128;
-    for (size_t i = 0; ok && i < n; i++)
-        ok = (given[i] >= 'a' && given[i] <= 'z') || (given[i] >= 'A' && given[i] <= 'Z') ||
-             (given[i] >= '0' && given[i] <= '9') || strchr("._:-", given[i]);
-    if (ok) {
-        memcpy(r->id, given, n + 1);
-        return;
-    }
-    memcpy(r->id, "req_", 4);
-    server_random(r->h, r->id + 4, 32);
-}
-
-static int check_auth(struct req *r, const struct head *hd, struct err *e)
-{
-    struct http *h = r->h;
-    bool open = r->route->open && !(h->c.metrics_require_auth && r->route->run == api_metrics);
-    if (h->keys.n == 0 || open)
-        return 0;
-    const char *key = NULL;
-    if (hd->auth && strncasecmp(hd->auth, "bearer ", 7) == 0)
-        key = hd->auth + 7 + strspn(hd->auth + 7, " ");
-    else if (hd->api_key)
-        key = hd->api_key;
-    if (key && keys_check(&h->keys, key, strlen(key), &r->tenant))
-        return 0;
-    return err_set(e, ST_UNAUTHORIZED,
-                   key ? "The API key is not known here."
-                       : "An API key is required: Authorization: Bearer KEY.");
-}
-
-static int check_ready(struct req *r, struct err *e)
-{
-    struct http *h = r->h;
-    int load = atomic_load(&h->load);
-    if (!r->route->needs_model)
-        return 0;
-    if (load == LOAD_FAILED)
-        return err_set(e, ST_ENGINE_DOWN, "The model could not be loaded.");
-    if (load != LOAD_READY)
-        return err_set(e, ST_LOADING, "The model is still loading.");
-    if (h->run >= RUN_DRAIN)
-        return err_set(e, ST_DRAINING, "The server is shutting down.");
-    if (!server_engine_ok(h))
-        return err_set(e, ST_ENGINE_DOWN, "The engine is not available.");
-    return 0;
-}
-
-static int check_media(const char *type, const char *coding, struct err *e)
-{
-    size_t n = type ? strcspn(type, "; \t") : 0;
-    bool json = n == 16 && strncasecmp(type, "application/json", 16) == 0;
-    if (n > 17 && strncasecmp(type, "application/", 12) == 0 &&
-        strncasecmp(type + n - 5, "+json", 5) == 0)
-        json = true;
-    if (!json)
-        return err_set(e, ST_MEDIA_TYPE, "Send the body with 'Content-Type: application/json'.");
-    const char *cs = strcasestr(type + n, "charset=");
-    if (cs) {
-        cs += 8;
-        cs += *cs == '"';
-        size_t k = strcspn(cs, "\"; \t");
-        if (!(k == 5 && strncasecmp(cs, "utf-8", 5) == 0) &&
-            !(k == 4 && strncasecmp(cs, "utf8", 4) == 0))
-            return err_set(e, ST_MEDIA_TYPE, "Only the charset utf-8 is supported.");
-    }
-    if (coding && *coding && strcasecmp(coding, "identity") != 0)
-        return err_set(e, ST_MEDIA_TYPE, "Only the content coding identity is supported.");
-    return 0;
-}
-
-/* Framing faults that microhttpd lets pass (P-20): all of them end the connection. */
-static int check_framing(struct req *r, const struct head *hd, const char *version, struct err *e)
-{
-    r->close = true;
-    if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
-        return err_set(e, ST_HTTP_VERSION, "Only HTTP/1.0 and HTTP/1.1 are supported.");
-    r->http10 = version[7] == '0';
-    if (strlen(r->uri) > URI_MAX)
-        return err_set(e, ST_URI_TOO_LONG, "The request target is longer than %d bytes.", URI_MAX);
-    if (hd->n_bytes > (size_t)r->h->c.max_header_bytes || hd->n_fields > HEADER_FIELDS_MAX)
-        return err_set(e, ST_HEADERS_TOO_LARGE, "The header is above %lld bytes or %d fields.",
-                       (long long)r->h->c.max_header_bytes, HEADER_FIELDS_MAX);
-    if (hd->bad_name || hd->bad_value)
-        return err_set(e, ST_BAD_REQUEST, "A header field is malformed.");
-    if (hd->n_length > 1 || hd->n_encoding > 1 || (hd->n_length && hd->n_encoding))
-        return err_set(e, ST_BAD_REQUEST, "The length of the body is given more than once.");
-    if (hd->n_host > 1 || (!r->http10 && hd->n_host != 1))
-        return err_set(e, ST_BAD_REQUEST, "Exactly one Host header is required.");
-    if (hd->n_encoding && (strcasecmp(hd->encoding, "chunked") != 0 || r->http10))
-        return err_set(e, ST_BAD_REQUEST, "The only transfer coding is chunked, in HTTP/1.1.");
-    if (hd->length && strspn(hd->length, "0123456789") != strlen(hd->length))
-        return err_set(e, ST_BAD_REQUEST, "Content-Length is not a number.");
-    r->chunked = hd->n_encoding > 0;
-    r->close = false;
-    return 0;
-}
-
-static int method_bit(const char *m)
-{
-    return strcmp(m, "GET") == 0 || strcmp(m, "HEAD") == 0 ? M_GET
-           : strcmp(m, "POST") == 0                        ? M_POST
-                                                           : 0;
-}
-
-static int check_head(struct req *r, const struct head *hd, const char *version, struct err *e)
-{
-    int st = check_framing(r, hd, version, e);
-    st = st ? st : route_find(r, e);
-    if (st)
-        return st;
-    r->allow = route_allow(r->route);
-    if (strcmp(r->method, "OPTIONS") == 0)
-        return 0;
-    if (!(r->route->methods & method_bit(r->method)))
-        return err_set(e, ST_METHOD, "This path answers %s.", r->allow);
-    r->allow = NULL;
-    st = check_auth(r, hd, e);
-    st = st ? st : check_ready(r, e);
-    if (st || r->route->methods != M_POST)
-        return st;
-    st = check_media(hd->type, hd->coding, e);
-    if (st)
-        return st;
-    if (hd->length && (strlen(hd->length) > 15 || atoll(hd->length) > r->h->c.max_body_bytes)) {
-        r->close = true;
-        return err_set(e, ST_BODY_TOO_LARGE, "The body is larger than %lld bytes.",
-                       (long long)r->h->c.max_body_bytes);
-    }
-    if (hd->expect && !r->http10 && strcasecmp(hd->expect, "100-continue") != 0)
-        return err_set(e, ST_EXPECTATION, "The only expectation known is 100-continue.");
-    return 0;
 }
 
 /* ---- answers ---- */
@@ -452,8 +268,7 @@ static void on_completed(void *cls, struct MHD_Connection *mc, void **con_cls,
         gen_cancel(r, ST_CANCELLED);
     }
     if (r->head_seen) {
-        int cls_of = r->status >= 500 ? 2 : r->status >= 400 ? 1 : 0;
-        h->m.http[route_index(r->route)][r->answered ? cls_of : 1]++;
+        metrics_http(&h->m, r->route, r->method, r->answered ? r->status : 400);
         log_write(r->is_gen ? LOG_INFO : LOG_DEBUG, "http.request",
                   "id=%s method=%s handler=%s status=%d us=%lld", r->id, r->method,
                   route_name(route_index(r->route)), whole ? r->status : 499,
@@ -514,8 +329,8 @@ static enum MHD_Result on_head(struct req *r, const char *method, const char *ve
     r->head_seen = true;
     snprintf(r->method, sizeof r->method, "%s", method);
     MHD_get_connection_values_n(r->mc, MHD_HEADER_KIND, on_field, cls);
-    set_id(r, hd.rid);
-    int st = check_head(r, &hd, version, &r->err);
+    request_id(r, hd.rid);
+    int st = request_check(r, &hd, version, &r->err);
     r->err.st = st;
     if (r->conn) {
         r->conn->phase = PH_BODY;
@@ -537,25 +352,15 @@ static enum MHD_Result on_head(struct req *r, const char *method, const char *ve
 static enum MHD_Result refuse_upload(struct req *r)
 {
     struct err e;
-    struct buf body = {0}, all = {0};
     r->close = true;
     err_set(&e, ST_BODY_TOO_LARGE, "The body is larger than %lld bytes.",
             (long long)r->h->c.max_body_bytes);
-    out_error(&body, &e);
-    out_fmt(&all,
-            "HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n"
-            "Content-Length: %zu\r\nX-Request-Id: %s\r\nServer: quire/" QUIRE_VERSION
-            "\r\nConnection: close\r\n\r\n",
-            body.n, r->id);
-    buf_add(&all, body.p, body.n);
-    ssize_t sent = send(r->fd, all.p, all.n, MSG_NOSIGNAL | MSG_DONTWAIT);
-    int fd = sent > 0 ? dup(r->fd) : -1;
+    int fd = dup(r->fd);
+    answer_raw(r->h, r->fd, &e, r->id, false);
     if (fd >= 0)
-        server_linger(r->h, fd);
+        accept_linger(r->h, fd);
     r->status = 413;
     r->answered = true;
-    buf_free(&body);
-    buf_free(&all);
     return MHD_NO;
 }
 

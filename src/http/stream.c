@@ -365,7 +365,7 @@ void gen_start(struct req *r)
 {
     struct http *h = r->h;
     struct err e;
-    if (r->g.request_id[0] && strncmp(r->id, "req_", 4) == 0)
+    if (r->g.request_id[0] && !r->id_given)
         memcpy(r->id, r->g.request_id, sizeof r->id);
     int64_t need = (int64_t)r->g.n_prompts * r->g.n;
     if (h->run >= RUN_DRAIN) {

@@ -389,8 +389,11 @@ static void test_slow_client(void **s)
     }
     for (int i = 0; i < 4; i++) {
         struct answer a = get_answer(fd[i], false);
-        if (a.status != 408 && i < 3)
+        if (a.status != (i == 3 ? 400 : 408))
             fail_msg("client %d: %d %s", i, a.status, a.body);
+        assert_true(has(&a, i == 3 ? "\"code\":\"bad_request\"" : "\"code\":\"request_timeout\""));
+        assert_non_null(strstr(a.head, "Connection: close\r\n"));
+        assert_non_null(strstr(a.head, "X-Request-Id: req_"));
         free(a.body);
         close(fd[i]);
     }
