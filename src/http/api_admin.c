@@ -20,7 +20,7 @@ static void put_model(struct http *h, struct buf *b, const char *name, bool one)
     out_str(b, "{\"id\":");
     out_json(b, name, strlen(name));
     out_fmt(b, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"quire\",\"root\":",
-            (long long)(ready ? h->s.created_unix_s : clock_unix_s()));
+            (long long)(ready ? h->s.created_unix_s : h->start_unix_s));
     out_json(b, h->c.served_names[0], strlen(h->c.served_names[0]));
     out_str(b, ",\"parent\":null,\"max_model_len\":");
     if (ready)
@@ -256,6 +256,14 @@ static int tokenize(struct http *h, const struct jdoc *d, struct buf *b, struct 
     return c ? tokenize_content(h, d, c, b, e) : tokenize_vllm(h, d, p, b, e);
 }
 
+static bool wants_content(const char *query)
+{
+    for (; *query; query += strcspn(query, "&"), query += *query == '&')
+        if (strncmp(query, "content=1", 9) == 0 && strchr("&#", query[9]))
+            return true;
+    return false;
+}
+
 static int detokenize(struct req *r, const struct jdoc *d, struct buf *b, struct err *e)
 {
     struct http *h = r->h;
@@ -275,7 +283,7 @@ static int detokenize(struct req *r, const struct jdoc *d, struct buf *b, struct
     st = prompt_ids(d, v, tok_vocab(h->s.tok), "tokens", &ids, e);
     if (st == 0 && ids.n)
         tok_decode(h->s.tok, ids.p, ids.n, false, &text);
-    out_str(b, q && strstr(q, "content=1") ? "{\"content\":" : "{\"prompt\":");
+    out_str(b, q && wants_content(q + 1) ? "{\"content\":" : "{\"prompt\":");
     out_json(b, text.p ? text.p : "", text.n);
     out_str(b, "}");
     ids_free(&ids);
@@ -283,34 +291,45 @@ static int detokenize(struct req *r, const struct jdoc *d, struct buf *b, struct
     return st;
 }
 
-static void token_api(struct req *r, bool back)
+static void token_job(struct req *r, bool back)
 {
     struct jdoc d;
-    struct err e = {0};
-    struct buf b = {0};
-    int st = json_parse(&d, r->body.p ? r->body.p : "", r->body.n, &e);
+    int st = json_parse(&d, r->body.p ? r->body.p : "", r->body.n, &r->job_err);
     if (st == 0) {
         if (d.v[0].type != J_OBJ)
-            st = err_set(&e, ST_INVALID_TYPE, "The body must be a JSON object.");
+            st = err_set(&r->job_err, ST_INVALID_TYPE, "The body must be a JSON object.");
         else
-            st = back ? detokenize(r, &d, &b, &e) : tokenize(r->h, &d, &b, &e);
+            st = back ? detokenize(r, &d, &r->job_out, &r->job_err)
+                      : tokenize(r->h, &d, &r->job_out, &r->job_err);
         json_free(&d);
     }
-    if (st) {
-        e.st = st;
-        reply_error(r, &e);
-        buf_free(&b);
-        return;
-    }
-    send_buf(r, 200, "application/json", &b);
+    r->job_st = r->job_err.st = st;
+}
+
+static void tokenize_job(struct req *r)
+{
+    token_job(r, false);
+}
+
+static void detokenize_job(struct req *r)
+{
+    token_job(r, true);
+}
+
+static void token_done(struct req *r)
+{
+    if (r->job_st)
+        reply_error(r, &r->job_err);
+    else
+        send_buf(r, 200, "application/json", &r->job_out);
 }
 
 void api_tokenize(struct req *r)
 {
-    token_api(r, false);
+    req_job(r, tokenize_job, token_done);
 }
 
 void api_detokenize(struct req *r)
 {
-    token_api(r, true);
+    req_job(r, detokenize_job, token_done);
 }

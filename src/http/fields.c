@@ -13,11 +13,13 @@ enum kind {
     F_NUM,    /* -> double */
     F_BOOL,   /* -> bool */
     F_NONE,   /* accepted, no effect */
-    F_STR,    /* a string of lo..hi bytes, no effect here */
+    F_STR,    /* a string of lo..hi characters, no effect here */
     F_REFUSE, /* anything but null is not built */
     F_FALSE,  /* only false */
     F_ONLY,   /* only the number lo; a number outside lo..hi is still a range error */
-    F_EMPTY,  /* only {} or [] or "" */
+    F_NOBOOL, /* a boolean without effect */
+    F_EMPTYS, /* only "" */
+    F_EMPTYO, /* only {} */
     F_OTHER   /* checked in its own function, or by the prompt reader */
 };
 enum { BOTH = 3, CHAT = 1, TEXT = 2 };
@@ -46,7 +48,7 @@ static const struct field fields[] = {
     {"presence_penalty", F_ONLY, BOTH, 0, 0, 2},
     {"frequency_penalty", F_ONLY, BOTH, 0, 0, 2},
     {"repetition_penalty", F_ONLY, BOTH, 0, 1, 10},
-    {"logit_bias", F_EMPTY, BOTH, 0, 0, 0},
+    {"logit_bias", F_EMPTYO, BOTH, 0, 0, 0},
     {"seed", F_INT, BOTH, AT(seed), -I64, I64},
     {"stop", F_OTHER, BOTH, 0, 0, 0},
     {"stop_token_ids", F_OTHER, BOTH, 0, 0, 0},
@@ -54,7 +56,7 @@ static const struct field fields[] = {
     {"ignore_eos", F_BOOL, BOTH, AT(ignore_eos), 0, 0},
     {"min_tokens", F_INT, BOTH, AT(min_tokens), 0, I53},
     {"skip_special_tokens", F_BOOL, BOTH, AT(skip_special), 0, 0},
-    {"spaces_between_special_tokens", F_NONE, BOTH, 0, 0, 0},
+    {"spaces_between_special_tokens", F_NOBOOL, BOTH, 0, 0, 0},
     {"truncate_prompt_tokens", F_REFUSE, BOTH, 0, 0, 0},
     {"allowed_token_ids", F_REFUSE, BOTH, 0, 0, 0},
     {"bad_words", F_REFUSE, BOTH, 0, 0, 0},
@@ -91,7 +93,7 @@ static const struct field fields[] = {
     {"functions", F_REFUSE, BOTH, 0, 0, 0},
     {"function_call", F_OTHER, BOTH, 0, 0, 0},
     /* completions */
-    {"suffix", F_EMPTY, TEXT, 0, 0, 0},
+    {"suffix", F_EMPTYS, TEXT, 0, 0, 0},
     {"echo", F_BOOL, BOTH, AT(echo), 0, 0},
     {"best_of", F_INT, TEXT, AT(best_of), 0, 20},
     /* chat; `logprobs` means two things and is read below */
@@ -103,7 +105,7 @@ static const struct field fields[] = {
     {"chat_template", F_REFUSE, CHAT, 0, 0, 0},
     {"add_special_tokens", F_BOOL, BOTH, AT(add_special), 0, 0},
     {"reasoning_effort", F_OTHER, CHAT, 0, 0, 0},
-    {"include_reasoning", F_NONE, CHAT, 0, 0, 0},
+    {"include_reasoning", F_NOBOOL, CHAT, 0, 0, 0},
     {"tools", F_OTHER, CHAT, 0, 0, 0},
     {"tool_choice", F_OTHER, CHAT, 0, 0, 0},
     {"documents", F_REFUSE, CHAT, 0, 0, 0},
@@ -175,6 +177,15 @@ static int read_number(struct reader *r, const struct field *f, const struct jva
     return 0;
 }
 
+/* Code points of a string (J-1: it is valid UTF-8). */
+static uint32_t characters(const struct jval *v)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < v->n; i++)
+        n += ((unsigned char)v->s[i] & 0xC0) != 0x80;
+    return n;
+}
+
 static int read_plain(struct reader *r, const struct field *f, const struct jval *v)
 {
     switch (f->kind) {
@@ -193,14 +204,17 @@ static int read_plain(struct reader *r, const struct field *f, const struct jval
     case F_STR:
         if (v->type != J_STR)
             return wrong_type(r->e, f->name, "a string", v);
-        if (v->n > f->hi * 4)
+        if (characters(v) > f->hi)
             return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' is too long.", f->name);
         return 0;
     case F_REFUSE:
         return refuse(r->e, f->name);
-    case F_EMPTY:
-        if (v->type != J_STR && v->type != J_OBJ && v->type != J_ARR)
-            return wrong_type(r->e, f->name, "of another type", v);
+    case F_NOBOOL:
+        return v->type == J_BOOL ? 0 : wrong_type(r->e, f->name, "a boolean", v);
+    case F_EMPTYS:
+    case F_EMPTYO:
+        if (v->type != (f->kind == F_EMPTYS ? J_STR : J_OBJ))
+            return wrong_type(r->e, f->name, f->kind == F_EMPTYS ? "a string" : "an object", v);
         return v->n ? refuse(r->e, f->name) : 0;
     default:
         return 0;
@@ -211,7 +225,7 @@ static int read_stop_item(struct reader *r, const struct jval *v, const char *pa
 {
     if (v->type != J_STR)
         return wrong_type(r->e, param, "a string", v);
-    if (v->n == 0 || v->n > 2048)
+    if (v->n == 0 || characters(v) > 512)
         return err_param(r->e, ST_INVALID_LENGTH, param,
                          "'%s' must have between 1 and 512 characters.", param);
     char *p = malloc(v->n);
@@ -293,7 +307,7 @@ static int read_salt(struct reader *r, const struct jval *v)
 {
     if (v->type != J_STR)
         return wrong_type(r->e, "cache_salt", "a string", v);
-    if (v->n < 1 || v->n > 512)
+    if (v->n < 1 || characters(v) > 128)
         return err_param(r->e, ST_INVALID_LENGTH, "cache_salt",
                          "'cache_salt' must have between 1 and 128 characters.");
     for (uint32_t i = 0; i < v->n; i++)
@@ -343,17 +357,23 @@ static int read_text_only(struct reader *r, const char *name, const struct jval 
         if (!t)
             return err_param(r->e, ST_MISSING, "response_format.type",
                              "'response_format.type' is required.");
-        return json_is(t, "text") ? 0 : refuse(r->e, name);
+        if (t->type != J_STR)
+            return wrong_type(r->e, "response_format.type", "a string", t);
+        if (json_is(t, "text"))
+            return 0;
+        return err_param(r->e, ST_UNSUPPORTED, name,
+                         "The response_format type '%.*s' is not supported by this server.",
+                         (int)json_utf8_valid(t->s, t->n < 64 ? t->n : 64), t->s);
     }
     if (strcmp(name, "modalities") == 0) {
         const struct jval *k = v->type == J_ARR && v->n == 1 ? json_child(r->d, v) : NULL;
         return json_is(k, "text") ? 0 : refuse(r->e, name);
     }
+    if (strcmp(name, "tool_choice") == 0 && !json_is(v, "none") &&
+        !json_get(r->d, &r->d->v[0], "tools"))
+        return err_param(r->e, ST_INVALID_COMBINATION, name, "'tool_choice' needs 'tools'.");
     if (strcmp(name, "function_call") == 0 || strcmp(name, "tool_choice") == 0)
-        return json_is(v, "none") ||
-                       (r->g->chat && json_is(v, "auto") && !json_get(r->d, &r->d->v[0], "tools"))
-                   ? 0
-                   : refuse(r->e, name);
+        return json_is(v, "none") ? 0 : refuse(r->e, name);
     return 0;
 }
 

@@ -6,7 +6,21 @@
 
 #include <stdint.h>
 
-enum { H_TTFT, H_ITL, H_E2E, H_QUEUE, H_PROMPT, H_GENERATION, N_HISTS };
+enum {
+    H_TTFT,
+    H_ITL,
+    H_E2E,
+    H_QUEUE,
+    H_PREFILL,
+    H_DECODE,
+    H_INFERENCE,
+    H_TPOT,
+    H_PROMPT,
+    H_GENERATION,
+    H_MAX_TOKENS,
+    H_N,
+    N_HISTS
+};
 enum { N_BUCKETS_MAX = 32, N_HANDLERS_MAX = 32 };
 enum { N_METHODS = 5 }; /* GET HEAD POST OPTIONS other */
 enum { END_STOP, END_LENGTH, END_ABORT, END_ERROR, N_ENDS };
@@ -20,7 +34,7 @@ struct metrics {
     struct hist h[N_HISTS];
     int64_t ends[N_ENDS];
     int64_t http[N_HANDLERS_MAX][N_METHODS][3]; /* 2xx 4xx 5xx by route; the last is "none" */
-    int64_t generated, prompt, cached, ignored_parameters, slow_readers, rejected, disconnects;
+    int64_t ignored_parameters, slow_readers, rejected, disconnects;
 };
 struct http;
 

@@ -134,7 +134,7 @@ static int write_content(struct writer *w, const struct jval *v, bool assistant,
     out_str(w->b, "\"content\":");
     if (!v || v->type == J_NULL) {
         if (!assistant)
-            return err_param(w->e, v ? ST_INVALID_TYPE : ST_MISSING, at, "'%s' is required.", at);
+            return err_param(w->e, ST_MISSING, at, "'%s' is required.", at);
         out_str(w->b, "\"\"");
         return 0;
     }

@@ -454,6 +454,7 @@ int http_new(struct http **out, const struct http_config *c, struct err *e)
     struct http *h = xalloc(sizeof *h);
     h->listen_fd = h->guard_fd = h->watch_fd = -1;
     config_copy(h, c);
+    h->start_unix_s = clock_unix_s();
     signal(SIGPIPE, SIG_IGN);
     raise_fd_limit(h);
     h->rng[0] = (uint64_t)clock_us() | 1;

@@ -39,7 +39,7 @@ struct choice {
     bool started;        /* has sent its first chat chunk */
     int32_t n_tokens;    /* counted in usage */
     int32_t n_cached;
-    int64_t last_us;
+    int64_t first_us, last_us, queue_us;
     struct detok detok;
     struct stopper stopper;
     struct buf text;                   /* non-streaming: all of it */
@@ -74,11 +74,15 @@ struct req {
     struct buf out;
     size_t out_at;
     int64_t out_since_us; /* since when the reader made no progress */
-    /* generation */
-    bool job_pending, is_gen, is_admitted, queue_asked;
+    /* work off the loop */
+    bool started, job_pending;
+    void (*job)(struct req *), (*job_done)(struct req *);
     uv_work_t work;
     int job_st;
     struct err job_err;
+    struct buf job_out;
+    /* generation */
+    bool is_gen, is_admitted, queue_asked;
     struct genreq g;
     struct choice *choice;
     int32_t n_choices, n_open, n_left; /* n_open: the engine still owes an end; n_left: not done */
@@ -130,7 +134,7 @@ struct http {
     char fingerprint[64];
     /* loop thread */
     int run;
-    int64_t run_since_us;
+    int64_t run_since_us, start_unix_s;
     int64_t failed_us; /* when the engine was found failed; 0 = it works */
     int cut_short;     /* the second signal's number */
     struct conn *conns;
@@ -206,6 +210,7 @@ void keys_free(struct keys *k);
 bool keys_check(const struct keys *k, const char *key, size_t n, uint64_t *tenant);
 
 /* api_gen.c */
+void req_job(struct req *r, void (*job)(struct req *), void (*done)(struct req *));
 void api_completions(struct req *r);
 void api_chat(struct req *r);
 /* stream.c: records of the engine to text */

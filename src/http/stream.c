@@ -99,6 +99,15 @@ static void finish_choice(struct choice *c, const char *finish)
     r->n_left--;
     r->h->m.ends[strcmp(finish, "stop") == 0 ? END_STOP : END_LENGTH]++;
     hist_add(&r->h->m, H_GENERATION, c->n_tokens);
+    if (c->n_tokens == 0)
+        return;
+    double decode = (double)(c->last_us - c->first_us) * 1e-6;
+    double prefill = (double)(c->first_us - r->arrival_us - c->queue_us) * 1e-6;
+    hist_add(&r->h->m, H_PREFILL, prefill > 0 ? prefill : 0);
+    hist_add(&r->h->m, H_DECODE, decode);
+    hist_add(&r->h->m, H_INFERENCE, decode + (prefill > 0 ? prefill : 0));
+    if (c->n_tokens > 1)
+        hist_add(&r->h->m, H_TPOT, decode / (c->n_tokens - 1));
 }
 
 /* Text of one token through detokeniser and stop matcher. True when a stop string ended it. */
@@ -131,7 +140,8 @@ static void note_token(struct choice *c, const struct out_rec *rec, int64_t now)
     struct metrics *m = &r->h->m;
     if (c->last_us == 0) {
         c->n_cached = rec->n_cached;
-        m->cached += rec->n_cached;
+        c->first_us = now;
+        c->queue_us = rec->queue_us;
         hist_add(m, H_QUEUE, (double)rec->queue_us * 1e-6);
         hist_add(m, H_TTFT, (double)(now - r->arrival_us) * 1e-6);
     } else {
@@ -139,7 +149,6 @@ static void note_token(struct choice *c, const struct out_rec *rec, int64_t now)
     }
     c->last_us = now;
     c->n_tokens++;
-    m->generated++;
 }
 
 static void request_done(struct req *r, int64_t now)
@@ -390,9 +399,11 @@ void gen_start(struct req *r)
         return;
     }
     r->is_admitted = true;
-    h->m.prompt += (int64_t)r->g.ids.n;
-    for (int32_t p = 0; p < r->g.n_prompts; p++)
+    hist_add(&h->m, H_N, (double)r->g.n);
+    for (int32_t p = 0; p < r->g.n_prompts; p++) {
         hist_add(&h->m, H_PROMPT, (double)(r->g.first[p + 1] - r->g.first[p]));
+        hist_add(&h->m, H_MAX_TOKENS, (double)r->g.max_new[p]);
+    }
     if (r->g.echo)
         echo_prompts(r);
     server_need_sweep(h);
