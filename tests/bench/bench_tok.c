@@ -1,17 +1,22 @@
-/* bench_tok.c - speed of the tokenizer on one thread: load time, encode and decode in MB/s.
- *   bench_tok [tokenizer.json [text [chunk_bytes]]]
- * Without arguments: the SmolLM2 fixture on the texts of its goldens. The text is encoded in chunks
- * that end at a line; best of 5 rounds. scripts/bench_tok_hf.py runs this and Hugging Face's
- * tokenizers on the same files and compares the ids.
+/* bench_tok.c - the tokenizer's processor time on one thread: load, encode and decode.
+ *   bench_tok [tokenizer.json [text [chunk_bytes]]]      one JSON line
+ *   bench_tok linear tokenizer.json [text...]            time a byte, 64 KiB to 4 MiB, a line a
+ * text Without arguments: the SmolLM2 fixture on the texts of its goldens. The text is encoded in
+ * chunks that end at a line; best of 5 rounds. scripts/bench_tok_hf.py runs this and Hugging Face's
+ * tokenizers on the same files and compares the ids. `linear` repeats each text, and texts that
+ * break naive tokenizers, to each size, and encodes it in one call.
  */
 #include "../text/golden.h"
 
+#include "text/utf8.h"
+
 #include <time.h>
 
-static double now_s(void)
+/* Time of this thread, so that a busy machine spoils less. */
+static double cpu_s(void)
 {
     struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
     return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
 }
 
@@ -41,7 +46,7 @@ static size_t chunk_end(const struct buf *text, size_t at, size_t chunk)
 
 static double encode_all(const struct tok *t, const struct buf *text, size_t chunk, struct ids *ids)
 {
-    double at = now_s();
+    double at = cpu_s();
     struct err e = {0};
     ids->n = 0;
     for (size_t i = 0; i < text->n;) {
@@ -52,7 +57,7 @@ static double encode_all(const struct tok *t, const struct buf *text, size_t chu
         }
         i = end;
     }
-    return now_s() - at;
+    return cpu_s() - at;
 }
 
 static struct tok *load(const char *path)
@@ -70,17 +75,16 @@ static struct tok *load(const char *path)
     return t;
 }
 
-int main(int argc, char **argv)
+static int speed(const char *json, const char *path, size_t chunk)
 {
-    double at = now_s(), best = 1e9, best_dec = 1e9;
-    struct tok *t = argc > 1 ? load(argv[1]) : golden_tok(false, "smollm2");
-    double load_s = now_s() - at;
-    size_t chunk = argc > 3 ? strtoul(argv[3], NULL, 10) : 8192;
+    double at = cpu_s(), best = 1e9, best_dec = 1e9;
+    struct tok *t = json ? load(json) : golden_tok(false, "smollm2");
+    double load_s = cpu_s() - at;
     struct buf text = {0}, back = {0};
     struct ids ids = {0};
     uint64_t sum = 0;
-    if (argc > 2)
-        text.p = read_file(argv[2], &text.n);
+    if (path)
+        text.p = read_file(path, &text.n);
     else
         text = golden_text();
     if (!t || !text.p)
@@ -89,9 +93,9 @@ int main(int argc, char **argv)
         double s = encode_all(t, &text, chunk, &ids);
         best = s < best ? s : best;
         back.n = 0;
-        at = now_s();
+        at = cpu_s();
         tok_decode(t, ids.p, ids.n, false, &back);
-        s = now_s() - at;
+        s = cpu_s() - at;
         best_dec = s < best_dec ? s : best_dec;
     }
     for (size_t i = 0; i < ids.n; i++)
@@ -105,4 +109,110 @@ int main(int argc, char **argv)
     ids_free(&ids);
     tok_close(t);
     return 0;
+}
+
+/* ---- linear ---- */
+
+enum { KIB = 1 << 10, N_SIZES = 4 };
+static const size_t size_of[N_SIZES] = {64 * KIB, 256 * KIB, 1024 * KIB, 4096 * KIB};
+
+/* unit again and again, up to n bytes of whole code points. */
+static struct buf repeated(const char *unit, size_t unit_n, size_t n)
+{
+    struct buf b = {0};
+    while (b.n < n)
+        buf_add(&b, unit, unit_n < n - b.n ? unit_n : n - b.n);
+    b.n = utf8_valid_prefix(b.p, b.n);
+    return b;
+}
+
+/* Random bytes made valid as a lossy reader does it. */
+static struct buf noise(size_t n)
+{
+    struct buf raw = {0}, b = {0};
+    uint64_t x = 88172645463325252u;
+    while (raw.n < n) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        buf_add(&raw, &x, sizeof(x));
+    }
+    utf8_add_lossy(&b, raw.p, raw.n);
+    buf_free(&raw);
+    return b;
+}
+
+/* Best of a few calls, so that each size is worked on about as long. */
+static double ns_a_byte(const struct tok *t, const char *s, size_t n)
+{
+    struct ids ids = {0};
+    double best = 1e9;
+    for (size_t i = 0; i < 3 || i * n < 4096 * KIB; i++) {
+        double at = cpu_s();
+        ids.n = 0;
+        if (tok_encode(t, s, n, TOK_PARSE_SPECIAL, &ids, NULL))
+            exit(1);
+        at = cpu_s() - at;
+        best = at < best ? at : best;
+    }
+    ids_free(&ids);
+    return best * 1e9 / (double)n;
+}
+
+static double growth(const struct tok *t, const char *name, const struct buf *unit)
+{
+    double cost[N_SIZES];
+    for (int i = 0; i < N_SIZES; i++) {
+        struct buf text = repeated(unit->p, unit->n, size_of[i]);
+        cost[i] = ns_a_byte(t, text.p, text.n);
+        buf_free(&text);
+    }
+    printf("  %-22s %7.1f %7.1f %7.1f %7.1f ns a byte: %.2fx\n", name, cost[0], cost[1], cost[2],
+           cost[3], cost[N_SIZES - 1] / cost[0]);
+    return cost[N_SIZES - 1] / cost[0];
+}
+
+static int linear(const char *json, char **paths, int n_paths)
+{
+    static const struct {
+        const char *name, *unit;
+    } hostile[] = {{"one letter", "a"},
+                   {"spaces", " "},
+                   {"combining marks", "\xCC\x81"},
+                   {"marks of two classes", "\xCC\x81\xCC\xA7"},
+                   {"CJK without spaces", "\xE4\xBD\xA0\xE5\xA5\xBD\xE4\xB8\x96\xE7\x95\x8C"},
+                   {"dots", "."},
+                   {"newlines", "\n"},
+                   {"special tokens' text", "<|im_"}};
+    struct tok *t = load(json);
+    struct buf unit;
+    double worst = 0, x;
+    for (size_t i = 0; i < sizeof(hostile) / sizeof(*hostile); i++) {
+        unit = (struct buf){.p = (char *)hostile[i].unit, .n = strlen(hostile[i].unit)};
+        x = growth(t, hostile[i].name, &unit);
+        worst = x > worst ? x : worst;
+    }
+    unit = noise(4096 * KIB);
+    x = growth(t, "random bytes", &unit);
+    worst = x > worst ? x : worst;
+    buf_free(&unit);
+    for (int i = 0; i < n_paths; i++) {
+        unit.p = read_file(paths[i], &unit.n);
+        if (!unit.p || !unit.n)
+            return 1;
+        x = growth(t, strrchr(paths[i], '/') ? strrchr(paths[i], '/') + 1 : paths[i], &unit);
+        worst = x > worst ? x : worst;
+        free(unit.p);
+    }
+    printf("%s: 4 MiB cost at most %.2fx of 64 KiB a byte\n", json, worst);
+    tok_close(t);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 2 && strcmp(argv[1], "linear") == 0)
+        return linear(argv[2], argv + 3, argc - 3);
+    return speed(argc > 1 ? argv[1] : NULL, argc > 2 ? argv[2] : NULL,
+                 argc > 3 ? strtoul(argv[3], NULL, 10) : 8192);
 }

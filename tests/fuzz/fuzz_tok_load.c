@@ -1,11 +1,6 @@
 /* fuzz_tok_load.c - any bytes as tokenizer.json, and as tokenizer_config.json beside a good one:
  * either refused, or a tokenizer that encodes and decodes. */
-#include "text.h"
-
-#include <stdint.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+#include "fuzzing.h"
 
 static const char good[] = "{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true}],"
                            "\"model\":{\"type\":\"BPE\","

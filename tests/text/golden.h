@@ -227,17 +227,27 @@ static inline bool golden_ids(struct ids *out, const cJSON *o, const char *name)
     return v != NULL;
 }
 
+/* golden_line gives one line of so many. */
+static int golden_every = 1;
+
+static inline char *golden_line_end(char *line)
+{
+    char *end = strchr(line, '\n');
+    return end ? end + 1 : line + strlen(line);
+}
+
 /* Lines of a golden file, one at a time: for (at = text; (o = golden_line(&at));) ... */
 static inline cJSON *golden_line(char **at)
 {
-    char *line = *at, *end;
+    char *line = *at;
     cJSON *o;
     if (!line || !*line)
         return NULL;
-    end = strchr(line, '\n');
-    if (end)
-        *end = 0;
-    *at = end ? end + 1 : line + strlen(line);
+    *at = golden_line_end(line);
+    if ((*at)[-1] == '\n')
+        (*at)[-1] = 0;
+    for (int i = 1; i < golden_every; i++)
+        *at = golden_line_end(*at);
     golden_mask_zeros(line);
     o = cJSON_Parse(line);
     assert_non_null(o);
