@@ -1,7 +1,7 @@
 /* tokgguf.c - the tokenizer in GGUF metadata into a struct tok.
  *
  * "gpt2": byte-level BPE with merges; the metadata does not carry the split pattern, only a name
- * for it ("pre"), so the known names are in a table here. "llama": SentencePiece BPE, whose merges
+ * for it ("pre"), see tokpre.c. "llama": SentencePiece BPE, whose merges
  * follow from the pieces' scores. Everything else is refused by name. One thread, at load. */
 #include "tok.h"
 
@@ -13,102 +13,9 @@
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 
-/* ---- split patterns ---- */
-
-#define TAIL "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define WORD "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-
-static const char pat_gpt2[] = GPT2;
-static const char pat_llama3[] = CONTRACTIONS "|" WORD "|\\p{N}{1,3}" TAIL;
-static const char pat_qwen2[] = CONTRACTIONS "|" WORD "|\\p{N}" TAIL;
-static const char pat_tekken[] =
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER
-    "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-static const char pat_o200k[] =
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" CONTRACTIONS "?|[^\\r\\n\\p{L}\\p{N}]?" UPPER
-    "+" LOWER "*" CONTRACTIONS
-    "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-static const char pat_digits3[] = "\\p{N}{1,3}";
-static const char pat_deepseek_cjk[] =
-    "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+";
-static const char pat_deepseek3[] =
-    "[!\"#$%&'()*+,\\-./"
-    ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
-    "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-
-struct pre_rule {
-    const char *name;
-    const char *pattern[3];
-    bool each_digit; /* every digit is split off first */
-    bool ignore_merges, nfc, add_bos;
-};
-static const struct pre_rule pre_rules[] = {
-    {"gpt-2", {pat_gpt2}, false, false, false, false},
-    {"phi-2", {pat_gpt2}, false, false, false, false},
-    {"mpt", {pat_gpt2}, false, false, false, false},
-    {"olmo", {pat_gpt2}, false, false, false, false},
-    {"jais", {pat_gpt2}, false, false, false, false},
-    {"smollm", {pat_gpt2}, true, false, false, false},
-    {"starcoder", {pat_gpt2}, true, false, false, false},
-    {"refact", {pat_gpt2}, true, false, false, false},
-    {"command-r", {pat_gpt2}, true, false, true, true},
-    {"codeshell", {pat_gpt2}, true, false, false, false},
-    {"llama-bpe", {pat_llama3}, false, true, false, true},
-    {"llama3", {pat_llama3}, false, true, false, true},
-    {"llama-v3", {pat_llama3}, false, true, false, true},
-    {"falcon3", {pat_llama3}, false, true, false, true},
-    {"pixtral", {pat_tekken}, false, true, false, true},
-    {"tekken", {pat_tekken}, false, true, false, true},
-    {"qwen2", {pat_qwen2}, false, false, true, false},
-    {"deepseek-r1-qwen", {pat_qwen2}, false, false, true, false},
-    {"stablelm2", {pat_qwen2}, false, false, true, false},
-    {"megrez", {pat_qwen2}, false, false, true, false},
-    {"dbrx", {pat_llama3}, false, false, false, false},
-    {"smaug-bpe", {pat_llama3}, false, false, false, false},
-    {"gpt-4o", {pat_o200k}, false, true, false, false},
-    {"llama4", {pat_o200k}, false, true, false, true},
-    {"deepseek-v3", {pat_digits3, pat_deepseek_cjk, pat_deepseek3}, false, false, false, false},
-};
-
 static bool view_is(struct view v, const char *s)
 {
     return v.p && v.n == strlen(s) && memcmp(v.p, s, v.n) == 0;
-}
-
-static int add_pattern(struct pretok *p, const char *pattern, struct err *e)
-{
-    struct pre_step *st = &p->step[p->n++];
-    *st = (struct pre_step){.kind = PRE_SPLIT, .how = SPLIT_ISOLATED};
-    return rx_new(&st->rx, pattern, strlen(pattern), e);
-}
-
-static int set_pre(struct tok *t, struct view name, bool *add_bos, struct err *e)
-{
-    const struct pre_rule *r = NULL;
-    for (size_t i = 0; i < sizeof(pre_rules) / sizeof(*pre_rules) && !r; i++)
-        if (view_is(name, pre_rules[i].name))
-            r = &pre_rules[i];
-    if (!r)
-        return err_set(e, ST_UNSUPPORTED, "GGUF: pre-tokenizer \"%.*s\" is not supported",
-                       name.p ? (int)(name.n < 64 ? name.n : 64) : 0, name.p ? name.p : "");
-    if (r->each_digit)
-        t->pre.step[t->pre.n++] = (struct pre_step){.kind = PRE_DIGITS, .how = SPLIT_ISOLATED};
-    for (int i = 0; i < 3 && r->pattern[i]; i++) {
-        int st = add_pattern(&t->pre, r->pattern[i], e);
-        if (st)
-            return st;
-    }
-    t->pre.step[t->pre.n++] = (struct pre_step){.kind = PRE_BYTE_LEVEL};
-    if (r->nfc)
-        t->norm.step[t->norm.n++] = (struct norm_step){.kind = NORM_NFC};
-    t->ignore_merges = r->ignore_merges;
-    *add_bos = r->add_bos;
-    t->dec.step[t->dec.n++] = (struct dec_step){.kind = DEC_BYTE_LEVEL};
-    return 0;
 }
 
 /* ---- vocabulary ---- */
@@ -271,7 +178,7 @@ static void sentencepiece_steps(struct tok *t, bool prefix)
 
 static int load_gpt2(struct tok *t, const struct text_source *src, bool *add_bos, struct err *e)
 {
-    int st = set_pre(t, src->gguf_pre, add_bos, e);
+    int st = tok_set_pre(t, src->gguf_pre, add_bos, e);
     if (st == 0)
         st = add_tokens(t, src, true, e);
     return st ? st : add_merges(t, src, e);

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     for (size_t i = 0; i < ids.n; i++) {
         size_t before = out.n;
         detok_push(&d, ids.p[i], &out);
-        must(utf8_valid_prefix(out.p + before, out.n - before) == out.n - before);
+        must_be_whole(&out, before);
     }
     detok_flush(&d, &out);
     must_equal(&out, s, n);

@@ -25,6 +25,12 @@ static inline void must_equal(const struct buf *b, const char *s, size_t n)
     must(b->n == n && (n == 0 || memcmp(b->p, s, n) == 0));
 }
 
+/* Whole code points from byte `from` on. */
+static inline void must_be_whole(const struct buf *b, size_t from)
+{
+    must(b->n == from || utf8_valid_prefix(b->p + from, b->n - from) == b->n - from);
+}
+
 static inline struct tok *fuzz_open(const struct buf *json)
 {
     struct text_source src = {.tokenizer_json = {json->p, json->n}};

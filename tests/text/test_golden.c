@@ -359,14 +359,66 @@ static void test_full_gguf(void **state)
     }
 }
 
+/* The rules that no tokenizer above has: their published pipeline around one vocabulary. */
+static void test_pre_rules(void **state)
+{
+    size_t n;
+    char *text = golden_read(false, "pre.jsonl.xz%s", "", &n);
+    struct ids want = {0};
+    cJSON *row;
+    int rules = 0;
+    (void)state;
+    assert_non_null(text);
+    n_bad = n_all = 0;
+    golden_every = 1;
+    for (char *at = text; (row = golden_line(&at)); cJSON_Delete(row), rules++) {
+        const char *pre = cJSON_GetObjectItem(row, "pre")->valuestring;
+        struct tok *t = golden_tok_gguf(false, "smollm2", pre, -1);
+        int bad = n_bad;
+        const cJSON *c;
+        cJSON_ArrayForEach(c, cJSON_GetObjectItem(row, "cases"))
+        {
+            golden_ids(&want, c, "ids");
+            check_encode(t, c, golden_str(c, "text"), TOK_PARSE_SPECIAL, &want, "ids");
+        }
+        if (n_bad > bad)
+            printf("  pre-tokenizer %s: %d wrong\n", pre, n_bad - bad);
+        tok_close(t);
+    }
+    printf("%d GGUF pre-tokenizers: %d of %d right\n", rules, n_all - n_bad, n_all);
+    ids_free(&want);
+    free(text);
+    assert_true(rules >= 13 && n_all > 2000);
+    assert_int_equal(n_bad, 0);
+}
+
+static void test_pre_refused(void **state)
+{
+    static const char *const bad[] = {"", "gpt", "gpt-2 ", "gpt-2 phi-2", "default", "falcon"};
+    struct view token = {"a", 1};
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        struct text_source src = {.gguf_model = {"gpt2", 4},
+                                  .gguf_pre = {bad[i], strlen(bad[i])},
+                                  .gguf_tokens = &token,
+                                  .n_gguf_tokens = 1};
+        struct tok *t;
+        struct err e = {0};
+        assert_int_equal(tok_open(&t, &src, &e), ST_UNSUPPORTED);
+        assert_null(t);
+        assert_non_null(strstr(e.msg, bad[i]));
+    }
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[3 + N_SETS] = {cmocka_unit_test(test_subset),
-                                           cmocka_unit_test(test_subset_gguf),
-                                           cmocka_unit_test(test_full_gguf)};
+    struct CMUnitTest tests[5 + N_SETS] = {
+        cmocka_unit_test(test_subset), cmocka_unit_test(test_subset_gguf),
+        cmocka_unit_test(test_pre_rules), cmocka_unit_test(test_pre_refused),
+        cmocka_unit_test(test_full_gguf)};
     for (int i = 0; i < N_SETS; i++) {
-        tests[i + 3] = (struct CMUnitTest)cmocka_unit_test_prestate(test_full, (void *)&sets[i]);
-        tests[i + 3].name = sets[i].name;
+        tests[i + 5] = (struct CMUnitTest)cmocka_unit_test_prestate(test_full, (void *)&sets[i]);
+        tests[i + 5].name = sets[i].name;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
