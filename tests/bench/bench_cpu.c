@@ -2,9 +2,10 @@
  *
  *   bench_cpu [threads] [seconds per line]
  *
- * GEMM runs over a ring of matrices larger than the caches, as a forward pass does; its columns are
- * GFLOP/s, weight GB/s, that as a part of what memcpy moves and a plain read moves, and the speed
- * relative to OpenBLAS sgemm on the same data with as many threads. */
+ * GEMM runs over a ring of matrices larger than the caches, as a forward pass does (f32, then 4 and
+ * 8 bits with their scales); its columns are GFLOP/s, GB/s of weights as stored, that as a part of
+ * what memcpy moves and a plain read moves, and the speed relative to OpenBLAS sgemm on the same
+ * data with as many threads. */
 #include "backend/cpu/cpu.h"
 #include "clock.h"
 #include "mem.h"
@@ -147,16 +148,37 @@ static int fill(void *arg, int64_t row0, int64_t n_rows, void *dst)
     return 0;
 }
 
-static void bench_gemm(struct bench *b, const char *name, int32_t n_in, int32_t n_out)
+/* Levels for a matrix whose values do not matter. */
+static int fill_levels(void *arg, int64_t row0, int64_t n_rows, int group, uint8_t *q, float *scale,
+                       float *offset)
+{
+    const struct fill_src *f = arg;
+    for (int64_t i = 0; i < n_rows * f->n_in; i++)
+        q[i] = (uint8_t)((row0 + i) * 7 % 16);
+    for (int64_t i = 0; i < n_rows * f->n_in / group; i++) {
+        scale[i] = 0.01f;
+        offset[i] = -0.08f;
+    }
+    return 0;
+}
+
+/* bits: 0 for an f32 matrix, 4 or 8 for a quantised one with a scale and offset for 32 columns. */
+static void bench_gemm(struct bench *b, const char *name, int32_t n_in, int32_t n_out, int bits)
 {
     static const int32_t ms[] = {1, 2, 4, 8, 16, 64, 512};
-    size_t bytes = (size_t)n_in * (size_t)n_out * 4;
-    struct gemm_run g = {.be = b->be, .n = (int)(RING_BYTES / bytes) + 1};
+    size_t f32_bytes = (size_t)n_in * (size_t)n_out * 4;
+    size_t bytes = bits ? f32_bytes / 32 * (size_t)bits + f32_bytes / 16 : f32_bytes;
+    struct gemm_run g = {.be = b->be, .n = (int)(RING_BYTES / f32_bytes) + 1};
     g.n = g.n > MAX_RING ? MAX_RING : g.n;
     for (int i = 0; i < g.n; i++) {
-        g.plain[i] = random_floats(b, bytes / 4);
+        g.plain[i] = random_floats(b, f32_bytes / 4);
         struct fill_src src = {g.plain[i], n_in};
         struct be_weight_part part = {.n_rows = n_out, .arg = &src, .fill = fill};
+        if (bits) {
+            part.fill_levels = fill_levels;
+            part.bits = bits;
+            part.group = 32;
+        }
         void *w;
         if (be_load_matrix(b->be, "bench", &part, 1, n_in, DT_F32, 1, &w, NULL) != 0)
             exit(1);
@@ -168,11 +190,12 @@ static void bench_gemm(struct bench *b, const char *name, int32_t n_in, int32_t 
         g.o = (struct op_gemm){.out = out, .in = in, .m = ms[i], .n_in = n_in, .n_out = n_out};
         double t = time_of(run_gemm, &g), tb = time_of(run_blas, &g);
         double gbs = (double)bytes / t * 1e-9;
-        printf("%-8s %5d x %5d  m %4d  %9.1f us  %7.1f GFLOP/s  %6.1f GB/s  %4.0f%% of read  "
-               "%4.0f%% of memcpy  %5.2fx OpenBLAS\n",
-               name, n_in, n_out, ms[i], t * 1e6,
-               2.0 * ms[i] * (double)n_in * (double)n_out / t * 1e-9, gbs, gbs / read_gbs * 100,
-               gbs / copy_gbs * 100, tb / t);
+        printf(
+            "%-8s %2d bit %5d x %5d  m %4d  %9.1f us  %7.1f GFLOP/s  %6.1f GB/s  %4.0f%% of read  "
+            "%4.0f%% of memcpy  %5.2fx OpenBLAS\n",
+            name, bits ? bits : 32, n_in, n_out, ms[i], t * 1e6,
+            2.0 * ms[i] * (double)n_in * (double)n_out / t * 1e-9, gbs, gbs / read_gbs * 100,
+            gbs / copy_gbs * 100, tb / t);
     }
     printf("\n");
 }
@@ -336,11 +359,13 @@ int main(int argc, char **argv)
     openblas_set_num_threads(cpu_pool_threads(cpu_of(b.be)->pool));
     printf("%s; %s\n", b.be->info.name, openblas_get_config());
     bench_memory(&b);
-    bench_gemm(&b, "qkv", 576, 960);
-    bench_gemm(&b, "o", 576, 576);
-    bench_gemm(&b, "gate_up", 576, 3072);
-    bench_gemm(&b, "down", 1536, 576);
-    bench_gemm(&b, "head", 576, 49152);
+    for (int bits = 0; bits <= 8; bits += 4) {
+        bench_gemm(&b, "qkv", 576, 960, bits);
+        bench_gemm(&b, "o", 576, 576, bits);
+        bench_gemm(&b, "gate_up", 576, 3072, bits);
+        bench_gemm(&b, "down", 1536, 576, bits);
+        bench_gemm(&b, "head", 576, 49152, bits);
+    }
     bench_attn(&b, 1, 1, 512);
     bench_attn(&b, 8, 1, 512);
     bench_attn(&b, 1, 1, 4096);
