@@ -129,7 +129,8 @@ int32_t jparse_intern(struct jparse *p, const char *s, size_t n);
 
 void jlex(struct jparse *p); /* fills p->tok from p->t->src */
 
-/* token helpers and expressions (jinja_expr.c) */
+/* token helpers (jinja_token.c) */
+bool jtok_is(const struct jtok *t, const char *name);
 bool jparse_is_op(const struct jparse *p, unsigned op);
 bool jparse_is_name(const struct jparse *p, const char *name);
 bool jparse_skip_op(struct jparse *p, unsigned op);
@@ -138,6 +139,7 @@ void jparse_want_op(struct jparse *p, unsigned op);
 _Noreturn void jparse_unexpected(struct jparse *p, const char *wanted);
 struct jnode *jparse_node(struct jparse *p, enum jop op);
 void jparse_push(struct jparse *p, struct jbody *b, struct jnode *n);
+/* expressions (jinja_expr.c) */
 struct jnode *jparse_expression(struct jparse *p, bool with_if);
 /* end_name: a name that ends the tuple, or NULL. */
 struct jnode *jparse_tuple(struct jparse *p, bool with_if, const char *end_name, bool parens);
@@ -149,7 +151,6 @@ struct jval jparse_string_val(struct jparse *p, const char *s, size_t n);
 /* the evaluator (jinja_eval.c, jinja_exec.c) */
 struct jval jeval(struct jrun *r, const struct jnode *n);
 void jeval_args(struct jrun *r, const struct jargs *a, struct jcall *c);
-struct jval jlookup(struct jrun *r, int32_t id);
 void jassign(struct jrun *r, const struct jnode *target, struct jval v);
 void jscope_set(struct jrun *r, struct jscope *s, int32_t id, struct jval v);
 enum jflow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };

@@ -192,11 +192,6 @@ struct jval *jdict_get(struct jrun *r, const struct jdict *d, struct jval key)
     return NULL;
 }
 
-struct jval *jdict_get_str(struct jrun *r, const struct jdict *d, const struct jstr *key)
-{
-    return jdict_get(r, d, jv_str(key));
-}
-
 static void check_key(struct jrun *r, struct jval k)
 {
     if (k.k == J_LIST || k.k == J_DICT || k.k == J_NS)

@@ -6,7 +6,7 @@
  */
 #include "jinja_ast.h"
 
-struct jval jlookup(struct jrun *r, int32_t id)
+static struct jval lookup(struct jrun *r, int32_t id)
 {
     for (const struct jscope *s = r->scope; s; s = s->up)
         for (uint32_t i = 0; i < s->n; i++)
@@ -48,7 +48,7 @@ void jassign(struct jrun *r, const struct jnode *target, struct jval v)
         return;
     }
     if (target->op == E_NSREF) {
-        struct jval ns = jlookup(r, target->name);
+        struct jval ns = lookup(r, target->name);
         r->at = target->at;
         if (ns.k != J_NS)
             jfail(r, "cannot assign attribute on non-namespace object");
@@ -367,7 +367,7 @@ struct jval jeval(struct jrun *r, const struct jnode *n)
     if (n->op == E_CONST)
         return n->val;
     if (n->op == E_NAME)
-        return jlookup(r, n->name);
+        return lookup(r, n->name);
     jenter(r);
     v = eval_deep(r, n);
     r->depth--;

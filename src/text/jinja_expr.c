@@ -15,103 +15,6 @@ static void enter(struct jparse *p)
         jparse_fail(p, p->tok[p->i].at, "expressions or blocks nest too deeply");
 }
 
-bool jparse_is_op(const struct jparse *p, unsigned op)
-{
-    return p->tok[p->i].kind == T_OP && p->tok[p->i].op == op;
-}
-
-static bool tok_is(const struct jtok *t, const char *name)
-{
-    return t->kind == T_NAME && t->n == strlen(name) && memcmp(t->p, name, t->n) == 0;
-}
-
-bool jparse_is_name(const struct jparse *p, const char *name)
-{
-    return tok_is(&p->tok[p->i], name);
-}
-
-bool jparse_skip_op(struct jparse *p, unsigned op)
-{
-    bool yes = jparse_is_op(p, op);
-    p->i += yes;
-    return yes;
-}
-
-bool jparse_skip_name(struct jparse *p, const char *name)
-{
-    bool yes = jparse_is_name(p, name);
-    p->i += yes;
-    return yes;
-}
-
-static const char *describe(const struct jtok *t, char buf[64])
-{
-    static const char *const fixed[] = {[T_EOF] = "end of template",
-                                        [T_DATA] = "template data",
-                                        [T_VAR_BEGIN] = "begin of print statement",
-                                        [T_VAR_END] = "end of print statement",
-                                        [T_BLOCK_BEGIN] = "begin of statement block",
-                                        [T_BLOCK_END] = "end of statement block",
-                                        [T_STRING] = "string",
-                                        [T_INT] = "integer",
-                                        [T_FLOAT] = "float"};
-    if (t->kind != T_NAME && t->kind != T_OP)
-        return fixed[t->kind];
-    snprintf(buf, 64, "%.*s", t->n > 60 ? 60 : (int)t->n, t->p);
-    return buf;
-}
-
-void jparse_unexpected(struct jparse *p, const char *wanted)
-{
-    char buf[64];
-    const struct jtok *t = &p->tok[p->i];
-    if (t->kind == T_EOF)
-        jparse_fail(p, t->at, "unexpected end of template, expected %s", wanted);
-    jparse_fail(p, t->at, "expected %s, got '%s'", wanted, describe(t, buf));
-}
-
-void jparse_want_op(struct jparse *p, unsigned op)
-{
-    char want[] = {'t', 'o', 'k', 'e', 'n', ' ', '\'', (char)op, '\'', 0};
-    if (!jparse_skip_op(p, op))
-        jparse_unexpected(p, want);
-}
-
-struct jnode *jparse_node(struct jparse *p, enum jop op)
-{
-    struct jnode *n = jparse_alloc(p, sizeof(*n));
-    n->op = (uint8_t)op;
-    n->at = p->tok[p->i].at;
-    n->name = -1;
-    return n;
-}
-
-void jparse_push(struct jparse *p, struct jbody *b, struct jnode *n)
-{
-    if ((b->n & (b->n - 1)) == 0) { /* full at every power of two */
-        struct jnode **v = jparse_alloc(p, (b->n ? (size_t)b->n * 2 : 1) * sizeof(*v));
-        if (b->n)
-            memcpy(v, b->v, b->n * sizeof(*v));
-        b->v = v;
-    }
-    b->v[b->n++] = n;
-}
-
-struct jval jparse_string_val(struct jparse *p, const char *s, size_t n)
-{
-    struct jinja *t = p->t;
-    struct jstr *v = jstr_over(&t->mem, s, n, false);
-    if (!v)
-        jparse_fail(p, p->tok[p->i].at, "the template is too large");
-    if (t->n_strings == t->cap_strings) {
-        t->cap_strings = t->cap_strings ? t->cap_strings * 2 : 64;
-        t->strings = xrealloc(t->strings, t->cap_strings * sizeof(*t->strings));
-    }
-    t->strings[t->n_strings++] = v;
-    return jv_str(v);
-}
-
-/* A decimal, binary, octal or hexadecimal literal. */
 static struct jval int_val(struct jparse *p, const struct jtok *t)
 {
     unsigned base = 10;
@@ -199,18 +102,18 @@ static struct jnode *parse_name(struct jparse *p, bool with_ns)
 {
     const struct jtok *t = &p->tok[p->i];
     struct jnode *n;
-    if (tok_is(t, "true") || tok_is(t, "True") || tok_is(t, "false") || tok_is(t, "False"))
+    if (jtok_is(t, "true") || jtok_is(t, "True") || jtok_is(t, "false") || jtok_is(t, "False"))
         n = constant(p, jv_bool(t->p[0] == 't' || t->p[0] == 'T'));
-    else if (tok_is(t, "none") || tok_is(t, "None"))
+    else if (jtok_is(t, "none") || jtok_is(t, "None"))
         n = constant(p, jv_none());
     else {
         n = jparse_node(p, E_NAME);
         n->name = jparse_intern(p, t->p, t->n);
-        if (tok_is(t, "caller"))
+        if (jtok_is(t, "caller"))
             p->uses |= USES_CALLER;
-        else if (tok_is(t, "varargs"))
+        else if (jtok_is(t, "varargs"))
             p->uses |= USES_VARARGS;
-        else if (tok_is(t, "kwargs"))
+        else if (jtok_is(t, "kwargs"))
             p->uses |= USES_KWARGS;
     }
     p->i++;
@@ -437,11 +340,11 @@ static struct jnode *parse_test(struct jparse *p, struct jnode *on)
     enter(p);
     if (jparse_is_op(p, '(')) {
         n->args = parse_args(p);
-    } else if ((next->kind == T_NAME && !tok_is(next, "else") && !tok_is(next, "or") &&
-                !tok_is(next, "and")) ||
+    } else if ((next->kind == T_NAME && !jtok_is(next, "else") && !jtok_is(next, "or") &&
+                !jtok_is(next, "and")) ||
                next->kind == T_STRING || next->kind == T_INT || next->kind == T_FLOAT ||
                jparse_is_op(p, '[') || jparse_is_op(p, '{')) {
-        if (tok_is(next, "is"))
+        if (jtok_is(next, "is"))
             jparse_fail(p, next->at, "You cannot chain multiple tests with is");
         n->args = jparse_alloc(p, sizeof(*n->args));
         jparse_push(p, &n->args->pos, parse_postfix(p, parse_primary(p, false)));
@@ -556,7 +459,7 @@ static int compare_op(struct jparse *p)
             return ops[i].cmp;
     if (jparse_skip_name(p, "in"))
         return CMP_IN;
-    if (jparse_is_name(p, "not") && tok_is(&p->tok[p->i + 1], "in")) {
+    if (jparse_is_name(p, "not") && jtok_is(&p->tok[p->i + 1], "in")) {
         p->i += 2;
         return CMP_NOT_IN;
     }
@@ -637,7 +540,7 @@ static bool tuple_end(const struct jparse *p, const char *end_name)
 {
     const struct jtok *t = &p->tok[p->i];
     return t->kind == T_VAR_END || t->kind == T_BLOCK_END || jparse_is_op(p, ')') ||
-           (end_name && tok_is(t, end_name));
+           (end_name && jtok_is(t, end_name));
 }
 
 static struct jnode *tuple_of(struct jparse *p, bool with_if, const char *end_name, bool parens,

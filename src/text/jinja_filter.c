@@ -18,12 +18,6 @@
                                 struct jval v __attribute__((unused)),                             \
                                 struct jcall *c __attribute__((unused)))
 
-static void no_args(struct jrun *r, const struct jcall *c)
-{
-    if (c->n_pos || c->n_kw)
-        jfail(r, "the filter takes no arguments");
-}
-
 /* ---- any value ---- */
 
 FILTER(default)
@@ -37,13 +31,13 @@ FILTER(default)
 }
 FILTER(string)
 {
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     return jstr_of(r, v);
 }
 FILTER(length)
 {
     int64_t n = jlength(r, v);
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     if (n < 0)
         jfail(r, "object of type '%s' has no len()", jkind_name(v));
     return jv_int(n);
@@ -102,12 +96,17 @@ FILTER(tojson)
 #define CASE(name, how)                                                                            \
     FILTER(name)                                                                                   \
     {                                                                                              \
-        no_args(r, c);                                                                             \
+        jno_args(r, c, "the filter");                                                              \
         return jstr_case(r, jstr_of(r, v).s, how);                                                 \
     }
 CASE(upper, CASE_UPPER)
 CASE(lower, CASE_LOWER)
 CASE(capitalize, CASE_CAPITAL)
+
+static bool word_ends(uint32_t u)
+{
+    return jchar_space(u) || (u < 0x80 && strchr("-({[<", (int)u));
+}
 
 /* Not str.title(): words end at spaces and - ( { [ < alone. */
 FILTER(title)
@@ -115,19 +114,19 @@ FILTER(title)
     const struct jstr *s = jstr_of(r, v).s;
     struct jsb b;
     unsigned k;
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     jsb_init(&b, r);
     for (size_t at = 0, end; at < s->n; at = end) {
         uint32_t u = utf8_get(s->p + at, &k);
         end = at + k;
-        if (jchar_space(u) || (u < 0x80 && strchr("-({[<", (int)u))) {
+        if (word_ends(u)) {
             jsb_part(&b, s, at, k);
             continue;
         }
         jsb_str(&b, jstr_case(r, jstr_cut(r, s, at, k).s, CASE_UPPER).s);
         for (at = end; end < s->n; end += k) {
             u = utf8_get(s->p + end, &k);
-            if (jchar_space(u) || (u < 0x80 && strchr("-({[<", (int)u)))
+            if (word_ends(u))
                 break;
         }
         jsb_str(&b, jstr_case(r, jstr_cut(r, s, at, end - at).s, CASE_LOWER).s);
@@ -218,7 +217,7 @@ FILTER(wordcount)
     int64_t n = 0;
     bool in = false;
     unsigned k;
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     jcharge(r, s->n / 8);
     for (size_t at = 0; at < s->n; at += k) {
         uint32_t u = utf8_get(s->p + at, &k);
@@ -271,17 +270,17 @@ static struct jval escaped(struct jrun *r, const struct jstr *s)
 }
 FILTER(forceescape)
 {
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     return escaped(r, jstr_of(r, v).s);
 }
 FILTER(escape)
 {
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     return v.k == J_STR && v.sub ? v : escaped(r, jstr_of(r, v).s);
 }
 FILTER(safe)
 {
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     v = jstr_of(r, v);
     v.sub = 1;
     return v;
@@ -291,7 +290,7 @@ FILTER(urlencode)
     const struct jstr *s = v.s;
     struct jsb b;
     char hex[4];
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     if (v.k == J_DICT || jis_seq(v))
         jfail(r, "urlencode of a %s is not supported", jkind_name(v));
     s = jstr_of(r, v).s;
@@ -314,7 +313,7 @@ FILTER(urlencode)
 
 FILTER(abs)
 {
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     if (v.k == J_FLOAT)
         return jv_float(fabs(v.f));
     if (v.k == J_UNDEF)

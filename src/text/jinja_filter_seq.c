@@ -10,12 +10,6 @@
                                 struct jval v __attribute__((unused)),                             \
                                 struct jcall *c __attribute__((unused)))
 
-static void no_args(struct jrun *r, const struct jcall *c)
-{
-    if (c->n_pos || c->n_kw)
-        jfail(r, "the filter takes no arguments");
-}
-
 static struct jval fold(struct jrun *r, struct jval v, bool case_sensitive)
 {
     return v.k == J_STR && !case_sensitive ? jstr_case(r, v.s, CASE_LOWER) : v;
@@ -218,7 +212,7 @@ FILTER(reverse)
 {
     struct jlist *l, *out;
     struct jval part[3] = {{0}, {0}, jv_int(-1)};
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     if (v.k == J_STR)
         return jslice(r, v, part);
     l = jiter(r, v);
@@ -233,14 +227,14 @@ FILTER(reverse)
 FILTER(first)
 {
     struct jlist *l;
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     l = jiter(r, v);
     return l->n ? l->v[0] : jundef_name(r, NULL);
 }
 FILTER(last)
 {
     struct jlist *l;
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     if (v.k == J_GEN)
         jfail(r, "'generator' object is not reversible");
     l = jiter(r, v);
@@ -249,7 +243,7 @@ FILTER(last)
 FILTER(list)
 {
     struct jlist *l, *copy;
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     l = jiter(r, v);
     copy = jlist_new(r, 0); /* lists are never written, so their items may be shared */
     copy->v = l->v;
@@ -259,7 +253,7 @@ FILTER(list)
 FILTER(items)
 {
     struct jlist *l = jlist_new(r, 0);
-    no_args(r, c);
+    jno_args(r, c, "the filter");
     if (v.k != J_DICT && v.k != J_UNDEF)
         jfail(r, "Can only get item pairs from a mapping.");
     for (uint32_t i = 0; v.k == J_DICT && i < v.d->n; i++)

@@ -32,6 +32,12 @@ void jbind(struct jrun *r, const struct jcall *c, const char *fn, const char *co
     }
 }
 
+void jno_args(struct jrun *r, const struct jcall *c, const char *fn)
+{
+    if (c->n_pos || c->n_kw)
+        jfail(r, "%s takes no arguments", fn);
+}
+
 bool jarg_bool(struct jval v, bool dflt)
 {
     return v.k == J_ABSENT ? dflt : jtruth(v);

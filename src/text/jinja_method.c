@@ -1,7 +1,6 @@
-/* jinja_method.c - methods of strings, dicts, lists and numbers that templates may call.
+/* jinja_method.c - methods of strings that templates may call, with Python's names and results.
  *
- * Python's names and results. What changes a list or dict is refused, as the immutable sandbox
- * does; a few names exist (so `is defined` agrees) but cannot be called here (fn NULL).
+ * A few names exist (so `is defined` agrees) but cannot be called here (fn NULL).
  */
 #include "jinja_case.h"
 
@@ -13,12 +12,6 @@
     static struct jval m_##name(struct jrun *r __attribute__((unused)),                            \
                                 struct jval self __attribute__((unused)),                          \
                                 struct jcall *c __attribute__((unused)))
-
-static void no_args(struct jrun *r, const struct jcall *c, const char *fn)
-{
-    if (c->n_pos || c->n_kw)
-        jfail(r, "%s() takes no arguments", fn);
-}
 
 /* ---- cutting ---- */
 
@@ -42,6 +35,16 @@ METHOD(lstrip)
 METHOD(rstrip)
 {
     return strip(r, self, c, 2);
+}
+
+static struct jval reversed(struct jlist *l)
+{
+    for (uint32_t i = 0; i < l->n / 2; i++) {
+        struct jval t = l->v[i];
+        l->v[i] = l->v[l->n - 1 - i];
+        l->v[l->n - 1 - i] = t;
+    }
+    return jv_list(l, J_LIST);
 }
 
 static struct jval split_space(struct jrun *r, const struct jstr *s, int64_t max, bool right)
@@ -76,13 +79,7 @@ static struct jval split_space(struct jrun *r, const struct jstr *s, int64_t max
             b = from;
         }
     }
-    if (right)
-        for (uint32_t i = 0; i < l->n / 2; i++) {
-            struct jval t = l->v[i];
-            l->v[i] = l->v[l->n - 1 - i];
-            l->v[l->n - 1 - i] = t;
-        }
-    return jv_list(l, J_LIST);
+    return right ? reversed(l) : jv_list(l, J_LIST);
 }
 
 static struct jval split_on(struct jrun *r, const struct jstr *s, const struct jstr *sep,
@@ -105,12 +102,7 @@ static struct jval split_on(struct jrun *r, const struct jstr *s, const struct j
         }
     }
     jlist_add(r, l, jstr_cut(r, s, b, e - b));
-    for (uint32_t i = 0; right && i < l->n / 2; i++) {
-        struct jval t = l->v[i];
-        l->v[i] = l->v[l->n - 1 - i];
-        l->v[l->n - 1 - i] = t;
-    }
-    return jv_list(l, J_LIST);
+    return right ? reversed(l) : jv_list(l, J_LIST);
 }
 
 static struct jval split(struct jrun *r, struct jval self, struct jcall *c, bool right)
@@ -416,7 +408,7 @@ METHOD(expandtabs)
 #define CASE(name, how)                                                                            \
     METHOD(name)                                                                                   \
     {                                                                                              \
-        no_args(r, c, #name);                                                                      \
+        jno_args(r, c, #name);                                                                     \
         return jstr_case(r, self.s, how);                                                          \
     }
 CASE(upper, CASE_UPPER)
@@ -429,7 +421,7 @@ CASE(title, CASE_TITLE)
 #define IS(name, which)                                                                            \
     METHOD(name)                                                                                   \
     {                                                                                              \
-        no_args(r, c, #name);                                                                      \
+        jno_args(r, c, #name);                                                                     \
         return jv_bool(jstr_is_class(r, self.s, which));                                           \
     }
 IS(isdigit, CLASS_DIGIT)
@@ -445,193 +437,51 @@ IS(isascii, CLASS_ASCII)
 IS(isidentifier, CLASS_IDENTIFIER)
 IS(isprintable, CLASS_PRINTABLE)
 
-/* ---- dicts and lists ---- */
-
-static struct jval view(struct jrun *r, struct jval self, int what)
-{
-    struct jlist *l = jlist_new(r, self.d->n);
-    struct jval v;
-    for (uint32_t i = 0; i < self.d->n; i++)
-        jlist_add(r, l,
-                  what == VIEW_KEYS     ? self.d->v[i].key
-                  : what == VIEW_VALUES ? self.d->v[i].v
-                                        : jtuple2(r, self.d->v[i].key, self.d->v[i].v));
-    v = jv_list(l, J_VIEW);
-    v.sub = (uint8_t)what;
-    return v;
-}
-METHOD(items)
-{
-    no_args(r, c, "items");
-    return view(r, self, VIEW_ITEMS);
-}
-METHOD(keys)
-{
-    no_args(r, c, "keys");
-    return view(r, self, VIEW_KEYS);
-}
-METHOD(values)
-{
-    no_args(r, c, "values");
-    return view(r, self, VIEW_VALUES);
-}
-METHOD(get)
-{
-    const struct jval *v;
-    if (c->n_kw || c->n_pos < 1 || c->n_pos > 2)
-        jfail(r, "get() takes one or two arguments");
-    v = jdict_get(r, self.d, c->pos[0]);
-    return v ? *v : c->n_pos == 2 ? c->pos[1] : jv_none();
-}
-METHOD(copy_dict)
-{
-    struct jdict *d = jdict_new(r, self.d->n);
-    no_args(r, c, "copy");
-    for (uint32_t i = 0; i < self.d->n; i++)
-        jdict_set(r, d, self.d->v[i].key, self.d->v[i].v);
-    return (struct jval){.k = J_DICT, .d = d};
-}
-METHOD(copy_list)
-{
-    no_args(r, c, "copy");
-    return self; /* nobody can write either of them */
-}
-METHOD(index_list)
-{
-    if (c->n_pos < 1)
-        jfail(r, "index() takes at least one argument");
-    for (uint32_t i = 0; i < self.l->n; i++)
-        if (jequal(r, self.l->v[i], c->pos[0]))
-            return jv_int(i);
-    jfail(r, "the value is not in the list");
-}
-METHOD(count_list)
-{
-    int64_t n = 0;
-    if (c->n_pos != 1)
-        jfail(r, "count() takes exactly one argument");
-    for (uint32_t i = 0; i < self.l->n; i++)
-        n += jequal(r, self.l->v[i], c->pos[0]);
-    return jv_int(n);
-}
-METHOD(is_integer)
-{
-    return jv_bool(self.k == J_INT || (self.f == (double)(int64_t)self.f));
-}
-METHOD(next)
-{
-    struct jval v = self.cycle->items->v[self.cycle->at];
-    self.cycle->at = (self.cycle->at + 1) % self.cycle->items->n;
-    no_args(r, c, "next");
-    return v;
-}
-METHOD(reset)
-{
-    self.cycle->at = 0;
-    no_args(r, c, "reset");
-    return jv_none();
-}
-
-static const struct jmethod str_methods[] = {{"strip", m_strip},
-                                             {"lstrip", m_lstrip},
-                                             {"rstrip", m_rstrip},
-                                             {"split", m_split},
-                                             {"rsplit", m_rsplit},
-                                             {"splitlines", m_splitlines},
-                                             {"startswith", m_startswith},
-                                             {"endswith", m_endswith},
-                                             {"replace", m_replace},
-                                             {"upper", m_upper},
-                                             {"lower", m_lower},
-                                             {"title", m_title},
-                                             {"capitalize", m_capitalize},
-                                             {"swapcase", m_swapcase},
-                                             {"casefold", m_casefold},
-                                             {"find", m_find},
-                                             {"rfind", m_rfind},
-                                             {"index", m_index},
-                                             {"rindex", m_rindex},
-                                             {"count", m_count},
-                                             {"join", m_join},
-                                             {"format", m_format},
-                                             {"format_map", m_format_map},
-                                             {"partition", m_partition},
-                                             {"rpartition", m_rpartition},
-                                             {"removeprefix", m_removeprefix},
-                                             {"removesuffix", m_removesuffix},
-                                             {"ljust", m_ljust},
-                                             {"rjust", m_rjust},
-                                             {"center", m_center},
-                                             {"zfill", m_zfill},
-                                             {"expandtabs", m_expandtabs},
-                                             {"isdigit", m_isdigit},
-                                             {"isdecimal", m_isdecimal},
-                                             {"isnumeric", m_isnumeric},
-                                             {"isalpha", m_isalpha},
-                                             {"isalnum", m_isalnum},
-                                             {"isspace", m_isspace},
-                                             {"isupper", m_isupper},
-                                             {"islower", m_islower},
-                                             {"istitle", m_istitle},
-                                             {"isascii", m_isascii},
-                                             {"isidentifier", m_isidentifier},
-                                             {"isprintable", m_isprintable},
-                                             {"encode", NULL},
-                                             {"translate", NULL},
-                                             {"maketrans", NULL},
-                                             {NULL, NULL}};
-static const struct jmethod dict_methods[] = {
-    {"items", m_items},    {"keys", m_keys},   {"values", m_values}, {"get", m_get},
-    {"copy", m_copy_dict}, {"fromkeys", NULL}, {NULL, NULL}};
-static const struct jmethod list_methods[] = {
-    {"index", m_index_list}, {"count", m_count_list}, {"copy", m_copy_list}, {NULL, NULL}};
-static const struct jmethod float_methods[] = {{"is_integer", m_is_integer}, {NULL, NULL}};
-static const struct jmethod cycler_methods[] = {{"next", m_next}, {"reset", m_reset}, {NULL, NULL}};
-
-static const char *const list_changes[] = {"append", "clear",  "pop",    "reverse", "insert",
-                                           "sort",   "extend", "remove", NULL};
-static const char *const dict_changes[] = {"clear", "pop", "popitem", "setdefault", "update", NULL};
-
-static bool listed(const char *const *names, const struct jstr *name)
-{
-    for (; *names; names++)
-        if (jstr_is(name, *names))
-            return true;
-    return false;
-}
-
-const struct jmethod *jmethod_find(struct jval self, const struct jstr *name, bool *mutates)
-{
-    const struct jmethod *m = NULL;
-    switch (self.k) {
-    case J_STR:
-        m = str_methods;
-        break;
-    case J_DICT:
-        m = dict_methods;
-        *mutates = listed(dict_changes, name);
-        break;
-    case J_LIST:
-        m = list_methods;
-        *mutates = listed(list_changes, name);
-        break;
-    case J_TUPLE:
-    case J_RANGE:
-        m = list_methods;
-        if (jstr_is(name, "copy"))
-            return NULL;
-        break;
-    case J_FLOAT:
-        m = float_methods;
-        break;
-    case J_CYCLER:
-        m = cycler_methods;
-        break;
-    default:
-        return NULL;
-    }
-    for (; m->name; m++)
-        if (jstr_is(name, m->name))
-            return m;
-    return NULL;
-}
+const struct jmethod jmethods_str[] = {{"strip", m_strip},
+                                       {"lstrip", m_lstrip},
+                                       {"rstrip", m_rstrip},
+                                       {"split", m_split},
+                                       {"rsplit", m_rsplit},
+                                       {"splitlines", m_splitlines},
+                                       {"startswith", m_startswith},
+                                       {"endswith", m_endswith},
+                                       {"replace", m_replace},
+                                       {"upper", m_upper},
+                                       {"lower", m_lower},
+                                       {"title", m_title},
+                                       {"capitalize", m_capitalize},
+                                       {"swapcase", m_swapcase},
+                                       {"casefold", m_casefold},
+                                       {"find", m_find},
+                                       {"rfind", m_rfind},
+                                       {"index", m_index},
+                                       {"rindex", m_rindex},
+                                       {"count", m_count},
+                                       {"join", m_join},
+                                       {"format", m_format},
+                                       {"format_map", m_format_map},
+                                       {"partition", m_partition},
+                                       {"rpartition", m_rpartition},
+                                       {"removeprefix", m_removeprefix},
+                                       {"removesuffix", m_removesuffix},
+                                       {"ljust", m_ljust},
+                                       {"rjust", m_rjust},
+                                       {"center", m_center},
+                                       {"zfill", m_zfill},
+                                       {"expandtabs", m_expandtabs},
+                                       {"isdigit", m_isdigit},
+                                       {"isdecimal", m_isdecimal},
+                                       {"isnumeric", m_isnumeric},
+                                       {"isalpha", m_isalpha},
+                                       {"isalnum", m_isalnum},
+                                       {"isspace", m_isspace},
+                                       {"isupper", m_isupper},
+                                       {"islower", m_islower},
+                                       {"istitle", m_istitle},
+                                       {"isascii", m_isascii},
+                                       {"isidentifier", m_isidentifier},
+                                       {"isprintable", m_isprintable},
+                                       {"encode", NULL},
+                                       {"translate", NULL},
+                                       {"maketrans", NULL},
+                                       {NULL, NULL}};

@@ -20,7 +20,7 @@ struct jval jundef_name(struct jrun *r, const struct jstr *name)
     return undef(r, (struct jundef){.name = name});
 }
 
-struct jval jundef_attr(struct jrun *r, struct jval obj, struct jval key)
+static struct jval undef_attr(struct jrun *r, struct jval obj, struct jval key)
 {
     const char *what = obj.k == J_NONE ? "None" : jkind_name(obj);
     if (key.k == J_INT)
@@ -28,7 +28,7 @@ struct jval jundef_attr(struct jrun *r, struct jval obj, struct jval key)
     return undef(r, (struct jundef){.what = what, .name = jstr_of(r, key).s});
 }
 
-struct jval jundef_refused(struct jrun *r, const char *text)
+static struct jval undef_refused(struct jrun *r, const char *text)
 {
     return undef(r, (struct jundef){.refused = text});
 }
@@ -65,7 +65,7 @@ static struct jval macro_attr(struct jrun *r, struct jval obj, const struct jstr
             jlist_add(r, l, jv_str(r->t->names[n->kids.v[i]->name]));
         return jv_list(l, J_TUPLE);
     }
-    return jundef_attr(r, obj, jv_str(name));
+    return undef_attr(r, obj, jv_str(name));
 }
 
 /* getattr(): true with *out when the object has such an attribute. */
@@ -83,7 +83,7 @@ static bool real_attr(struct jrun *r, struct jval obj, const struct jstr *name, 
     if (name->n && name->p[0] == '_') {
         if (name->n < 4 || name->p[1] != '_')
             return false;
-        *out = jundef_refused(r, "access to a private attribute is unsafe");
+        *out = undef_refused(r, "access to a private attribute is unsafe");
         return true;
     }
     if (obj.k == J_CYCLER && jstr_is(name, "current")) {
@@ -92,7 +92,7 @@ static bool real_attr(struct jrun *r, struct jval obj, const struct jstr *name, 
     }
     m = jmethod_find(obj, name, &mutates);
     if (mutates) {
-        *out = jundef_refused(r, "the sandbox refuses methods that change a list or dict");
+        *out = undef_refused(r, "the sandbox refuses methods that change a list or dict");
         return true;
     }
     if (!m)
@@ -132,7 +132,7 @@ struct jval jget_own_attr(struct jrun *r, struct jval obj, const struct jstr *na
     struct jval v = {0};
     if (obj.k == J_UNDEF || obj.k == J_NS || obj.k == J_MACRO)
         return jget_attr(r, obj, name);
-    return real_attr(r, obj, name, &v) ? v : jundef_attr(r, obj, jv_str(name));
+    return real_attr(r, obj, name, &v) ? v : undef_attr(r, obj, jv_str(name));
 }
 
 struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name)
@@ -142,11 +142,11 @@ struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name)
     switch (obj.k) {
     case J_UNDEF:
         if (name->n > 1 && name->p[0] == '_' && name->p[1] == '_')
-            return jundef_attr(r, obj, jv_str(name));
+            return undef_attr(r, obj, jv_str(name));
         jfail_undef(r, obj);
     case J_NS: {
-        const struct jval *p = jdict_get_str(r, obj.d, name);
-        return p ? *p : jundef_attr(r, obj, jv_str(name));
+        const struct jval *p = jdict_get(r, obj.d, jv_str(name));
+        return p ? *p : undef_attr(r, obj, jv_str(name));
     }
     case J_MACRO:
         return macro_attr(r, obj, name);
@@ -156,7 +156,7 @@ struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name)
     if (real_attr(r, obj, name, &v))
         return v;
     v = subscript(r, obj, jv_str(name));
-    return v.k == J_ABSENT ? jundef_attr(r, obj, jv_str(name)) : v;
+    return v.k == J_ABSENT ? undef_attr(r, obj, jv_str(name)) : v;
 }
 
 struct jval jget_item(struct jrun *r, struct jval obj, struct jval key)
@@ -176,7 +176,7 @@ struct jval jget_item(struct jrun *r, struct jval obj, struct jval key)
         if (real_attr(r, obj, key.s, &v))
             return v;
     }
-    return jundef_attr(r, obj, key);
+    return undef_attr(r, obj, key);
 }
 
 /* ---- slices ---- */
@@ -224,7 +224,7 @@ struct jval jslice(struct jrun *r, struct jval obj, const struct jval part[3])
     if (step == 0)
         jfail(r, "slice step cannot be zero");
     if (!jis_seq(obj) && obj.k != J_STR)
-        return jundef_attr(r, obj, jstr_lit(r, "slice"));
+        return undef_attr(r, obj, jstr_lit(r, "slice"));
     n = jlength(r, obj);
     if (step > n + 1)
         step = n + 1;

@@ -267,7 +267,7 @@ struct jlist *jiter(struct jrun *r, struct jval v)
         return v.l;
     case J_GEN:
         l = jlist_new(r, 0);
-        l->v = v.l->v + v.l->at;
+        l->v = v.l->v ? v.l->v + v.l->at : NULL;
         l->n = l->cap = v.l->n - v.l->at;
         v.l->at = v.l->n;
         return l;

@@ -2,14 +2,13 @@
  *
  * Containers that a template nests in a loop are followed to JINJA_MAX_NEST levels at most.
  */
-#include "jinja_val.h"
+#include "jinja_case.h"
 
 #include "utf8.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <utf8proc.h>
 
 /* The shortest digits that read back as f. */
 static void shortest(double f, char out[40])
@@ -69,18 +68,6 @@ void jput_float(struct jsb *b, double f)
     jsb_add(b, out, (size_t)k, false);
 }
 
-static bool printable(uint32_t c)
-{
-    utf8proc_category_t cat;
-    if (c < 0x7F)
-        return c >= 0x20;
-    cat = utf8proc_category((utf8proc_int32_t)c);
-    return cat != UTF8PROC_CATEGORY_CC && cat != UTF8PROC_CATEGORY_CF &&
-           cat != UTF8PROC_CATEGORY_CS && cat != UTF8PROC_CATEGORY_CO &&
-           cat != UTF8PROC_CATEGORY_CN && cat != UTF8PROC_CATEGORY_ZL &&
-           cat != UTF8PROC_CATEGORY_ZP && cat != UTF8PROC_CATEGORY_ZS;
-}
-
 /* One escaped code point of a repr; false when it stands for itself. */
 static bool escape_repr(uint32_t c, char quote, char out[16])
 {
@@ -88,7 +75,7 @@ static bool escape_repr(uint32_t c, char quote, char out[16])
         snprintf(out, 16, "\\%c", (char)c);
     else if (c == '\n' || c == '\r' || c == '\t')
         snprintf(out, 16, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
-    else if (printable(c))
+    else if (jchar_printable(c))
         return false;
     else if (c < 0x100)
         snprintf(out, 16, "\\x%02x", c);

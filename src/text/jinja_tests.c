@@ -1,10 +1,7 @@
 /* jinja_tests.c - the `is` tests. */
-#include "jinja_val.h"
-
-#include "utf8.h"
+#include "jinja_case.h"
 
 #include <math.h>
-#include <utf8proc.h>
 
 #define TEST(name)                                                                                 \
     static bool test_##name(struct jrun *r __attribute__((unused)),                                \
@@ -97,29 +94,13 @@ TEST(divisibleby)
     return !jtruth(m);
 }
 
-/* Some cased character, and none of the other case: str.islower() and isupper(). */
-static bool cased(struct jrun *r, struct jval v, bool upper)
-{
-    const struct jstr *s = jstr_of(r, v).s;
-    bool some = false;
-    unsigned k;
-    jcharge(r, s->n / 8);
-    for (size_t i = 0; i < s->n; i += k) {
-        utf8proc_category_t cat = utf8proc_category((utf8proc_int32_t)utf8_get(s->p + i, &k));
-        if (cat == UTF8PROC_CATEGORY_LT ||
-            cat == (upper ? UTF8PROC_CATEGORY_LL : UTF8PROC_CATEGORY_LU))
-            return false;
-        some |= cat == (upper ? UTF8PROC_CATEGORY_LU : UTF8PROC_CATEGORY_LL);
-    }
-    return some;
-}
 TEST(lower)
 {
-    return cased(r, v, false);
+    return jstr_is_class(r, jstr_of(r, v).s, CLASS_LOWER);
 }
 TEST(upper)
 {
-    return cased(r, v, true);
+    return jstr_is_class(r, jstr_of(r, v).s, CLASS_UPPER);
 }
 
 TEST(eq)

@@ -234,7 +234,6 @@ struct jval jtuple2(struct jrun *r, struct jval a, struct jval b);
 struct jdict *jdict_new(struct jrun *r, uint32_t cap);
 void jdict_set(struct jrun *r, struct jdict *d, struct jval key, struct jval v);
 struct jval *jdict_get(struct jrun *r, const struct jdict *d, struct jval key); /* NULL = absent */
-struct jval *jdict_get_str(struct jrun *r, const struct jdict *d, const struct jstr *key);
 
 /* ---- Python's ideas ---- */
 const char *jkind_name(struct jval v); /* type(v).__name__ */
@@ -267,8 +266,6 @@ struct jval jparse_json(struct jrun *r, const char *s, size_t n);
 
 /* ---- operations shared by the evaluator, filters and methods ---- */
 struct jval jundef_name(struct jrun *r, const struct jstr *name);
-struct jval jundef_attr(struct jrun *r, struct jval obj, struct jval key);
-struct jval jundef_refused(struct jrun *r, const char *text);
 struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name);     /* obj.name */
 struct jval jget_item(struct jrun *r, struct jval obj, struct jval key);             /* obj[key] */
 struct jval jget_own_attr(struct jrun *r, struct jval obj, const struct jstr *name); /* getattr */
@@ -283,6 +280,7 @@ struct jval jcall_value(struct jrun *r, struct jval fn, struct jcall *c);
 /* Bind a call to parameter names ("a", "b", NULL): out[i] is J_ABSENT when not given. */
 void jbind(struct jrun *r, const struct jcall *c, const char *fn, const char *const *names,
            struct jval *out);
+void jno_args(struct jrun *r, const struct jcall *c, const char *fn); /* fails when there are any */
 bool jarg_bool(struct jval v, bool dflt);
 int64_t jarg_int(struct jrun *r, struct jval v, int64_t dflt, const char *what);
 const struct jstr *jarg_str(struct jrun *r, struct jval v, const char *what);
@@ -305,7 +303,8 @@ struct jmethod {
     const char *name;
     struct jval (*fn)(struct jrun *r, struct jval self, struct jcall *c); /* NULL: not here */
 };
-extern const struct jfilter jfilters_seq[]; /* ends with a NULL name */
+extern const struct jmethod jmethods_str[];
+extern const struct jfilter jfilters_seq[]; /* each ends with a NULL name */
 const struct jfilter *jfilter_find(const char *p, size_t n);
 const struct jtest *jtest_find(const char *p, size_t n);
 const struct jfunc *jfunc_find(const char *p, size_t n);
