@@ -353,6 +353,11 @@ static enum MHD_Result on_head(struct req *r, const char *method, const char *ve
     long long len = hd.length ? atoll(hd.length) : 0;
     if (st && (r->close || hd.expect || hd.n_encoding || len > DROP_BYTES)) {
         r->close = true;
+        if (hd.n_encoding || len > 0) { /* so that no reset overtakes the answer (P-13) */
+            int fd = dup(r->fd);
+            if (fd >= 0)
+                accept_linger(r->h, fd);
+        }
         reply_error(r, &r->err); /* early: no 100 Continue, the rest is not read */
     } else if (!st && strcmp(r->method, "OPTIONS") == 0) {
         r->close |= hd.n_encoding || len > 0;

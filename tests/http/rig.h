@@ -51,6 +51,7 @@ struct rig {
     struct tok *tok;
     struct chat *chat;
     struct rig_exec ex;
+    const char *template; /* NULL: a line per message */
     struct http_config c;
     struct engine_config ec;
     pthread_t loop;
@@ -222,6 +223,8 @@ static void rig_load(struct rig *r)
     static const char template[] =
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
     none.chat_template_jinja = (struct view){template, sizeof template - 1};
+    if (r->template)
+        none.chat_template_jinja = (struct view){r->template, strlen(r->template)};
     rig_tok(&r->tok);
     if (chat_open(&r->chat, &none, &e) != 0)
         fail_msg("chat_open: %s", e.msg);

@@ -460,6 +460,57 @@ static void test_tokenize(void **s)
     free(a.body);
 }
 
+/* What the template wrote for this body of /tokenize, through /detokenize. */
+static void render(const char *body, const char *want)
+{
+    struct answer a = post(&rig, "/tokenize", body);
+    assert_int_equal(a.status, 200);
+    char *from = strstr(a.body, "\"tokens\":["), *to = from ? strchr(from, ']') : NULL;
+    assert_non_null(to);
+    char back[4000], text[1000];
+    snprintf(back, sizeof back, "{%.*s]}", (int)(to - from), from);
+    free(a.body);
+    a = post(&rig, "/detokenize", back);
+    snprintf(text, sizeof text, "{\"prompt\":\"%s\"}", want);
+    assert_string_equal(a.body, text);
+    free(a.body);
+}
+
+/* M-1, M-4 to M-6, and what the client may set and what not. */
+static void test_template(void **s)
+{
+    (void)s;
+    rig_stop(&rig);
+    rig_defaults(&rig);
+    rig.template =
+        "{% for m in messages %}{{ m.role }}={{ m.content }}"
+        "{% if m.name %} name {{ m.name }}{% endif %}"
+        "{% if m.tool_calls %} call {{ m.tool_calls[0].function.arguments.x }}{% endif %}"
+        "{% if m.reasoning_content %} because {{ m.reasoning_content }}{% endif %}|{% endfor %}"
+        "{% if add_generation_prompt %}go{% endif %}"
+        "{% if note is defined %} note {{ note }}{% endif %}"
+        "{% if enable_thinking is defined %} think {{ enable_thinking }}{% endif %}";
+    rig_start(&rig);
+    render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}", "user=hi|go");
+    render(
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"add_generation_prompt\":false}",
+        "user=hi|");
+    render("{\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+           "{\"text\":\"b\"}],\"name\":\"N\"}]}",
+           "system=a\\nb name N|go");
+    render("{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"r\","
+           "\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\": 5}\"}}]}]}",
+           "assistant= call 5 because r|go");
+    render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"chat_template_kwargs\":{"
+           "\"note\":\"n\",\"enable_thinking\":false,\"messages\":[],\"add_generation_prompt\":"
+           "false}}",
+           "user=hi|go note n think False");
+    render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":\"none\"}",
+           "user=hi|go think False");
+    render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":\"low\"}",
+           "user=hi|go think True");
+}
+
 static int up(void **s)
 {
     (void)s;
@@ -478,10 +529,11 @@ static int down(void **s)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),   cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_json),    cmocka_unit_test(test_prompts),
-        cmocka_unit_test(test_context), cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_order),   cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_table),    cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_json),     cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_context),  cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_order),    cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_template),
     };
     return cmocka_run_group_tests(tests, up, down);
 }

@@ -4,6 +4,7 @@
 #include "rig.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static struct rig rig;
@@ -538,6 +539,45 @@ static void test_idle(void **s)
     rig_stop(&rig);
 }
 
+/* P-7: without descriptors nobody is accepted and nothing spins; then it goes on by itself. */
+static void test_no_descriptors(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig_start(&rig);
+    assert_true(status_becomes(&rig, "/health", 200));
+    int last = dial(&rig);
+    struct rlimit old, few;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few = old;
+    few.rlim_cur = (rlim_t)last + 1;
+    close(last);          /* one is left, and the client takes it */
+    int held[256], n = 0; /* no hole below it either */
+    while (n < 256 && (held[n] = dup(0)) >= 0 && held[n] < last)
+        n++;
+    close(held[n]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    int fd = dial(&rig);
+    const char *t = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    put_all(fd, t, strlen(t));
+    char c;
+    struct timeval tv = {.tv_usec = 300000};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+    double before = loop_cpu_s();
+    assert_int_equal(recv(fd, &c, 1, 0), -1); /* nobody accepted it */
+    assert_true(loop_cpu_s() - before < 0.1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    while (n)
+        close(held[--n]);
+    tv.tv_sec = RIG_LIMIT_S;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+    struct answer a = get_answer(fd, false);
+    assert_int_equal(a.status, 200);
+    free(a.body);
+    close(fd);
+    rig_stop(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -560,6 +600,7 @@ int main(void)
         cmocka_unit_test(test_watchdog),
         cmocka_unit_test(test_connection_cap),
         cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

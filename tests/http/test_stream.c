@@ -297,6 +297,34 @@ static void test_gone_in_each_state(void **s)
     rig_stop(&rig);
 }
 
+/* P-8: request headers that leave less room than one event needs. */
+static void test_large_headers(void **s)
+{
+    (void)s;
+    begin();
+    static char head[40000];
+    const char *body = "{\"prompt\":\"x\",\"max_tokens\":20,\"logprobs\":20,\"stream\":true}";
+    static const int sizes[] = {8000, 16000, 24000, 31000, 32500};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        size_t n = (size_t)snprintf(head, sizeof head,
+                                    "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                                    "application/json\r\nContent-Length: %zu\r\nX: ",
+                                    strlen(body));
+        memset(head + n, 'a', (size_t)sizes[i]);
+        strcpy(head + n + sizes[i], "\r\n\r\n");
+        int fd = dial(&rig);
+        put_all(fd, head, strlen(head));
+        put_all(fd, body, strlen(body));
+        struct answer a = get_answer(fd, false);
+        assert_int_equal(a.status, 200);
+        assert_int_equal(count(a.body, "\"text\":"), 20);
+        assert_string_equal(a.body + a.n - 16, "\n\ndata: [DONE]\n\n");
+        free(a.body);
+        close(fd);
+    }
+    rig_stop(&rig);
+}
+
 static const char *series(const struct answer *a, const char *name)
 {
     const char *p = strstr(a->body, name);
@@ -373,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_queue_timeout),
         cmocka_unit_test(test_run_timeout),
         cmocka_unit_test(test_gone_in_each_state),
+        cmocka_unit_test(test_large_headers),
         cmocka_unit_test(test_counters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,42 @@
+/* fuzz_head.c - any bytes as a request head. What is judged does not depend on how it arrives: a
+ * good head has no refused beginning, what follows it does not matter, a refusal stays one. */
+#include "http/head.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static int check(const uint8_t *data, size_t n, struct head_facts *f)
+{
+    struct err e = {0};
+    char *s = malloc(n + 1); /* exactly n bytes readable */
+    if (!s)
+        abort();
+    s = realloc(s, n ? n : 1);
+    memcpy(s, data, n);
+    int st = head_check(s, n, 2048, f, &e);
+    if (st < 0 && (st != e.st || !e.msg[0] || st_http(st) < 400 || st_http(st) > 505))
+        abort();
+    if (f->id[0] && !head_id_ok(f->id, strlen(f->id)))
+        abort();
+    free(s);
+    return st;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    struct head_facts f, g;
+    int all = check(data, n, &f), state = HEAD_MORE;
+    size_t step = n > 256 ? n / 64 : 1;
+    for (size_t k = 0; k < n; k += step) {
+        int st = check(data, k, &g);
+        if (state != HEAD_MORE && st != state)
+            abort();
+        state = st;
+    }
+    if (state != HEAD_MORE && all != state)
+        abort();
+    return 0;
+}
