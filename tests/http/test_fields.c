@@ -417,7 +417,8 @@ static void test_order(void **s)
     expect(TEXT,
            "{\"prompt\":\"x\",\"max_tokens\":9999,\"stream_options\":{\"include_usage\":true}}",
            400, "invalid_combination", "stream_options");
-    struct answer a = raw(&rig, "PUT /no HTTP/1.1\r\nHost: x\r\n\r\n", 32);
+    static const char put[] = "PUT /no HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct answer a = raw(&rig, put, sizeof put - 1);
     assert_int_equal(a.status, 404);
     free(a.body);
 }
