@@ -11,6 +11,7 @@
  *               |---- next window ----|
  *               u0 u1 ...        good when merge(t2 u0) = t2 u0; else cut one token earlier
  *
+ * The symbols of a long piece are made as the windows go on, so its memory does not grow with it.
  * If no border near a window's end holds, the whole piece is merged at once (O(n log n)). Pure
  * functions over immutable tables; the workspace belongs to one call. */
 #include "bpe.h"
@@ -19,10 +20,11 @@
 #include <string.h>
 
 enum {
-    SCAN_MAX = 48,    /* symbols; above it the heap wins */
-    WINDOW = 2048,    /* symbols */
-    WINDOW_TAIL = 64, /* symbols left for the next window */
-    WINDOW_CUTS = 32  /* borders tried before giving windows up */
+    SCAN_MAX = 48,      /* symbols; above it the heap wins */
+    WINDOW = 2048,      /* symbols */
+    FEED = 16 * WINDOW, /* symbols that are there at a time */
+    WINDOW_TAIL = 64,   /* symbols left for the next window */
+    WINDOW_CUTS = 32    /* borders tried before giving windows up */
 };
 
 struct bpe_node {
@@ -300,20 +302,54 @@ static size_t cut_before_tail(const struct bpe_sym *tok, size_t k)
     return k;
 }
 
-/* s[0..n) in windows; false when no border near some window's end held (then *out is unchanged from
- * the caller's view: it cuts back). */
-static bool merge_windows(const struct merges *m, struct bpe_work *w, const struct bpe_sym *s,
-                          size_t n, struct ids *out)
+/* The symbols from a window's begin on: w->sym[begin..end), then what fill still gives. */
+struct feed {
+    struct bpe_sym *sym;
+    size_t begin, end;
+    bool done;
+};
+
+/* At least two windows, unless they are the last symbols. */
+static void top_up(struct feed *f, bpe_fill fill, void *ctx)
 {
-    struct bpe_sym *tok = w->win[0], *next = w->win[1], *swap;
-    size_t k = merge_apart(m, w, s, WINDOW, tok), at = 0, span = WINDOW;
-    while (at + span < n) {
+    if (f->done || f->end - f->begin >= 2 * WINDOW)
+        return;
+    memmove(f->sym, f->sym + f->begin, (f->end - f->begin) * sizeof(*f->sym));
+    f->end -= f->begin;
+    f->begin = 0;
+    while (!f->done && f->end + BPE_FILL_MIN <= FEED) {
+        size_t k = fill(ctx, f->sym + f->end, FEED - f->end);
+        f->done = k == 0;
+        f->end += k;
+    }
+}
+
+static size_t window_of(size_t n)
+{
+    return n < WINDOW ? n : WINDOW;
+}
+
+bool bpe_merge_long(const struct merges *m, struct bpe_work *w, bpe_fill fill, void *ctx,
+                    struct ids *out)
+{
+    struct bpe_sym *tok, *next, *swap;
+    struct feed f = {0};
+    size_t k, span;
+    bpe_reserve(w, FEED);
+    reserve_window(w, WINDOW);
+    f.sym = w->sym;
+    tok = w->win[0];
+    next = w->win[1];
+    top_up(&f, fill, ctx);
+    span = window_of(f.end);
+    k = merge_apart(m, w, f.sym, span, tok);
+    while (f.begin + span < f.end) {
         size_t keep = cut_before_tail(tok, k), covered = 0, n_next = 0, cuts = 0;
         for (size_t i = 0; i < keep; i++)
             covered += tok[i].n;
         for (; keep > 0 && cuts < WINDOW_CUTS; cuts++) {
-            const struct bpe_sym *border = s + at + covered;
-            span = n - at - covered < WINDOW ? n - at - covered : WINDOW;
+            const struct bpe_sym *border = f.sym + f.begin + covered;
+            span = window_of(f.end - f.begin - covered);
             n_next = merge_apart(m, w, border, span, next);
             if (border_holds(m, w, border - tok[keep - 1].n, tok[keep - 1].n, next[0].n))
                 break;
@@ -322,7 +358,8 @@ static bool merge_windows(const struct merges *m, struct bpe_work *w, const stru
         if (keep == 0 || cuts == WINDOW_CUTS)
             return false;
         emit(tok, keep, out);
-        at += covered;
+        f.begin += covered;
+        top_up(&f, fill, ctx);
         k = n_next;
         swap = tok;
         tok = next;
@@ -334,18 +371,10 @@ static bool merge_windows(const struct merges *m, struct bpe_work *w, const stru
 
 void bpe_merge(const struct merges *m, struct bpe_work *w, size_t n, struct ids *out)
 {
-    size_t before = out->n, k;
     if (n <= SCAN_MAX) {
         emit(w->sym, merge_scan(m, w->sym, n), out);
         return;
     }
-    reserve_window(w, n < WINDOW ? n : WINDOW);
-    if (n > WINDOW) {
-        if (merge_windows(m, w, w->sym, n, out))
-            return;
-        out->n = before;
-        reserve_window(w, n);
-    }
-    k = merge_heap(m, w, w->sym, n, w->win[0]);
-    emit(w->win[0], k, out);
+    reserve_window(w, n);
+    emit(w->win[0], merge_heap(m, w, w->sym, n, w->win[0]), out);
 }

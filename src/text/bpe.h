@@ -36,8 +36,15 @@ struct bpe_work {
 void bpe_work_fini(struct bpe_work *w);
 /* Room for n first symbols at w->sym. */
 void bpe_reserve(struct bpe_work *w, size_t n);
-/* Merge the n symbols at w->sym (their contents are spent); appends the tokens. Long pieces run in
- * windows of bounded size, so time is linear in n; the result equals merging all at once. */
+/* Merge the n symbols at w->sym (their contents are spent); appends the tokens. O(n log n). */
 void bpe_merge(const struct merges *m, struct bpe_work *w, size_t n, struct ids *out);
+/* The same for a long piece, in windows of bounded size: linear in the piece, the same tokens. Its
+ * symbols come from fill, which gives some of at most `room` (>= BPE_FILL_MIN), and 0 at the end.
+ * false when a window has no border that holds: then *out has tokens to be taken back, and the
+ * whole is for bpe_merge. */
+enum { BPE_LONG = 2048, BPE_FILL_MIN = 8 };
+typedef size_t (*bpe_fill)(void *ctx, struct bpe_sym *sym, size_t room);
+bool bpe_merge_long(const struct merges *m, struct bpe_work *w, bpe_fill fill, void *ctx,
+                    struct ids *out);
 
 #endif

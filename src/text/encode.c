@@ -54,36 +54,59 @@ static bool add_bytes(const struct tok *t, struct bpe_sym *sym, size_t *k, const
     return true;
 }
 
-/* The first symbols of s[0..n) into x->bpe.sym; returns how many. */
-static size_t first_symbols(struct enc *x, const char *s, size_t n)
+/* A piece on its way to first symbols. */
+struct symbols {
+    struct enc *x;
+    const char *s;
+    size_t n, at;
+    bool unk_waits;
+};
+
+/* A bpe_fill: a character gives at most five symbols (an unknown that waited, and four bytes). */
+static size_t next_symbols(void *ctx, struct bpe_sym *sym, size_t room)
 {
+    struct symbols *from = ctx;
+    struct enc *x = from->x;
     const struct tok *t = x->t;
-    struct bpe_sym *sym;
     size_t k = 0;
-    bool unk_waits = false;
-    bpe_reserve(&x->bpe, n + 1);
-    sym = x->bpe.sym;
-    for (size_t i = 0; i < n;) {
-        unsigned len = t->v.byte_level ? 1 : utf8_len((unsigned char)s[i]);
-        token_id id = char_token(x, s + i, len, i == 0, i + len == n);
+    while (from->at < from->n && k + BPE_FILL_MIN <= room) {
+        const char *s = from->s + from->at;
+        unsigned len = t->v.byte_level ? 1 : utf8_len((unsigned char)*s);
+        token_id id = char_token(x, s, len, from->at == 0, from->at + len == from->n);
         if (id >= 0) {
-            if (unk_waits)
+            if (from->unk_waits)
                 sym[k++] = (struct bpe_sym){t->unk, 1};
-            unk_waits = false;
+            from->unk_waits = false;
             sym[k++] = (struct bpe_sym){id, 1};
         } else if (t->byte_fallback && !t->v.byte_level && !t->has_affix &&
-                   add_bytes(t, sym, &k, s + i, len)) {
+                   add_bytes(t, sym, &k, s, len)) {
             /* as the reference, a waiting unknown stays waiting */
         } else if (t->unk >= 0) {
-            if (unk_waits && !t->fuse_unk)
+            if (from->unk_waits && !t->fuse_unk)
                 sym[k++] = (struct bpe_sym){t->unk, 1};
-            unk_waits = true;
+            from->unk_waits = true;
         }
-        i += len;
+        from->at += len;
     }
-    if (unk_waits)
+    if (from->at == from->n && from->unk_waits && k < room) {
         sym[k++] = (struct bpe_sym){t->unk, 1};
+        from->unk_waits = false;
+    }
     return k;
+}
+
+static void merge_piece(struct enc *x, const char *s, size_t n)
+{
+    struct symbols all = {x, s, n, 0, false};
+    if (n > BPE_LONG) {
+        size_t before = x->out->n;
+        if (bpe_merge_long(&x->t->merges, &x->bpe, next_symbols, &all, x->out))
+            return;
+        x->out->n = before;
+        all = (struct symbols){x, s, n, 0, false};
+    }
+    bpe_reserve(&x->bpe, n + BPE_FILL_MIN);
+    bpe_merge(&x->t->merges, &x->bpe, next_symbols(&all, x->bpe.sym, n + BPE_FILL_MIN), x->out);
 }
 
 static void encode_piece(struct enc *x, const char *s, size_t n)
@@ -100,7 +123,7 @@ static void encode_piece(struct enc *x, const char *s, size_t n)
             return;
         }
     }
-    bpe_merge(&t->merges, &x->bpe, first_symbols(x, s, n), x->out);
+    merge_piece(x, s, n);
     if (whole >= 0) {
         bool self = x->out->n == before + 1 && x->out->p[before] == whole;
         atomic_store_explicit(&t->self[whole], self ? SELF_YES : SELF_NO, memory_order_relaxed);

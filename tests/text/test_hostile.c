@@ -1,6 +1,8 @@
 /* test_hostile.c - texts that break naive tokenizers, damaged files, and threads that share one. */
 #include "golden.h"
 
+#include "text/tok.h"
+
 #include <pthread.h>
 #include <time.h>
 
@@ -86,40 +88,80 @@ static void test_time(void **state)
     }
 }
 
-/* ---- long pieces: windows against the same text with a cut at every word ---- */
+/* ---- long pieces ---- */
 
-static void test_long_equals_decoded(void **state)
+/* All symbols of the piece merged at once. */
+static void merge_whole(const struct tok *t, const struct buf *piece, struct ids *out)
 {
+    struct bpe_work w = {0};
+    bpe_reserve(&w, piece->n);
+    for (size_t i = 0; i < piece->n; i++)
+        w.sym[i] = (struct bpe_sym){t->byte_id[(unsigned char)piece->p[i]], 1};
+    bpe_merge(&t->merges, &w, piece->n, out);
+    bpe_work_fini(&w);
+}
+
+static void test_windows_equal_whole(void **state)
+{
+    static const char *const units[] = {"etaoinshr", "a", "ab", "aab", "the", "xq"};
     struct tok *t = golden_tok(false, "smollm2");
     unsigned seed = 5;
     (void)state;
-    for (int round = 0; round < 30; round++) {
-        struct buf text = {0}, back = {0};
-        struct ids ids = {0};
-        size_t n = 3000 + (size_t)round * 211;
+    for (int round = 0; round < 48; round++) {
+        const char *unit = units[round % 6];
+        size_t kinds = strlen(unit), n = 2000 + (size_t)round * round * 60; /* to 134,000 */
+        struct buf text = {0};
+        struct ids got = {0}, want = {0};
         for (size_t i = 0; i < n; i++) { /* one piece: letters only, few kinds, so many merges */
             seed = seed * 1103515245u + 12345u;
-            buf_add(&text, "etaoinshr" + (seed >> 16) % (round % 8 + 1), 1);
+            buf_add(&text, unit + (round % 4 ? (seed >> 16) % kinds : i % kinds), 1);
         }
-        assert_int_equal(tok_encode(t, text.p, text.n, 0, &ids, NULL), 0);
-        tok_decode(t, ids.p, ids.n, false, &back);
+        assert_int_equal(tok_encode(t, text.p, text.n, 0, &got, NULL), 0);
+        merge_whole(t, &text, &want);
+        assert_int_equal(got.n, want.n);
+        assert_memory_equal(got.p, want.p, want.n * sizeof(*want.p));
+        buf_free(&text);
+        ids_free(&got);
+        ids_free(&want);
+    }
+    tok_close(t);
+}
+
+/* SentencePiece style, without spaces: characters that are tokens, and others that become bytes. A
+ * cut where nothing merges changes nothing. */
+static void test_long_pieces(void **state)
+{
+    static const char *const units[] = {"\xE4\xBD\xA0", "\xF0\x9F\xA6\x84", "\n", "a",
+                                        "\xCC\x81",     "\xE2\x80\x8B"};
+    struct tok *t = golden_tok(false, "mistral-7b-v0.1");
+    unsigned seed = 8;
+    (void)state;
+    for (int round = 0; round < 12; round++) {
+        struct buf text = {0}, back = {0};
+        struct ids got = {0}, want = {0};
+        for (int part = 0; part < 40; part++) {
+            size_t at = text.n;
+            buf_add(&text, "\x01", 1); /* no merge has it, also none with the space in front */
+            for (int i = 0; i < 700; i++) {
+                const char *u = units[(seed >> 16) % 6];
+                seed = seed * 1103515245u + 12345u;
+                buf_add(&text, u, strlen(u));
+            }
+            assert_int_equal(tok_encode(t, text.p + at, text.n - at, 0, &got, NULL), 0);
+            for (size_t i = part ? 1 : 0; i < got.n; i++) /* without the space in front */
+                ids_add(&want, got.p[i]);
+            got.n = 0;
+        }
+        assert_int_equal(tok_encode(t, text.p, text.n, 0, &got, NULL), 0);
+        tok_decode(t, got.p, got.n, false, &back);
         assert_int_equal(back.n, text.n);
         assert_memory_equal(back.p, text.p, text.n);
-        for (size_t i = 0; i + 1 < ids.n; i++) { /* any two neighbours encode to themselves */
-            struct buf two = {0};
-            struct ids again = {0};
-            tok_bytes(t, ids.p[i], &two);
-            tok_bytes(t, ids.p[i + 1], &two);
-            tok_encode(t, two.p, two.n, 0, &again, NULL);
-            assert_int_equal(again.n, 2);
-            assert_int_equal(again.p[0], ids.p[i]);
-            assert_int_equal(again.p[1], ids.p[i + 1]);
-            buf_free(&two);
-            ids_free(&again);
-        }
+        assert_int_equal(got.n, want.n);
+        assert_memory_equal(got.p, want.p, want.n * sizeof(*want.p));
         buf_free(&text);
         buf_free(&back);
-        ids_free(&ids);
+        ids_free(&got);
+        ids_free(&want);
     }
     tok_close(t);
 }
@@ -286,9 +328,10 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_time),         cmocka_unit_test(test_long_equals_decoded),
-        cmocka_unit_test(test_bad_utf8),     cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_mangled_file), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_time),        cmocka_unit_test(test_windows_equal_whole),
+        cmocka_unit_test(test_long_pieces), cmocka_unit_test(test_bad_utf8),
+        cmocka_unit_test(test_bad_files),   cmocka_unit_test(test_mangled_file),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
