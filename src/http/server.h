@@ -221,6 +221,8 @@ void gen_cancel(struct req *r, int reason);
 void gen_sweep(struct req *r, int64_t now);
 void gen_end_choice_engine(struct choice *c);
 void gen_free(struct req *r);
+/* " prompt_tokens=… finish=…" for the access line; "" when nothing was generated. */
+void gen_summary(const struct req *r, char *out, size_t n);
 /* events.c: the text of answers */
 void event_prefix(struct req *r);
 void event_token(struct req *r, struct choice *c, const struct buf *text, bool last);

@@ -266,6 +266,17 @@ void req_release(struct req *r)
     free(r);
 }
 
+/* One line a request; those of probes and scrapes only at debug level. */
+static void access_line(const struct req *r, int status)
+{
+    char what[256];
+    gen_summary(r, what, sizeof what);
+    log_write(r->is_gen ? LOG_INFO : LOG_DEBUG, "http.request",
+              "id=%s method=%s handler=%s status=%d total_ms=%.1f%s", r->id, r->method,
+              route_name(route_index(r->route)), status, (double)(clock_us() - r->arrival_us) / 1e3,
+              what);
+}
+
 static void on_completed(void *cls, struct MHD_Connection *mc, void **con_cls,
                          enum MHD_RequestTerminationCode code)
 {
@@ -283,10 +294,7 @@ static void on_completed(void *cls, struct MHD_Connection *mc, void **con_cls,
     }
     if (r->head_seen) {
         metrics_http(&h->m, r->route, r->method, r->answered ? r->status : 400);
-        log_write(r->is_gen ? LOG_INFO : LOG_DEBUG, "http.request",
-                  "id=%s method=%s handler=%s status=%d us=%lld", r->id, r->method,
-                  route_name(route_index(r->route)), whole ? r->status : 499,
-                  (long long)(clock_us() - r->arrival_us));
+        access_line(r, whole ? r->status : 499);
     }
     if (r->conn) {
         r->conn->phase = PH_IDLE;

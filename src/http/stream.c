@@ -151,6 +151,32 @@ static void note_token(struct choice *c, const struct out_rec *rec, int64_t now)
     c->n_tokens++;
 }
 
+/* For the access line: sums over the choices, the earliest first token, the worst ending. */
+void gen_summary(const struct req *r, char *out, size_t n)
+{
+    int64_t first = 0, queue = 0, made = 0, cached = 0;
+    const char *finish = "stop";
+    if (r->n_choices == 0) {
+        out[0] = '\0';
+        return;
+    }
+    for (int32_t i = 0; i < r->n_choices; i++) {
+        const struct choice *c = &r->choice[i];
+        made += c->n_tokens;
+        cached += c->index == 0 ? c->n_cached : 0; /* each prompt once, as in usage */
+        queue = c->queue_us > queue ? c->queue_us : queue;
+        if (c->first_us && (!first || c->first_us < first))
+            first = c->first_us;
+        if (!c->finish || strcmp(c->finish, "stop") != 0)
+            finish = c->finish && strcmp(finish, "abort") != 0 ? c->finish : "abort";
+    }
+    snprintf(out, n,
+             " prompt_tokens=%zu cached_tokens=%lld completion_tokens=%lld choices=%d "
+             "queue_ms=%.1f first_token_ms=%.1f finish=%s",
+             r->g.ids.n, (long long)cached, (long long)made, (int)r->n_choices, (double)queue / 1e3,
+             first ? (double)(first - r->arrival_us) / 1e3 : -1.0, finish);
+}
+
 static void request_done(struct req *r, int64_t now)
 {
     hist_add(&r->h->m, H_E2E, (double)(now - r->arrival_us) * 1e-6);

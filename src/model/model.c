@@ -4,11 +4,9 @@
  * weights, then the KV pool with what is left, then the seal: an out-of-memory shows at start,
  * never under load.
  */
-#include "log.h"
 #include "mem.h"
 #include "state.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -166,10 +164,6 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
         return st;
     }
     be_seal(be);
-    log_info("model_loaded",
-             "family=%s layers=%d dim=%d pages=%d page_kib=%" PRId64 " max_model_len=%d",
-             m->cfg.family, (int)m->cfg.n_layers, (int)m->cfg.dim, (int)m->kv.n_pages,
-             m->page_bytes >> 10, (int)m->max_len);
     *out = m;
     return 0;
 }
