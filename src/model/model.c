@@ -4,6 +4,8 @@
  * weights, then the KV pool with what is left, then the seal: an out-of-memory shows at start,
  * never under load.
  */
+#include "clock.h"
+#include "log.h"
 #include "mem.h"
 #include "state.h"
 
@@ -146,13 +148,16 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
     m->max_seqs = o->max_seqs;
     m->max_tokens = o->max_step_tokens > o->max_seqs ? o->max_step_tokens : o->max_seqs;
     m->attn_scale = 1.0f / sqrtf((float)m->cfg.head_dim);
+    int64_t t0 = clock_us(), t1 = 0, t2 = 0;
     st = alloc_inputs(m, e);
     if (st == 0)
         st = alloc_workspace(m, e);
     if (st == 0)
         st = alloc_slots(m, e);
+    t1 = clock_us();
     if (st == 0)
         st = weights_load(&m->w, s, be, o->act_dt, o->weight_dt, o->progress, o->progress_arg, e);
+    t2 = clock_us();
     if (st == 0)
         st = kv_pool_alloc(m, o, e);
     if (st == 0)
@@ -164,6 +169,8 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
         return st;
     }
     be_seal(be);
+    log_info("model.load", "workspace_ms=%" PRId64 " weights_ms=%" PRId64 " pool_ms=%" PRId64,
+             (t1 - t0) / 1000, (t2 - t1) / 1000, (clock_us() - t2) / 1000);
     *out = m;
     return 0;
 }

@@ -62,25 +62,28 @@ int main(int argc, char **argv)
     struct model_source_opts so = {.path = argv[1], .dummy = argc > 5, .seed = 1};
     struct model_run x;
     struct err e = {0};
-    int64_t t0 = clock_us();
     int32_t chunk = n < 2048 ? n : 2048;
     if (model_run_open(&x, &so, &bc, rows, n + 64, chunk > rows ? chunk : rows, &e) != 0) {
         fprintf(stderr, "%s\n", e.msg);
         return 70;
     }
-    printf("load            %8.0f ms  (%s)\n", (double)(clock_us() - t0) * 1e-3, x.be->info.name);
+    printf("start           %8.0f ms device, %.0f ms model  (%s)\n", (double)x.open_us * 1e-3,
+           (double)x.load_us * 1e-3, x.be->info.name);
     token_id *ids = malloc((size_t)n * sizeof *ids);
     int32_t vocab = model_config(x.m)->vocab;
     for (int32_t i = 0; i < n; i++)
         ids[i] = (token_id)((uint32_t)i * 2654435761u % (uint32_t)vocab);
     for (int32_t r = 0; r < rows; r++) {
         double rate = prefill_rate(&x, r, ids, n, chunk);
-        if (r < 3)
-            printf("prefill %5d   %8.1f tok/s\n", (int)n, rate);
+        if (r < 4)
+            printf("prefill %5d   %8.1f tok/s, %.2f ms to the first token\n", (int)n, rate,
+                   1e3 * n / rate);
     }
-    for (int32_t r = 1; r <= rows; r *= 2)
-        printf("decode  %5d   %8.1f tok/s  (%d tokens of context)\n", (int)r, decode_rate(&x, r, n),
-               (int)n);
+    for (int32_t r = 1; r <= rows; r *= 2) {
+        double rate = decode_rate(&x, r, n);
+        printf("decode  %5d   %8.1f tok/s, %.3f ms a step  (%d tokens of context)\n", (int)r, rate,
+               1e3 * r / rate, (int)n);
+    }
     free(ids);
     model_run_close(&x);
     return 0;

@@ -1,5 +1,6 @@
 /* Every op of the list on the GPU against the naive reference in double: random cases in both
- * storage types, then the shapes that attention and sampling turn on. Skipped without a GPU. */
+ * storage types, then the shapes that attention and sampling turn on. Skipped without a GPU.
+ * QUIRE_GPU_SMALL=1: fewer and smaller cases, for compute-sanitizer. */
 #include "op_cases.h"
 #include "testing.h"
 
@@ -10,7 +11,7 @@
 
 enum { SKIPPED = 77 };
 static struct op_rig rig;
-static int n_cases = 60;
+static int n_cases = 60, small;
 
 static void fail_case(const struct op_case *c, enum op_id id, const char *where, double tol)
 {
@@ -28,7 +29,13 @@ static double tolerance(const struct op_case *c)
     return rounds && tol > 1e-4 ? 3 * tol : rounds ? 3e-5 : tol;
 }
 
-/* Runs one case; the worst error over all of them is kept in *worst. */
+/* The bound of ||got - want|| / ||want|| in 16-bit types. */
+static double norm_limit(const struct op_case *c)
+{
+    return c->id == OP_attn_prefill || c->id == OP_attn_decode ? 5e-3 : 1e-2;
+}
+
+/* Runs one case; the worst normalised error over all of them is kept in *worst. */
 static void check_case(const struct op_case *c, enum op_id id, double *worst)
 {
     struct op_result got, want;
@@ -47,8 +54,11 @@ static void check_case(const struct op_case *c, enum op_id id, double *worst)
         assert_int_equal(got.bv.max_new, want.bv.max_new);
         assert_int_equal(got.bv.max_kv, want.bv.max_kv);
     }
-    if (e > *worst)
-        *worst = e;
+    double n = op_result_norm_error(c, &got, &want);
+    if (!(n <= norm_limit(c)))
+        fail_msg("%s, seed %llu (%s): normalised error %.3g", op_name(id),
+                 (unsigned long long)c->seed, c->text, n);
+    *worst = fmax(*worst, n);
     op_result_free(&got);
     op_result_free(&want);
 }
@@ -65,7 +75,7 @@ static void check_op(enum op_id id)
         check_case(&c, id, &worst);
         op_case_free(&c);
     }
-    printf("%s: %d cases, worst error %.3g\n", op_name(id), n_cases, worst);
+    printf("%s: %d cases, worst normalised error %.3g\n", op_name(id), n_cases, worst);
 }
 
 #define X(n)                                                                                       \
@@ -77,34 +87,83 @@ static void check_op(enum op_id id)
 OP_LIST(X)
 #undef X
 
-/* Every head size and page size, prefill and decode; one decode case through both bodies. */
+static const int32_t head_dims[] = {64, 80, 96, 128, 256};
+static const int32_t page_sizes[] = {16, 32, 64};
+enum { N_HEAD_DIMS = 5, N_PAGE_SIZES = 3 };
+
+/* One attention case; a decode case through both bodies, and RoPE of the same shape. */
+static void check_attention(uint64_t seed, struct case_opts o, int decode, double *worst)
+{
+    struct op_case c;
+    o.dt = o.kv_dt = seed & 1 ? DT_F16 : DT_BF16;
+    o.decode = decode;
+    op_case_make(&c, decode ? OP_attn_decode : OP_attn_prefill, seed, o);
+    check_case(&c, c.id, worst);
+    if (decode)
+        check_case(&c, OP_attn_prefill, worst);
+    op_case_free(&c);
+}
+
+/* Every head size and page size, prefill and decode. */
 static void test_attention_shapes(void **state)
 {
-    static const int32_t heads[] = {64, 80, 96, 128, 256}, pages[] = {16, 32, 64};
-    double worst = 0;
+    double worst = 0, worst_rope = 0;
     uint64_t seed = 1;
     (void)state;
-    for (size_t h = 0; h < sizeof heads / sizeof *heads; h++)
-        for (size_t p = 0; p < sizeof pages / sizeof *pages; p++)
-            for (int32_t decode = 0; decode < 2; decode++)
-                for (int i = 0; i < 4; i++, seed++) {
-                    struct op_case c;
-                    struct case_opts o = {.dt = i & 1 ? DT_F16 : DT_BF16,
-                                          .kv_dt = i & 1 ? DT_F16 : DT_BF16,
-                                          .head_dim = heads[h],
-                                          .decode = decode,
-                                          .page_tokens = pages[p]};
-                    op_case_make(&c, decode ? OP_attn_decode : OP_attn_prefill, seed, o);
-                    check_case(&c, c.id, &worst);
-                    if (decode)
-                        check_case(&c, OP_attn_prefill, &worst);
-                    op_case_free(&c);
-                    o.decode = -1;
-                    op_case_make(&c, OP_rope_kv_write, seed, o);
-                    check_case(&c, c.id, &worst);
-                    op_case_free(&c);
+    for (int h = 0; h < N_HEAD_DIMS; h++)
+        for (int p = 0; p < N_PAGE_SIZES; p++)
+            for (int i = 0; i < (small ? 2 : 8); i++, seed++) {
+                struct case_opts o = {.head_dim = head_dims[h], .page_tokens = page_sizes[p]};
+                struct op_case c;
+                check_attention(seed, o, i & 1, &worst);
+                o.dt = o.kv_dt = i & 2 ? DT_F16 : DT_BF16;
+                o.decode = -1;
+                op_case_make(&c, OP_rope_kv_write, seed, o);
+                check_case(&c, c.id, &worst_rope);
+                op_case_free(&c);
+            }
+    printf("attention, %d shapes: worst normalised error %.3g, RoPE %.3g\n", (int)seed - 1, worst,
+           worst_rope);
+}
+
+/* Every number of query heads to a KV head, at every head size. */
+static void test_groups(void **state)
+{
+    double worst = 0;
+    uint64_t seed = 5000;
+    (void)state;
+    for (int h = 0; h < N_HEAD_DIMS; h++)
+        for (int32_t g = 1; g <= 16; g += small ? 5 : 1)
+            for (int decode = 0; decode < 2; decode++, seed++) {
+                struct case_opts o = {.head_dim = head_dims[h],
+                                      .group = g,
+                                      .page_tokens = page_sizes[seed % N_PAGE_SIZES]};
+                check_attention(seed, o, decode, &worst);
+            }
+    printf("groups of 1 to 16, %d cases: worst normalised error %.3g\n", (int)seed - 5000, worst);
+}
+
+/* Cached prefixes round the edges of a page and of a tile, and a long one. */
+static void test_prefixes(void **state)
+{
+    static const int32_t prefix[] = {0, 1, 15, 16, 17, 4095};
+    double worst = 0;
+    uint64_t seed = 8000;
+    (void)state;
+    for (int k = 0; k < (small ? 5 : 6); k++)
+        for (int h = 0; h < N_HEAD_DIMS; h++)
+            for (int p = 0; p < N_PAGE_SIZES; p++)
+                for (int decode = 0; decode < 2; decode++, seed++) {
+                    struct case_opts o = {.head_dim = head_dims[h],
+                                          .page_tokens = page_sizes[p],
+                                          .group = 1 + (int32_t)seed % 4,
+                                          .fixed_prefix = 1,
+                                          .prefix = prefix[k]};
+                    if (!small || seed % 3 == 0)
+                        check_attention(seed, o, decode, &worst);
                 }
-    printf("attention shapes: worst error %.3g\n", worst);
+    printf("prefixes of 0 to 4,095, %d cases: worst normalised error %.3g\n", (int)seed - 8000,
+           worst);
 }
 
 /* Shapes of real models: long rows, splits, wide vocabularies. */
@@ -134,7 +193,7 @@ static void test_repeatable(void **state)
     static const enum op_id ops[] = {OP_attn_decode, OP_attn_prefill, OP_gemm, OP_sample};
     (void)state;
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)
-        for (int i = 0; i < 10; i++) {
+        for (int i = 0; i < (small ? 2 : 10); i++) {
             struct op_case c;
             struct op_result a, b;
             struct case_opts o = CASE_ANY;
@@ -151,8 +210,12 @@ static void test_repeatable(void **state)
 
 int main(int argc, char **argv)
 {
+    const char *env = getenv("QUIRE_GPU_SMALL");
+    small = env && atoi(env) > 0;
+    if (small)
+        n_cases = 6;
     if (argc > 1)
-        n_cases = atoi(argv[1]); /* fewer under compute-sanitizer */
+        n_cases = atoi(argv[1]);
     if (op_rig_open(&rig, BE_CUDA, 0) != 0) {
         printf("skipped: no GPU here\n");
         return SKIPPED;
@@ -162,9 +225,10 @@ int main(int argc, char **argv)
         OP_LIST(X)
 #undef X
             cmocka_unit_test(test_attention_shapes),
+        cmocka_unit_test(test_groups), cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_repeatable), cmocka_unit_test(test_big)};
-    int r = n_cases < 10 ? _cmocka_run_group_tests("ops", all, N_OPS, NULL, NULL)
-                         : cmocka_run_group_tests(all, NULL, NULL);
+    size_t n = sizeof all / sizeof *all - (small ? 1 : 0);
+    int r = _cmocka_run_group_tests("ops", all, n, NULL, NULL);
     op_rig_close(&rig);
     return r;
 }

@@ -6,6 +6,7 @@
 #ifndef QUIRE_MODEL_RUN_H
 #define QUIRE_MODEL_RUN_H
 
+#include "clock.h"
 #include "model.h"
 #include "status.h"
 
@@ -20,6 +21,7 @@ struct model_run {
     struct step_result *r;
     int32_t page_tokens, stride; /* pages of a row */
     uint64_t n_steps;
+    int64_t open_us, load_us; /* what be_open and model_load took */
 };
 
 /* `max_len` tokens a row, `rows` rows; f32 unless mo says otherwise. */
@@ -32,7 +34,9 @@ static inline int model_run_open(struct model_run *x, const struct model_source_
     int st = model_source_open(&src, so, e);
     if (st != 0)
         return st;
+    int64_t t0 = clock_us();
     st = be_open(&x->be, bc, e);
+    x->open_us = clock_us() - t0;
     if (st != 0) {
         model_source_close(src);
         return st;
@@ -49,7 +53,9 @@ static inline int model_run_open(struct model_run *x, const struct model_source_
                             .pool_bytes = page * rows * x->stride + page,
                             .max_seqs = rows,
                             .max_step_tokens = max_step_tokens};
+    t0 = clock_us();
     st = model_load(&x->m, src, x->be, &mo, e);
+    x->load_us = clock_us() - t0;
     model_source_close(src);
     if (st != 0) {
         be_close(x->be);

@@ -69,6 +69,8 @@ struct case_opts {
     int32_t decode;   /* rows of one new token each */
     int32_t big;      /* 1: shapes of real models, slower */
     int32_t page_tokens;
+    int32_t group;                /* query heads of a KV head */
+    int32_t fixed_prefix, prefix; /* 1: every row has `prefix` cached tokens */
 };
 #define CASE_ANY ((struct case_opts){.dt = -1, .kv_dt = -1, .decode = -1})
 
@@ -103,6 +105,10 @@ int op_rig_run(struct op_rig *r, const struct op_case *c, enum op_id id, struct 
  * NULL): description of the worst place, 200 bytes. */
 double op_result_compare(const struct op_case *c, const struct op_result *got,
                          const struct op_result *want, char *where);
+/* The largest ||got - want|| / ||want|| over the float outputs, what an op did not write left out
+ * of both. */
+double op_result_norm_error(const struct op_case *c, const struct op_result *got,
+                            const struct op_result *want);
 /* Every output bit equal. */
 int op_result_same(const struct op_case *c, const struct op_result *a, const struct op_result *b);
 

@@ -182,7 +182,7 @@ static void shape_pool(struct maker *m, struct kv_pool_view *kv)
     struct case_rng *r = &m->rng;
     kv->page_tokens = m->opts.page_tokens ? m->opts.page_tokens : PICK(m, 16, 16, 32, 48, 64, 128);
     kv->head_dim = m->opts.head_dim ? m->opts.head_dim : PICK(m, 16, 32, 64, 64, 80, 96, 128, 256);
-    kv->n_kv_heads = rng_range(r, 1, 3);
+    kv->n_kv_heads = rng_range(r, 1, m->opts.fixed_prefix ? 2 : 3);
     kv->n_layers = 2;
 }
 
@@ -194,13 +194,16 @@ static int32_t make_rows(struct maker *m, int32_t page_tokens, int32_t decode, i
     struct case_rng *r = &m->rng;
     struct batch_view *bv = &m->c->bv;
     int32_t pages = 0;
-    bv->n_rows = rng_range(r, 1, decode ? 9 : 4);
+    int32_t long_rows = m->opts.fixed_prefix && m->opts.prefix > 1000;
+    bv->n_rows = long_rows ? rng_range(r, 1, 2) : rng_range(r, 1, decode ? 9 : 4);
     *n_tokens = 0;
     for (int32_t i = 0; i < bv->n_rows; i++) {
         int32_t cached = PICK(m, 0, 0, 1, 15, 16, 63, 64, 65, rng_range(r, 0, 300));
-        row_new[i] = decode ? 1 : PICK(m, 1, 2, 17, rng_range(r, 1, 90));
+        row_new[i] = decode ? 1 : PICK(m, 1, 2, 17, rng_range(r, 1, long_rows ? 24 : 90));
         if (m->opts.big)
             cached += rng_range(r, 200, 2200);
+        if (m->opts.fixed_prefix)
+            cached = m->opts.prefix;
         row_kv[i] = cached + row_new[i];
         pages += (row_kv[i] + page_tokens - 1) / page_tokens;
         *n_tokens += row_new[i];
@@ -315,7 +318,7 @@ static void make_attn(struct maker *m)
     int decode = m->c->id == OP_attn_decode;
     shape_pool(m, &o->kv);
     make_batch(m, w, o->kv.page_tokens, decode);
-    o->n_heads = o->kv.n_kv_heads * rng_range(&m->rng, 1, 9);
+    o->n_heads = o->kv.n_kv_heads * (m->opts.group ? m->opts.group : rng_range(&m->rng, 1, 9));
     o->dt = m->dt;
     o->scale = 1.0f / sqrtf((float)o->kv.head_dim);
     make_pool(m, &o->kv, AT(m, attn_prefill.kv.base), w->n_pages, CASE_IN);

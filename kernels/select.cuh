@@ -1,0 +1,361 @@
+/* select.cuh - where a row of op_sample is cut: the best token, the k-th best, the token at which the
+ * heaviest ones reach a given weight. No sort.
+ *
+ * A row belongs to the blocks of one cluster where the GPU has clusters, to one block elsewhere;
+ * each has a piece of the vocabulary (struct share). The last kept token is found digit by digit of
+ * its key's bits (12 + 10 + 10): a histogram per level of counts and of the low bits of the weights.
+ * The weight of a bin follows from integers alone (count * base + sum of low bits), so it is exact
+ * whatever the order of the atomics, and a result is the same in every run. Among equal keys the id
+ * decides.
+ */
+#ifndef QUIRE_SELECT_CUH
+#define QUIRE_SELECT_CUH
+
+#include "common.cuh"
+
+#include <cooperative_groups.h>
+
+namespace
+{
+
+enum { NT = 1024, WARPS = NT / 32, BINS = 4096, PARTS = 8 };
+
+/* A token's place in an order: keys descending, ids ascending. */
+struct mark {
+    uint32_t key;
+    int32_t id;
+};
+
+struct shared {
+    uint32_t count[BINS], low[BINS], high[BINS];
+    double room[33];
+    double part[WARPS];
+    uint32_t n_part[WARPS];
+    mark best[WARPS];
+    int32_t found, n;
+    double before;
+    uint32_t n_before;
+    token_logprob list[MAX_LOGPROBS];
+    mark top;   /* this block's, for the others to read */
+    double sum; /* the same */
+    uint32_t n_sum;
+};
+
+/* This block's share of a row: part `rank` of `size`, tokens [from, to). */
+struct share {
+    int rank, size;
+    int32_t from, to;
+};
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+__device__ __forceinline__ int my_rank()
+{
+    return (int)cooperative_groups::this_cluster().block_rank();
+}
+__device__ __forceinline__ int my_parts()
+{
+    return (int)cooperative_groups::this_cluster().num_blocks();
+}
+/* All threads of all blocks of the row; shared memory written before is visible to all after it. */
+__device__ __forceinline__ void row_sync()
+{
+    cooperative_groups::this_cluster().sync();
+}
+/* The twin of *p, which lies in shared memory, in the block `rank` of the row. */
+template <class V> __device__ __forceinline__ V *at_rank(V *p, int rank)
+{
+    return cooperative_groups::this_cluster().map_shared_rank(p, rank);
+}
+#else
+__device__ __forceinline__ int my_rank()
+{
+    return 0;
+}
+__device__ __forceinline__ int my_parts()
+{
+    return 1;
+}
+__device__ __forceinline__ void row_sync()
+{
+    __syncthreads();
+}
+template <class V> __device__ __forceinline__ V *at_rank(V *p, int)
+{
+    return p;
+}
+#endif
+
+__device__ __forceinline__ float logit_of(float x)
+{
+    return isnan(x) ? -INFINITY : x;
+}
+
+/* Order-preserving bits of a float that is no NaN. */
+__device__ __forceinline__ uint32_t order_bits(float x)
+{
+    uint32_t b = __float_as_uint(x == 0.0f ? 0.0f : x);
+    return b & 0x80000000u ? ~b : b | 0x80000000u;
+}
+
+__device__ __forceinline__ bool better(mark a, mark b)
+{
+    return a.key > b.key || (a.key == b.key && a.id < b.id);
+}
+
+__device__ mark best_of_warp(mark x)
+{
+#pragma unroll
+    for (int i = 16; i > 0; i >>= 1) {
+        mark y = {__shfl_xor_sync(0xffffffffu, x.key, i), __shfl_xor_sync(0xffffffffu, x.id, i)};
+        if (better(y, x))
+            x = y;
+    }
+    return x;
+}
+
+/* The largest logit, the lowest id among equals: of the whole row, in every thread. */
+__device__ mark best_of_row(shared &sh, const float *row, share me)
+{
+    mark x = {0, INT32_MAX};
+    int32_t n = me.to - me.from;
+    row += me.from;
+    int32_t head = min(n, (int32_t)((4 - ((uintptr_t)row >> 2 & 3)) & 3));
+    int32_t n4 = (n - head) / 4;
+    const float4 *v = (const float4 *)(row + head);
+#pragma unroll 4
+    for (int32_t i = threadIdx.x; i < n4; i += NT) {
+        float4 f = v[i];
+        float e[4] = {f.x, f.y, f.z, f.w};
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            mark y = {order_bits(logit_of(e[k])), me.from + head + i * 4 + k};
+            if (better(y, x))
+                x = y;
+        }
+    }
+    int32_t rest = n - n4 * 4; /* the head, then the tail */
+    if ((int32_t)threadIdx.x < rest) {
+        int32_t i = (int32_t)threadIdx.x < head ? threadIdx.x : threadIdx.x + n4 * 4;
+        mark y = {order_bits(logit_of(row[i])), me.from + i};
+        if (better(y, x))
+            x = y;
+    }
+    x = best_of_warp(x);
+    if ((threadIdx.x & 31) == 0)
+        sh.best[threadIdx.x >> 5] = x;
+    __syncthreads();
+    x = best_of_warp(sh.best[threadIdx.x & 31]);
+    if (threadIdx.x == 0)
+        sh.top = x;
+    row_sync();
+    for (int k = 0; k < me.size; k++) {
+        mark y = *at_rank(&sh.top, k);
+        if (better(y, x))
+            x = y;
+    }
+    return x;
+}
+
+/* The sum over all threads of the row's blocks, in a fixed order, the same in every thread. */
+__device__ double row_sum(shared &sh, double mine, share me)
+{
+    double s = block_sum(mine, sh.room), sum = 0.0;
+    if (threadIdx.x == 0)
+        sh.sum = s;
+    row_sync();
+    for (int k = 0; k < me.size; k++)
+        sum += *at_rank(&sh.sum, k);
+    row_sync();
+    return sum;
+}
+
+/* Weight of a bin of positive floats that share the bits above `bits`: exact in double. */
+__device__ double bin_weight(uint32_t base, uint32_t count, uint32_t low, uint32_t high)
+{
+    uint32_t e = base >> 23;
+    double unit = ldexp(1.0, (int)(e ? e : 1) - 150);
+    double mant = (double)((base & 0x7fffffu) | (e ? 0x800000u : 0u));
+    return unit * (mant * (double)count + (double)low + 1024.0 * (double)high);
+}
+
+/* Find in this block's bins, from the top, the first at which the count reaches max_n or the weight
+ * reaches max_weight (else the last that is not empty); what lies before it goes to sh.n_before and
+ * sh.before. Every thread has n_bins / NT neighbours, the first thread the highest. */
+__device__ void find_bin(shared &sh, int n_bins, uint32_t prefix, int shift, uint32_t max_n,
+                         double max_weight, bool weighed)
+{
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, each = n_bins / NT;
+    int top = n_bins - (int)threadIdx.x * each;
+    uint32_t n0 = sh.n_before, n = 0;
+    double w0 = sh.before, w = 0.0;
+    auto weight_of = [&](int b) {
+        return weighed && sh.count[b]
+                   ? bin_weight(prefix | (uint32_t)b << shift, sh.count[b], sh.low[b], sh.high[b])
+                   : 0.0;
+    };
+    for (int b = top - 1; b >= top - each; b--)
+        n += sh.count[b], w += weight_of(b);
+    uint32_t n_upto = n;
+    double w_upto = w;
+#pragma unroll
+    for (int i = 1; i < 32; i <<= 1) {
+        uint32_t a = __shfl_up_sync(0xffffffffu, n_upto, i);
+        double b = __shfl_up_sync(0xffffffffu, w_upto, i);
+        if (lane >= i)
+            n_upto += a, w_upto += b;
+    }
+    if (lane == 31)
+        sh.n_part[warp] = n_upto, sh.part[warp] = w_upto;
+    if (threadIdx.x == 0)
+        sh.n = NT, sh.found = 0; /* n: the first thread that reaches; found: the last with any */
+    __syncthreads();
+    for (int v = 0; v < warp; v++)
+        n0 += sh.n_part[v], w0 += sh.part[v];
+    bool hit = n > 0 && (n0 + n_upto >= max_n || (weighed && w0 + w_upto >= max_weight));
+    if (hit)
+        atomicMin(&sh.n, (int)threadIdx.x);
+    if (n > 0)
+        atomicMax(&sh.found, (int)threadIdx.x);
+    __syncthreads();
+    int who = sh.n < NT ? sh.n : sh.found;
+    __syncthreads();
+    if ((int)threadIdx.x == who) {
+        uint32_t n_at = n0 + n_upto - n;
+        double w_at = w0 + w_upto - w;
+        int pick = -1;
+        for (int b = top - 1; b >= top - each; b--) {
+            if (!sh.count[b])
+                continue;
+            if (pick >= 0) /* the one before did not reach: it lies before this one */
+                n_at += sh.count[pick], w_at += weight_of(pick);
+            pick = b;
+            if (n_at + sh.count[b] >= max_n || (weighed && w_at + weight_of(b) >= max_weight))
+                break;
+        }
+        sh.found = pick;
+        sh.n_before = n_at;
+        sh.before = w_at;
+    }
+}
+
+/* One level of the search: this block's histogram of its tokens, added up in the first block's
+ * bins, searched there. */
+template <class Key>
+__device__ uint32_t find_digit(shared &sh, Key key_of, share me, mark cap, int level,
+                               uint32_t prefix, uint32_t max_n, double max_weight, bool weighed)
+{
+    const int shift_of[3] = {20, 10, 0}, bins_of[3] = {4096, 1024, 1024};
+    int shift = shift_of[level], n_bins = bins_of[level], above = level == 0 ? 32 : shift + 10;
+    for (int b = threadIdx.x; b < n_bins; b += NT)
+        sh.count[b] = sh.low[b] = sh.high[b] = 0;
+    __syncthreads();
+    for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT) {
+        uint32_t k = key_of(i);
+        if ((weighed && k == 0) || better(cap, mark{k, i}))
+            continue;
+        if (level > 0 && (k >> above) != (prefix >> above))
+            continue;
+        uint32_t b = k >> shift & (uint32_t)(n_bins - 1), rest = k & ((1u << shift) - 1u);
+        atomicAdd(&sh.count[b], 1u);
+        if (weighed && rest) {
+            atomicAdd(&sh.low[b], rest & 1023u);
+            if (rest >> 10)
+                atomicAdd(&sh.high[b], rest >> 10);
+        }
+    }
+    row_sync();
+    if (me.rank > 0)
+        for (int b = threadIdx.x; b < n_bins; b += NT)
+            if (sh.count[b]) {
+                atomicAdd(at_rank(&sh.count[b], 0), sh.count[b]);
+                if (sh.low[b])
+                    atomicAdd(at_rank(&sh.low[b], 0), sh.low[b]);
+                if (sh.high[b])
+                    atomicAdd(at_rank(&sh.high[b], 0), sh.high[b]);
+            }
+    row_sync();
+    if (me.rank == 0)
+        find_bin(sh, n_bins, prefix, shift, max_n, max_weight, weighed);
+    row_sync();
+    return prefix | (uint32_t)*at_rank(&sh.found, 0) << shift;
+}
+
+/* The id of the need-th token with this key. Warps count ascending pieces of the block's tokens. */
+template <class Key>
+__device__ int32_t find_equal(shared &sh, Key key_of, share me, mark cap, uint32_t key,
+                              uint32_t need)
+{
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    int32_t piece = (me.to - me.from + WARPS - 1) / WARPS,
+            from = min(me.to, me.from + warp * piece), to = min(me.to, from + piece);
+    uint32_t n = 0, before = 0;
+    for (int32_t i = from + lane; i < to; i += 32)
+        n += key_of(i) == key && !better(cap, mark{key, i});
+    n = warp_sum(n);
+    if (lane == 0)
+        sh.n_part[warp] = n;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        uint32_t all = 0;
+        for (int v = 0; v < WARPS; v++)
+            all += sh.n_part[v];
+        sh.n_sum = all;
+    }
+    row_sync();
+    for (int k = 0; k < me.rank; k++)
+        before += *at_rank(&sh.n_sum, k);
+    for (int v = 0; v < warp; v++)
+        before += sh.n_part[v];
+    if (before < need && before + n >= need)
+        for (int32_t i0 = from; i0 < to; i0 += 32) {
+            int32_t i = i0 + lane;
+            bool hit = i < to && key_of(i) == key && !better(cap, mark{key, i});
+            uint32_t hits = __ballot_sync(0xffffffffu, hit);
+            uint32_t rank = before + __popc(hits & ((2u << lane) - 1u));
+            if (hit && rank == need)
+                *at_rank(&sh.found, 0) = i;
+            before += __popc(hits);
+        }
+    row_sync();
+    return *at_rank(&sh.found, 0);
+}
+
+/* The last token of the shortest head of the order whose count reaches max_n or whose weight
+ * reaches max_weight. KEY(i) gives a token's bits, 0 = not a candidate (weighed) or any bits (not
+ * weighed); tokens after `cap` in the order are no candidates. All threads of all blocks of the
+ * row; the same result in all. */
+template <class Key>
+__device__ mark select_head(shared &sh, Key key_of, share me, mark cap, uint32_t max_n,
+                            double max_weight, bool weighed)
+{
+    uint32_t prefix = 0;
+    if (threadIdx.x == 0)
+        sh.n_before = 0, sh.before = 0.0;
+    for (int level = 0; level < 3; level++)
+        prefix = find_digit(sh, key_of, me, cap, level, prefix, max_n, max_weight, weighed);
+    /* all equal from here: how many of them does it take? */
+    uint32_t n_before = *at_rank(&sh.n_before, 0);
+    double before = *at_rank(&sh.before, 0);
+    uint32_t equal = *at_rank(&sh.count[prefix & 1023u], 0), need = equal;
+    double one = weighed ? (double)__uint_as_float(prefix) : 0.0;
+    if (max_n != UINT32_MAX && max_n > n_before && max_n - n_before < need)
+        need = max_n - n_before;
+    if (weighed && one > 0.0 && before + one * (double)need >= max_weight) {
+        double n = ceil((max_weight - before) / one);
+        uint32_t k = n < 1.0 ? 1u : (uint32_t)n;
+        while (k > 1 && before + one * (double)(k - 1) >= max_weight)
+            k--;
+        while (k < need && before + one * (double)k < max_weight)
+            k++;
+        need = k < need ? k : need;
+    }
+    mark last = {prefix, prefix == cap.key ? cap.id : INT32_MAX};
+    if (need < equal)
+        last.id = find_equal(sh, key_of, me, cap, prefix, need);
+    row_sync(); /* the next search clears what was read here */
+    return last;
+}
+
+} // namespace
+
+#endif
