@@ -56,6 +56,9 @@ void *be_alloc(struct be *be, const char *what, size_t bytes);
 /* Host memory that copies to and from the device may run on asynchronously (pinned on CUDA),
  * zeroed, aligned to 64 bytes, released by be_close. Before be_seal only. NULL when exhausted. */
 void *be_alloc_host(struct be *be, const char *what, size_t bytes);
+/* ST_NOMEM with a text: what did not fit, what is left beside what, and `would` (may be NULL): what
+ * would fit. */
+int be_no_room(struct be *be, const char *what, size_t bytes, const char *would, struct err *e);
 /* Print the ledger (one log line per entry) and forbid further allocation. */
 void be_seal(struct be *be);
 

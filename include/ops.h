@@ -82,19 +82,21 @@ struct op_step_inputs {
 /* out[i] = table[ids[i]]; table: row-major of dt, or from be_load_matrix (a gemm operand too: tied
  * embeddings need one copy). An id outside the vocabulary, and padding, gives zeros. */
 struct op_embed {
-    void *out;           /* [n_tokens, dim] */
-    const void *table;   /* [vocab, dim] */
+    void *out;           /* [n_tokens, dim] of out_dt: DT_F32 or dt */
+    const void *table;   /* [vocab, dim] of dt */
     const token_id *ids; /* [n_tokens] */
-    int32_t n_tokens, dim, vocab, dt;
+    int32_t n_tokens, dim, vocab, dt, out_dt;
 };
 
-/* residual += x (x may be NULL), out = residual / rms(residual) * weight. residual stays in dt. */
+/* residual += x (x may be NULL), out = residual / rms(residual) * weight. The residual is of
+ * res_dt, DT_F32 or dt: it is the sum of all layers, and 16 bits would cost it more precision than
+ * all the products together. */
 struct op_add_rmsnorm {
     void *out;          /* [n_rows, dim]; may equal x */
-    void *residual;     /* [n_rows, dim], updated in place */
+    void *residual;     /* [n_rows, dim] of res_dt, updated in place */
     const void *x;      /* [n_rows, dim] or NULL */
     const void *weight; /* [dim] */
-    int32_t n_rows, dim, dt;
+    int32_t n_rows, dim, dt, res_dt;
     float eps;
 };
 

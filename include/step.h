@@ -83,7 +83,9 @@ struct step_result {
  * the engine alternates slot = 0, 1, 0, ... A slot's step must stay untouched until its wait. */
 struct executor {
     void *self;
-    /* Enqueue s as slot. 0, or ST_DEVICE* (engine-fatal unless ST_DEVICE_RETRY). */
+    /* Enqueue s as slot. 0; ST_DEVICE_RETRY: nothing ran, the same step may be submitted again;
+     * ST_INTERNAL: refused, the requests in it end, the device lives on; anything else, ST_DEVICE
+     * first of all, ends the engine. */
     int (*submit)(void *self, int slot, const struct step *s);
     /* Block until slot is done and fill *r (only rows < n_rows). 0 or ST_DEVICE*. */
     int (*wait)(void *self, int slot, struct step_result *r);

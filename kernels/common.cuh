@@ -44,7 +44,15 @@ __device__ __forceinline__ float to_f32(f16 x)
 {
     return __half2float(x);
 }
+__device__ __forceinline__ float to_f32(float x)
+{
+    return x;
+}
 template <class T> __device__ __forceinline__ T from_f32(float x);
+template <> __device__ __forceinline__ float from_f32<float>(float x)
+{
+    return x;
+}
 template <> __device__ __forceinline__ bf16 from_f32<bf16>(float x)
 {
     return __float2bfloat16_rn(x);
@@ -88,6 +96,18 @@ template <class T> __device__ __forceinline__ void store8(T *p, const float *x)
 {
     *(uint4 *)p = make_uint4(pack2<T>(x[0], x[1]), pack2<T>(x[2], x[3]), pack2<T>(x[4], x[5]),
                              pack2<T>(x[6], x[7]));
+}
+/* Eight f32: two of them. */
+__device__ __forceinline__ void load8(const float *p, float *x)
+{
+    float4 a = ((const float4 *)p)[0], b = ((const float4 *)p)[1];
+    x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w;
+    x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
+}
+__device__ __forceinline__ void store8(float *p, const float *x)
+{
+    ((float4 *)p)[0] = make_float4(x[0], x[1], x[2], x[3]);
+    ((float4 *)p)[1] = make_float4(x[4], x[5], x[6], x[7]);
 }
 
 template <class V> __device__ __forceinline__ V warp_sum(V x)

@@ -36,14 +36,34 @@ int pick(struct cuda_be *c, void *out, const void *in, const int32_t *index, int
     return cuda_launched(c, what);
 }
 
+/* The same into f32. */
+template <class T>
+__global__ void widen_rows(float *out, const T *in, const int32_t *index, int32_t n_in, int32_t dim)
+{
+    int32_t at = index[blockIdx.x];
+    bool ok = at >= 0 && at < n_in;
+    float *to = out + (size_t)blockIdx.x * dim;
+    const T *from = in + (size_t)(ok ? at : 0) * dim;
+    for (int32_t i = blockIdx.y * blockDim.x + threadIdx.x; i < dim; i += gridDim.y * blockDim.x)
+        to[i] = ok ? to_f32(from[i]) : 0.0f;
+}
+
 } // namespace
 
 extern "C" int cuda_embed(struct be *be, const struct op_embed *o)
 {
+    struct cuda_be *c = cuda_of(be);
     int st = opcheck_embed(o);
-    return st != 0 ? st
-                   : pick(cuda_of(be), o->out, o->table, o->ids, o->n_tokens, o->vocab, o->dim,
-                          o->dt, "embed");
+    if (st != 0)
+        return st;
+    if (o->out_dt == o->dt)
+        return pick(c, o->out, o->table, o->ids, o->n_tokens, o->vocab, o->dim, o->dt, "embed");
+    if (o->n_tokens == 0)
+        return 0;
+    dim3 grid(o->n_tokens, o->n_tokens < 64 ? ceil_div(o->dim, THREADS) : 1);
+    WITH_TYPE(o->dt, widen_rows<T><<<grid, THREADS, 0, c->stream>>>(
+                         (float *)o->out, (const T *)o->table, o->ids, o->vocab, o->dim));
+    return cuda_launched(c, "embed");
 }
 
 extern "C" int cuda_gather(struct be *be, const struct op_gather *o)

@@ -1,8 +1,8 @@
 /* norm.cu - op_add_rmsnorm: residual += x; out = residual / rms(residual) * weight.
  *
  * One block per row; the row stays in registers between the sum of squares and the scaling, so that
- * each value is read once and written once. The residual is rounded to storage before it is
- * squared, as on the CPU.
+ * each value is read once and written once. The residual is rounded to storage (R: f32, or T)
+ * before it is squared, as on the CPU.
  */
 #include "common.cuh"
 
@@ -11,9 +11,9 @@ namespace
 
 enum { MAX_VECS = 4 }; /* vectors of 8 that a thread keeps */
 
-template <class T>
+template <class T, class R>
 __global__ void __launch_bounds__(1024)
-    norm_vec(T *out, T *residual, const T *x, const T *weight, int32_t dim, float eps)
+    norm_vec(T *out, R *residual, const T *x, const T *weight, int32_t dim, float eps)
 {
     __shared__ float room[33];
     size_t at = (size_t)blockIdx.x * dim;
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(1024)
             float y[8];
             load8(x + at + i * 8, y);
             for (int k = 0; k < 8; k++)
-                r[v][k] = to_f32(from_f32<T>(r[v][k] + y[k]));
+                r[v][k] = to_f32(from_f32<R>(r[v][k] + y[k]));
             store8(residual + at + i * 8, r[v]);
         }
         for (int k = 0; k < 8; k++)
@@ -50,8 +50,8 @@ __global__ void __launch_bounds__(1024)
 }
 
 /* Any width. */
-template <class T>
-__global__ void norm_any(T *out, T *residual, const T *x, const T *weight, int32_t dim, float eps)
+template <class T, class R>
+__global__ void norm_any(T *out, R *residual, const T *x, const T *weight, int32_t dim, float eps)
 {
     __shared__ float room[33];
     size_t at = (size_t)blockIdx.x * dim;
@@ -59,7 +59,7 @@ __global__ void norm_any(T *out, T *residual, const T *x, const T *weight, int32
     for (int i = threadIdx.x; i < dim; i += blockDim.x) {
         float r = to_f32(residual[at + i]);
         if (x) {
-            T y = from_f32<T>(r + to_f32(x[at + i]));
+            R y = from_f32<R>(r + to_f32(x[at + i]));
             residual[at + i] = y;
             r = to_f32(y);
         }
@@ -70,6 +70,20 @@ __global__ void norm_any(T *out, T *residual, const T *x, const T *weight, int32
         out[at + i] = from_f32<T>(to_f32(residual[at + i]) * scale * to_f32(weight[i]));
 }
 
+template <class T, class R> void launch(struct cuda_be *c, const struct op_add_rmsnorm *o)
+{
+    int n_vec = o->dim / 8;
+    int threads = n_vec >= 512 && o->n_rows < 512 ? 512 : 256;
+    while (threads < 1024 && threads * MAX_VECS < n_vec)
+        threads *= 2;
+    if (o->dim % 8 == 0 && threads * MAX_VECS >= n_vec)
+        norm_vec<T, R><<<o->n_rows, threads, 0, c->stream>>>(
+            (T *)o->out, (R *)o->residual, (const T *)o->x, (const T *)o->weight, o->dim, o->eps);
+    else
+        norm_any<T, R><<<o->n_rows, 256, 0, c->stream>>>(
+            (T *)o->out, (R *)o->residual, (const T *)o->x, (const T *)o->weight, o->dim, o->eps);
+}
+
 } // namespace
 
 extern "C" int cuda_add_rmsnorm(struct be *be, const struct op_add_rmsnorm *o)
@@ -78,15 +92,6 @@ extern "C" int cuda_add_rmsnorm(struct be *be, const struct op_add_rmsnorm *o)
     int st = opcheck_add_rmsnorm(o);
     if (st != 0 || o->n_rows == 0)
         return st;
-    int n_vec = o->dim / 8;
-    int threads = n_vec >= 512 && o->n_rows < 512 ? 512 : 256;
-    while (threads < 1024 && threads * MAX_VECS < n_vec)
-        threads *= 2;
-    WITH_TYPE(o->dt, if (o->dim % 8 == 0 && threads * MAX_VECS >= n_vec) norm_vec<T>
-              <<<o->n_rows, threads, 0, c->stream>>>((T *)o->out, (T *)o->residual, (const T *)o->x,
-                                                     (const T *)o->weight, o->dim, o->eps);
-              else norm_any<T>
-              <<<o->n_rows, 256, 0, c->stream>>>((T *)o->out, (T *)o->residual, (const T *)o->x,
-                                                 (const T *)o->weight, o->dim, o->eps));
+    WITH_TYPE(o->dt, if (o->res_dt == DT_F32) launch<T, float>(c, o); else launch<T, T>(c, o));
     return cuda_launched(c, "add_rmsnorm");
 }

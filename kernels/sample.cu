@@ -260,7 +260,9 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
     row_sync(); /* nobody leaves while another may read its shared memory */
 }
 
-int parts_per_row = 1; /* set once, before the first launch */
+/* Many rows fill the GPU with a block each, and need not wait for each other. */
+enum { FEW_ROWS = 48 };
+int max_parts = 1; /* set once, before the first launch */
 
 } // namespace
 
@@ -271,7 +273,7 @@ extern "C" int cuda_sample_setup(void)
     cudaError_t r = cudaFuncGetAttributes(&a, sample_kernel);
     if (r != cudaSuccess)
         return r;
-    parts_per_row = a.ptxVersion >= 90 ? PARTS : 1;
+    max_parts = a.ptxVersion >= 90 ? PARTS : 1;
     return cudaFuncSetAttribute(sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                 (int)sizeof(shared));
 }
@@ -292,16 +294,17 @@ extern "C" int cuda_sample(struct be *be, const struct op_sample *o)
     sampler s = {o->logits,        o->params, o->pos,         o->row_slot, o->row_out,
                  o->last_token,    o->token,  o->logprob,     o->top,      o->n_top,
                  (float *)o->work, o->vocab,  o->any_logprobs};
+    int parts = o->n_rows <= FEW_ROWS ? max_parts : 1;
     cudaLaunchAttribute cluster = {};
     cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim = {(unsigned)parts_per_row, 1, 1};
+    cluster.val.clusterDim = {(unsigned)parts, 1, 1};
     cudaLaunchConfig_t launch = {};
-    launch.gridDim = dim3((unsigned)(o->n_rows * parts_per_row));
+    launch.gridDim = dim3((unsigned)(o->n_rows * parts));
     launch.blockDim = dim3(NT);
     launch.dynamicSmemBytes = sizeof(shared);
     launch.stream = c->stream;
     launch.attrs = &cluster;
-    launch.numAttrs = parts_per_row > 1 ? 1 : 0;
+    launch.numAttrs = parts > 1 ? 1 : 0;
     (void)cudaLaunchKernelEx(&launch, sample_kernel, s); /* a failure is the last error, too */
     return cuda_launched(c, "sample");
 }

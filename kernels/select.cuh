@@ -1,12 +1,12 @@
-/* select.cuh - where a row of op_sample is cut: the best token, the k-th best, the token at which the
- * heaviest ones reach a given weight. No sort.
+/* select.cuh - where a row of op_sample is cut: the best token, the k-th best, the token at which
+ * the heaviest ones reach a given weight. No sort.
  *
  * A row belongs to the blocks of one cluster where the GPU has clusters, to one block elsewhere;
  * each has a piece of the vocabulary (struct share). The last kept token is found digit by digit of
- * its key's bits (12 + 10 + 10): a histogram per level of counts and of the low bits of the weights.
- * The weight of a bin follows from integers alone (count * base + sum of low bits), so it is exact
- * whatever the order of the atomics, and a result is the same in every run. Among equal keys the id
- * decides.
+ * its key's bits (12 + 10 + 10): a histogram per level of counts and of the low bits of the
+ * weights. The weight of a bin follows from integers alone (count * base + sum of low bits), so it
+ * is exact whatever the order of the atomics, and a result is the same in every run. Among equal
+ * keys the id decides.
  */
 #ifndef QUIRE_SELECT_CUH
 #define QUIRE_SELECT_CUH

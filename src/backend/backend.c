@@ -9,6 +9,7 @@
 #include "log.h"
 #include "mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +130,22 @@ void *be_alloc(struct be *be, const char *what, size_t bytes)
 void *be_alloc_host(struct be *be, const char *what, size_t bytes)
 {
     return take(be, what, bytes, 1);
+}
+
+int be_no_room(struct be *be, const char *what, size_t bytes, const char *would, struct err *e)
+{
+    const struct be_ledger *l = be->ledger;
+    char taken[256] = "nothing";
+    size_t at = 0;
+    for (int i = 0; i < l->n && at < sizeof taken - 1; i++) {
+        int n = snprintf(taken + at, sizeof taken - at, "%s%s %.1f", i ? ", " : "", l->line[i].what,
+                         (double)l->line[i].bytes / 1048576.0);
+        at += n > 0 ? (size_t)n : 0;
+    }
+    return err_set(e, ST_NOMEM,
+                   "out of memory: %s needs %.1f MiB, %.1f MiB are left on %s beside (MiB) %s%s%s",
+                   what, (double)bytes / 1048576.0, (double)be->info.memory_free / 1048576.0,
+                   be->info.name, taken, would ? "; " : "", would ? would : "");
 }
 
 void be_seal(struct be *be)

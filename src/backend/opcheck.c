@@ -46,13 +46,14 @@ int opcheck_step_inputs(const struct op_step_inputs *o)
 
 int opcheck_embed(const struct op_embed *o)
 {
-    return verdict(o->n_tokens >= 0 && o->dim > 0 && o->vocab > 0 && is_dt(o->dt) && o->out &&
-                   o->table && o->ids);
+    return verdict(o->n_tokens >= 0 && o->dim > 0 && o->vocab > 0 && is_dt(o->dt) &&
+                   (o->out_dt == o->dt || o->out_dt == DT_F32) && o->out && o->table && o->ids);
 }
 
 int opcheck_add_rmsnorm(const struct op_add_rmsnorm *o)
 {
-    return verdict(o->n_rows >= 0 && o->dim > 0 && is_dt(o->dt) && o->out && o->residual &&
+    return verdict(o->n_rows >= 0 && o->dim > 0 && is_dt(o->dt) &&
+                   (o->res_dt == o->dt || o->res_dt == DT_F32) && o->out && o->residual &&
                    o->out != o->residual && o->weight && o->eps >= 0.0f);
 }
 

@@ -87,6 +87,32 @@ void engine_fail(struct engine *en, int status)
     en->o.dirty = 1;
 }
 
+/* The step just planned was refused and the device lives on: the requests in it end, the others go
+ * on. What it would have freed at its commit is free once nothing is in flight before it. */
+static void refuse_step(struct engine *en, int slot, int status)
+{
+    const struct step *st = en->step[slot];
+    const struct flight *f = en->flight[slot];
+    log_error("engine.step_refused", "step=%llu rows=%d status=\"%s\"", (unsigned long long)f->no,
+              (int)st->n_rows, st_text(status));
+    for (int32_t i = 0; i < st->n_rows; i++) {
+        struct seq *s = &en->seq[f->who[i].seq];
+        CHECK(s->gen == f->who[i].gen && s->n_inflight > 0);
+        if (s->state == SEQ_RUNNING) {
+            outbox_end(en, s, FINISH_ERROR, status);
+            seq_end(en, s);
+        }
+        s->n_inflight--;
+        if (s->n_inflight == 0 && (s->state == SEQ_DRAINING || s->preempting))
+            seq_settle(en, s);
+    }
+    if (en->n_flight == 0) {
+        en->done_no = f->no;
+        limbo_drain(en);
+    }
+    en->o.dirty = 1;
+}
+
 /* Wait for the oldest step and commit it. */
 static void finish_step(struct engine *en)
 {
@@ -99,10 +125,15 @@ static void finish_step(struct engine *en)
             break;
     }
     en->stats.step_wait_us += engine_now(en) - t0;
-    if (st == 0)
-        commit_step(en, slot);
-    else
+    if (st != 0) {
         engine_fail(en, st);
+        return;
+    }
+    commit_step(en, slot);
+    if (en->n_flight == 0 && en->done_no != en->step_no) { /* a refused step came after it */
+        en->done_no = en->step_no;
+        limbo_drain(en);
+    }
 }
 
 /* Plan and submit one step. 1: done. */
@@ -123,7 +154,10 @@ static int start_step(struct engine *en)
     }
     en->stats.step_wait_us += engine_now(en) - f->submit_us;
     if (st != 0) {
-        engine_fail(en, st);
+        if (st == ST_INTERNAL)
+            refuse_step(en, slot, st);
+        else
+            engine_fail(en, st);
         return 1;
     }
     en->n_flight++;

@@ -161,7 +161,7 @@ static int enqueue_graph(struct model *m, const struct step_slot *sl)
         return st < 0 ? st : 0;
     st = enqueue_pass(m, sl);
     int end = be_graph_end(m->be, key);
-    return st != 0 ? st : end;
+    return end != 0 ? end : st; /* a recording that failed says so better than the op in it */
 }
 
 static int model_submit(void *self, int slot, const struct step *s)
@@ -182,11 +182,14 @@ static int model_submit(void *self, int slot, const struct step *s)
     st = move_inputs(m, sl->step);
     if (st == 0)
         st = use_graph(m, s) ? enqueue_graph(m, sl) : enqueue_pass(m, sl);
-    if (st == 0 && sl->any_sample)
+    if (st != 0)
+        return st;
+    if (sl->any_sample)
         st = fetch_results(m, sl);
     if (st == 0)
         st = be_mark(m->be, slot);
-    return st;
+    /* The pass runs and feeds its tokens to the next: it must not be submitted again. */
+    return st != 0 ? ST_DEVICE : 0;
 }
 
 static int model_wait(void *self, int slot, struct step_result *r)

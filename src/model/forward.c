@@ -30,6 +30,7 @@ static int norm(struct model *m, const void *y, const void *weight)
                                .n_rows = m->bv.n_tokens,
                                .dim = m->cfg.dim,
                                .dt = m->act_dt,
+                               .res_dt = DT_F32,
                                .eps = m->cfg.norm_eps};
     return m->be->op->add_rmsnorm(m->be, &o);
 }
@@ -106,7 +107,8 @@ int forward_layers(struct model *m, int32_t kind)
                           .n_tokens = m->bv.n_tokens,
                           .dim = m->cfg.dim,
                           .vocab = m->cfg.vocab,
-                          .dt = m->act_dt};
+                          .dt = m->act_dt,
+                          .out_dt = DT_F32};
     int st = m->be->op->embed(m->be, &em);
     for (int32_t l = 0; st == 0 && l < m->cfg.n_layers; l++)
         st = block(m, kind, l, l > 0 ? m->h : NULL);

@@ -6,6 +6,7 @@
 #include "state.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 enum { AUTO_CPU_POOL_MIB = 1024, MAX_PAGES = 1 << 26 };
 
@@ -50,9 +51,12 @@ int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e)
         n = MAX_PAGES;
     if (n < 2)
         return err_set(e, ST_NOMEM,
-                       "%" PRId64 " MiB for the KV pool are less than two pages of %" PRId64
-                       " KiB; raise kv.pool_bytes or use a smaller model",
-                       want >> 20, m->page_bytes >> 10);
+                       "out of memory: %" PRId64
+                       " MiB for the KV pool are less than two pages of %" PRId64 " KiB; %" PRId64
+                       " MiB are left on %s. A larger kv.pool_bytes or "
+                       "cuda.gpu_memory_utilization, a smaller scheduler.max_step_tokens or a "
+                       "smaller model would do",
+                       want >> 20, m->page_bytes >> 10, be->info.memory_free >> 20, be->info.name);
     m->kv = (struct kv_pool_view){
         .dt = dt,
         .n_pages = (int32_t)n,
@@ -62,11 +66,14 @@ int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e)
         .head_dim = m->cfg.head_dim,
     };
     m->kv.base = be_alloc(be, "KV pool", (size_t)n * (size_t)m->page_bytes);
-    if (!m->kv.base)
-        return err_set(e, ST_NOMEM,
-                       "the KV pool of %" PRId64 " MiB (%" PRId64 " pages of %" PRId64
-                       " KiB) does not fit; %" PRId64 " MiB are free on %s",
-                       n * m->page_bytes >> 20, n, m->page_bytes >> 10, be->info.memory_free >> 20,
-                       be->info.name);
+    if (!m->kv.base) {
+        char would[120];
+        int64_t fit = be->info.memory_free / m->page_bytes;
+        snprintf(would, sizeof would,
+                 "kv.pool_bytes of %" PRId64 " (%" PRId64 " pages, not %" PRId64 ") would fit",
+                 fit * m->page_bytes, fit, n);
+        return be_no_room(be, "KV pool", (size_t)n * (size_t)m->page_bytes,
+                          fit >= 2 ? would : "not even two pages would", e);
+    }
     return pick_max_len(m, o->max_model_len, e);
 }

@@ -10,7 +10,9 @@
 #include "state.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct want {
     void **at;
@@ -18,7 +20,8 @@ struct want {
     size_t n, size; /* elements, bytes of one */
 };
 
-static int alloc_all(struct be *be, const struct want *v, size_t n, int host, struct err *e)
+static int alloc_all(struct be *be, const struct want *v, size_t n, int host, const char *would,
+                     struct err *e)
 {
     for (size_t i = 0; i < n; i++) {
         size_t bytes = 0;
@@ -26,8 +29,7 @@ static int alloc_all(struct be *be, const struct want *v, size_t n, int host, st
             *v[i].at = host ? be_alloc_host(be, v[i].what, bytes ? bytes : 1)
                             : be_alloc(be, v[i].what, bytes ? bytes : 1);
         if (!*v[i].at)
-            return err_set(e, ST_NOMEM, "%s: %zu elements of %zu bytes do not fit on %s", v[i].what,
-                           v[i].n, v[i].size, be->info.name);
+            return be_no_room(be, v[i].what, bytes, would, e);
     }
     return 0;
 }
@@ -53,12 +55,29 @@ static int alloc_inputs(struct model *m, struct err *e)
         {(void **)&m->inv_freq, "inputs.inv_freq", (size_t)m->cfg.head_dim / 2,
          sizeof *m->inv_freq},
     };
-    int st = alloc_all(m->be, v, sizeof v / sizeof *v, 0, e);
+    int st = alloc_all(m->be, v, sizeof v / sizeof *v, 0, NULL, e);
     if (st != 0)
         return st;
     st = be_upload(m->be, m->inv_freq, m->cfg.inv_freq,
                    (size_t)m->cfg.head_dim / 2 * sizeof *m->inv_freq);
     return st != 0 ? err_set(e, st, "the first copy to %s failed", m->be->info.name) : 0;
+}
+
+/* The workspace is linear in the tokens of a step: how many would fit into what is left, beside the
+ * weights that are still to come? */
+static void workspace_hint(const struct model *m, const struct want *v, size_t n, char *text,
+                           size_t size)
+{
+    double all = 0, left = (double)m->be->info.memory_free -
+                           (double)weights_bytes(&m->cfg, m->act_dt, m->be->info.weight_dt);
+    for (size_t i = 0; i < n; i++)
+        all += (double)v[i].n * (double)v[i].size;
+    double fit = all > 0 && left > 0 ? (double)m->max_tokens * left / all * 0.9 : 0;
+    if (fit >= 16)
+        snprintf(text, size, "scheduler.max_step_tokens of %d (now %d) would fit", (int)fit,
+                 (int)m->max_tokens);
+    else
+        snprintf(text, size, "no scheduler.max_step_tokens would fit beside the weights");
 }
 
 static int alloc_workspace(struct model *m, struct err *e)
@@ -71,7 +90,7 @@ static int alloc_workspace(struct model *m, struct err *e)
                                             c->head_dim);
     m->sample_work_bytes = be_sample_work_bytes(m->be, m->max_seqs, c->vocab);
     struct want v[] = {
-        {&m->x, "workspace.x", t * (size_t)c->dim, el},
+        {(void **)&m->x, "workspace.x", t * (size_t)c->dim, sizeof *m->x},
         {&m->h, "workspace.h", t * (size_t)c->dim, el},
         {&m->qkv, "workspace.qkv", t * n_qkv, el},
         {&m->attn, "workspace.attn", t * n_q, el},
@@ -82,7 +101,9 @@ static int alloc_workspace(struct model *m, struct err *e)
         {&m->attn_work, "workspace.attention", m->attn_work_bytes, 1},
         {&m->sample_work, "workspace.sampling", m->sample_work_bytes, 1},
     };
-    return alloc_all(m->be, v, sizeof v / sizeof *v, 0, e);
+    char would[160];
+    workspace_hint(m, v, sizeof v / sizeof *v, would, sizeof would);
+    return alloc_all(m->be, v, sizeof v / sizeof *v, 0, would, e);
 }
 
 static int alloc_slots(struct model *m, struct err *e)
@@ -98,7 +119,7 @@ static int alloc_slots(struct model *m, struct err *e)
             {(void **)&s->n_top, "host.n_top", r, sizeof *s->n_top},
             {(void **)&s->top, "host.top", r * MAX_LOGPROBS, sizeof *s->top},
         };
-        st = alloc_all(m->be, v, sizeof v / sizeof *v, 1, e);
+        st = alloc_all(m->be, v, sizeof v / sizeof *v, 1, NULL, e);
     }
     return st;
 }
@@ -108,7 +129,7 @@ static int alloc_table(struct model *m, struct err *e)
     int32_t stride = (m->max_len + m->kv.page_tokens - 1) / m->kv.page_tokens;
     struct want v[] = {{(void **)&m->page_table, "page table", (size_t)m->max_seqs * (size_t)stride,
                         sizeof *m->page_table}};
-    int st = alloc_all(m->be, v, 1, 0, e);
+    int st = alloc_all(m->be, v, 1, 0, "a smaller kv.pool_bytes would leave room", e);
     m->bv = (struct batch_view){.tok = m->tok,
                                 .pos = m->pos,
                                 .tok_row = m->tok_row,
@@ -134,6 +155,18 @@ static int check_opts(const struct model_opts *o, struct err *e)
     return 0;
 }
 
+/* After an allocation of the weights failed: what all of them take. */
+static void weights_hint(const struct model *m, const struct model_opts *o, struct err *e)
+{
+    int32_t dt = o->weight_dt >= 0 ? o->weight_dt : m->be->info.weight_dt;
+    size_t used = strlen(e->msg);
+    snprintf(
+        e->msg + used, sizeof e->msg - used,
+        "; all weights take %.1f MiB in this type: a device with that much more would do, or a "
+        "smaller model",
+        (double)weights_bytes(&m->cfg, m->act_dt, dt) / 1048576.0);
+}
+
 int model_load(struct model **out, const struct model_source *s, struct be *be,
                const struct model_opts *o, struct err *e)
 {
@@ -155,8 +188,11 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
     if (st == 0)
         st = alloc_slots(m, e);
     t1 = clock_us();
-    if (st == 0)
+    if (st == 0) {
         st = weights_load(&m->w, s, be, o->act_dt, o->weight_dt, o->progress, o->progress_arg, e);
+        if (st == ST_NOMEM && e)
+            weights_hint(m, o, e);
+    }
     t2 = clock_us();
     if (st == 0)
         st = kv_pool_alloc(m, o, e);

@@ -40,7 +40,7 @@ struct model {
     struct sample_params *params;
 
     /* workspace: backend memory, act_dt unless said */
-    void *x;       /* [max_tokens, dim] residual */
+    float *x;      /* [max_tokens, dim] residual */
     void *h;       /* [max_tokens, dim] normed input, then the block's output */
     void *qkv;     /* [max_tokens, (n_heads + 2 n_kv_heads) * head_dim] */
     void *attn;    /* [max_tokens, n_heads * head_dim] */

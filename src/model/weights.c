@@ -191,7 +191,7 @@ static int load_vectors(struct loader *l)
     l->vec_bytes = vector_bytes(&l->s->cfg, w->act_dt);
     l->vec_dev = be_alloc(l->be, "weights.vectors", l->vec_bytes);
     if (!l->vec_dev)
-        return err_set(l->e, ST_NOMEM, "no room for %zu bytes of norms and biases", l->vec_bytes);
+        return be_no_room(l->be, "weights.vectors", l->vec_bytes, NULL, l->e);
     l->vec_host = xalloc(l->vec_bytes);
     for (int32_t i = 0; i < w->n_layers; i++) {
         struct layer_weights *y = &w->layer[i];

@@ -289,7 +289,7 @@ static int run_norm(void *arg, int i)
     const struct rows_bench *b = arg;
     char *at = acts + (size_t)(i % 4) * (ACTS / 4);
     struct op_add_rmsnorm o = {.out = at + ACTS / 8,
-                               .residual = outs + (size_t)(i % 4) * (ACTS / 8),
+                               .residual = outs + (size_t)(i % 4) * (ACTS / 4),
                                .x = at + ACTS / 8,
                                .weight = weights,
                                .n_rows = b->n,
@@ -385,7 +385,7 @@ static void bench_rest(struct batch *b)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct rows_bench r = {rows[i]};
         snprintf(shape, sizeof shape, "rows=%d", (int)rows[i]);
-        line("add_rmsnorm", shape, time_us(run_norm, &r, 32), rows[i] * 8.0 * DIM, 0);
+        line("add_rmsnorm", shape, time_us(run_norm, &r, 32), rows[i] * 12.0 * DIM, 0);
         line("silu_mul", shape, time_us(run_silu, &r, 32), rows[i] * 6.0 * FFN, 0);
         if (rows[i] <= 256)
             batch_set(b, rows[i], 1, 256);

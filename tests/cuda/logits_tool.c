@@ -34,7 +34,8 @@ static int put(int32_t row, int32_t pos, int32_t phase)
 
 static int packed(void)
 {
-    static const int32_t more[] = {40, 47, 48, 49, 63, 64, 65, 100, 127, 128, 129, 199, DECODE_FROM};
+    static const int32_t more[] = {40,  47,  48,  49,  63,  64,         65,
+                                   100, 127, 128, 129, 199, DECODE_FROM};
     struct sample_params sp = greedy_params();
     int32_t len[ROWS], n = 0;
     for (int32_t i = 1; i <= SHORT; i++)

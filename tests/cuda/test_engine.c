@@ -213,8 +213,8 @@ static void take_record(struct open_req *o, const struct out_rec *rec, struct co
         n->tokens++;
         if (!o->differs) {
             n->compared++;
-            n->worst_logprob =
-                fmax(n->worst_logprob, fabs((double)rec->logprob - (double)r->logprob[k]));
+            n->worst_logprob = fmax(n->worst_logprob,
+                                    fabs((double)rec->logprob - (double)r->logprob[k]));
         }
         if (!o->differs && rec->token != r->want[k]) {
             o->differs = 1; /* from here on another text */
@@ -246,11 +246,11 @@ static void take_all(struct mbox *out, struct open_req *open, struct counts *n)
 }
 
 /* New requests into free places, now and then; cancels after a random number of tokens. */
-static void clients(struct engine *en, struct open_req *open, struct counts *n)
+static void clients(struct engine *en, struct open_req *open, int64_t total, struct counts *n)
 {
     for (int i = 0; i < MAX_OPEN; i++) {
         struct open_req *o = &open[i];
-        if (!o->r && n->sent < n_requests && rnd(4) == 0) {
+        if (!o->r && n->sent < total && rnd(4) == 0) {
             *o = (struct open_req){.r = &req[rnd(N_DISTINCT)],
                                    .cancel_after = rnd(8) ? INT32_MAX : rnd(20)};
             submit(en, o->r, (req_id)MAX_OPEN * (req_id)(1 + n->sent) + (req_id)i);
@@ -266,20 +266,17 @@ static void clients(struct engine *en, struct open_req *open, struct counts *n)
         }
 }
 
-static void test_served(void **state)
+static void serve(int64_t total)
 {
-    (void)state;
-    int64_t before = free_memory();
     struct open_req open[MAX_OPEN] = {0};
     struct counts n = {0};
     struct kv_stats k;
     open_model();
-    make_requests();
     run_alone();
     struct mbox *out = mbox_new(1 << 16, 1 << 20, NULL, NULL);
     struct engine *en = open_engine(0, out);
-    while (n.ended < n_requests) {
-        clients(en, open, &n);
+    while (n.ended < total) {
+        clients(en, open, total, &n);
         engine_turn(en);
         take_all(out, open, &n);
     }
@@ -308,8 +305,20 @@ static void test_served(void **state)
     mbox_free(out);
     model_free(model);
     be_close(be);
+}
+
+/* The context keeps what it loads for kernels once, so memory is compared after a first round. */
+static void test_served(void **state)
+{
+    (void)state;
+    make_requests();
+    serve(n_requests < 400 ? n_requests : 400);
+    int64_t before = free_memory();
+    serve(n_requests);
+    int64_t after = free_memory();
+    printf("device memory free before %lld, after %lld\n", (long long)before, (long long)after);
     if (kind == BE_CUDA)
-        assert_int_equal(free_memory(), before);
+        assert_int_equal(after, before);
 }
 
 int main(int argc, char **argv)
@@ -325,7 +334,7 @@ int main(int argc, char **argv)
         return SKIPPED;
     }
     if (kind == BE_CUDA)
-        be_close(b); /* the context and the kernels stay: memory is compared from here on */
+        be_close(b);
     snprintf(dir, sizeof dir, "/tmp/quire-test-cuda-XXXXXX");
     if (!mkdtemp(dir))
         return 1;

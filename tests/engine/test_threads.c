@@ -229,6 +229,41 @@ static void turns(struct house *h, int n)
     }
 }
 
+/* A step that was refused costs its own requests; the others go on as if nothing had been. */
+static void test_refused_step(void **state)
+{
+    (void)state;
+    for (uint64_t no = 1; no < 12; no++) {
+        struct house *h = house_new(N_REQ);
+        int n_failed = 0;
+        hm_fail(h->hm, no, ST_INTERNAL, 1, 0);
+        for (int i = 0; i < 40; i++)
+            assert_int_equal(engine_submit(h->en, &h->req[i].m), 0);
+        for (int i = 0; i < 4000; i++) {
+            engine_turn(h->en);
+            if (mbox_wait(h->out, 0))
+                read_ends(h, 1, 1);
+        }
+        for (int i = 0; i < 40; i++) {
+            assert_true(h->ended[i]);
+            if (h->finish[i] == FINISH_ERROR)
+                assert_int_equal(h->status[i], ST_INTERNAL);
+            else
+                assert_int_equal(h->n_got[i], h->n_want[i]);
+            n_failed += h->finish[i] == FINISH_ERROR;
+        }
+        assert_true(n_failed >= 1 && n_failed <= h->c.max_seqs);
+        assert_int_equal(h->healthy, 1);
+        struct kv_stats k;
+        kv_get_stats(h->en->kv, &k);
+        assert_int_equal(k.n_free + k.n_evictable, k.n_pages);
+        assert_int_equal(h->en->stats.audit_failures, 0);
+        assert_int_equal(h->en->n_limbo, 0);
+        assert_int_equal(engine_submit(h->en, &h->req[50].m), 0);
+        house_free(h);
+    }
+}
+
 /* A device error ends what is live; a transient one is retried; for ever transient is an error. */
 static void test_device(void **state)
 {
@@ -302,9 +337,9 @@ int main(void)
 {
     log_set(LOG_ERROR, LOG_TEXT);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clients),   cmocka_unit_test(test_idle_and_stop),
-        cmocka_unit_test(test_heartbeat), cmocka_unit_test(test_device),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_clients),      cmocka_unit_test(test_idle_and_stop),
+        cmocka_unit_test(test_heartbeat),    cmocka_unit_test(test_device),
+        cmocka_unit_test(test_refused_step), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,7 +186,8 @@ static void test_types(void **state)
                          .n_tokens = 1,
                          .dim = 64,
                          .vocab = 40,
-                         .dt = DT_BF16};
+                         .dt = DT_BF16,
+                         .out_dt = DT_BF16};
     assert_int_equal(be->op->embed(be, &o), 0);
     assert_memory_equal(got, want, 128);
     free(want);

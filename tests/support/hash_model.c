@@ -300,8 +300,10 @@ static int hm_submit(void *self, int slot, const struct step *s)
     struct hash_model *hm = self;
     struct slot *a = &hm->slot[slot], *b = &hm->slot[!slot];
     int st = must_fail(hm, s->seq_no, 0);
-    if (st != 0)
+    if (st != 0) {
+        hm->no += st == ST_INTERNAL; /* refused: the engine goes on with the next */
         return st;
+    }
     hm->no++;
     if (slot != hm->next || a->step || s->seq_no != hm->no || ++hm->n_flight > hm->c.depth)
         violation(hm, "out of turn", slot, (int64_t)s->seq_no);

@@ -24,10 +24,12 @@ struct model_run {
     int64_t open_us, load_us; /* what be_open and model_load took */
 };
 
-/* `max_len` tokens a row, `rows` rows; f32 unless mo says otherwise. */
-static inline int model_run_open(struct model_run *x, const struct model_source_opts *so,
-                                 const struct be_config *bc, int32_t rows, int32_t max_len,
-                                 int32_t max_step_tokens, struct err *e)
+/* `max_len` tokens a row, `rows` rows; weights, activations and KV of dt (-1: as the backend
+ * likes).
+ */
+static inline int model_run_open_dt(struct model_run *x, const struct model_source_opts *so,
+                                    const struct be_config *bc, int32_t rows, int32_t max_len,
+                                    int32_t max_step_tokens, int32_t dt, struct err *e)
 {
     memset(x, 0, sizeof *x);
     struct model_source *src;
@@ -44,11 +46,11 @@ static inline int model_run_open(struct model_run *x, const struct model_source_
     x->page_tokens = 16;
     x->stride = (max_len + 15) / 16;
     const struct model_config *c = model_source_config(src);
-    size_t el = x->be->info.kv_dt == DT_F32 ? 4 : 2;
+    size_t el = (dt < 0 ? x->be->info.kv_dt : dt) == DT_F32 ? 4 : 2;
     int64_t page = (int64_t)c->n_layers * 2 * c->n_kv_heads * 16 * c->head_dim * (int64_t)el;
-    struct model_opts mo = {.kv_dt = -1,
-                            .act_dt = -1,
-                            .weight_dt = -1,
+    struct model_opts mo = {.kv_dt = dt,
+                            .act_dt = dt,
+                            .weight_dt = dt,
                             .page_tokens = 16,
                             .pool_bytes = page * rows * x->stride + page,
                             .max_seqs = rows,
@@ -65,6 +67,13 @@ static inline int model_run_open(struct model_run *x, const struct model_source_
     x->s = calloc(1, sizeof *x->s);
     x->r = calloc(1, sizeof *x->r);
     return 0;
+}
+
+static inline int model_run_open(struct model_run *x, const struct model_source_opts *so,
+                                 const struct be_config *bc, int32_t rows, int32_t max_len,
+                                 int32_t max_step_tokens, struct err *e)
+{
+    return model_run_open_dt(x, so, bc, rows, max_len, max_step_tokens, -1, e);
 }
 
 static inline void model_run_close(struct model_run *x)

@@ -98,9 +98,10 @@ static void make_embed(struct maker *m)
     *o = (struct op_embed){.n_tokens = rng_range(r, 1, 40),
                            .dim = rng_range(r, 1, 300),
                            .vocab = rng_range(r, 1, 500),
-                           .dt = m->dt};
+                           .dt = m->dt,
+                           .out_dt = rng_range(r, 0, 1) ? m->dt : DT_F32};
     size_t n = (size_t)o->n_tokens, dim = (size_t)o->dim, vocab = (size_t)o->vocab;
-    add(m, AT(m, embed.out), "out", CASE_OUT, o->dt, n * dim);
+    add(m, AT(m, embed.out), "out", CASE_OUT, o->out_dt, n * dim);
     int role = PICK(m, CASE_IN, CASE_WEIGHT, CASE_TABLE);
     int t = add_random(m, AT(m, embed.table), "table", role, o->dt, vocab * dim, 1.0f);
     m->c->buf[t].n_rows = o->vocab;
@@ -109,8 +110,8 @@ static void make_embed(struct maker *m)
     for (size_t i = 0; i < n; i++)
         ints(m, ids)[i] = rng_range(r, 0, 9) ? rng_range(r, 0, o->vocab - 1)
                                              : PICK(m, -1, o->vocab, INT32_MAX, INT32_MIN);
-    snprintf(m->c->text, sizeof m->c->text, "n=%d dim=%d vocab=%d dt=%d role=%d", o->n_tokens,
-             o->dim, o->vocab, o->dt, role);
+    snprintf(m->c->text, sizeof m->c->text, "n=%d dim=%d vocab=%d dt=%d out_dt=%d role=%d",
+             o->n_tokens, o->dim, o->vocab, o->dt, o->out_dt, role);
 }
 
 static void make_add_rmsnorm(struct maker *m)
@@ -120,6 +121,7 @@ static void make_add_rmsnorm(struct maker *m)
     *o = (struct op_add_rmsnorm){.n_rows = rng_range(r, 1, 30),
                                  .dim = rng_range(r, 1, 1500),
                                  .dt = m->dt,
+                                 .res_dt = rng_range(r, 0, 1) ? m->dt : DT_F32,
                                  .eps = rng_range(r, 0, 1) ? 1e-5f : 1e-6f};
     size_t n = (size_t)o->n_rows * (size_t)o->dim;
     int mode = rng_range(r, 0, 2); /* no x, x apart from out, x is out */
@@ -131,10 +133,10 @@ static void make_add_rmsnorm(struct maker *m)
     }
     if (mode == 1)
         add_random(m, AT(m, add_rmsnorm.x), "x", CASE_IN, o->dt, n, 1.0f);
-    add_random(m, AT(m, add_rmsnorm.residual), "residual", CASE_INOUT, o->dt, n, 3.0f);
+    add_random(m, AT(m, add_rmsnorm.residual), "residual", CASE_INOUT, o->res_dt, n, 3.0f);
     add_random(m, AT(m, add_rmsnorm.weight), "weight", CASE_IN, o->dt, (size_t)o->dim, 1.0f);
-    snprintf(m->c->text, sizeof m->c->text, "rows=%d dim=%d dt=%d x=%d", o->n_rows, o->dim, o->dt,
-             mode);
+    snprintf(m->c->text, sizeof m->c->text, "rows=%d dim=%d dt=%d res_dt=%d x=%d", o->n_rows,
+             o->dim, o->dt, o->res_dt, mode);
 }
 
 static void make_silu_mul(struct maker *m)

@@ -95,7 +95,7 @@ static void ref_add_rmsnorm(const struct ref *f)
         for (size_t j = at; j < at + (size_t)o->dim; j++) {
             res[j] = in(f, "residual", j);
             if (find(f, x) >= 0)
-                res[j] = to_storage(res[j] + in(f, x, j), o->dt);
+                res[j] = to_storage(res[j] + in(f, x, j), o->res_dt);
             sum += res[j] * res[j];
         }
         double scale = 1 / sqrt(sum / o->dim + (double)o->eps);

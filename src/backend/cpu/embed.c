@@ -26,7 +26,19 @@ static void gather_row(const struct embed *e, token_id id, void *out)
             int64_t at = m->packed ? (panel * m->n_in + j) * VEC_PANEL + lane : id * m->n_in + j;
             e->vec->load(&x, dt_at(m->data, m->dt, (size_t)at), m->dt, 1);
         }
-        e->vec->store(dt_at_mut(out, e->o->dt, (size_t)j), &x, e->o->dt, 1);
+        e->vec->store(dt_at_mut(out, e->o->out_dt, (size_t)j), &x, e->o->out_dt, 1);
+    }
+}
+
+static void widen_row(const struct embed *e, const void *row, void *out)
+{
+    enum { STEP = 256 };
+    const struct op_embed *o = e->o;
+    float x[STEP];
+    for (size_t j = 0, dim = (size_t)o->dim; j < dim; j += STEP) {
+        size_t n = dim - j < STEP ? dim - j : STEP;
+        e->vec->load(x, dt_at(row, o->dt, j), o->dt, n);
+        e->vec->store(dt_at_mut(out, o->out_dt, j), x, o->out_dt, n);
     }
 }
 
@@ -34,14 +46,18 @@ static void embed_row(const struct embed *e, int64_t i)
 {
     const struct op_embed *o = e->o;
     token_id id = o->ids[i];
-    size_t dim = (size_t)o->dim, row_bytes = dim * dt_size(o->dt);
-    void *out = dt_at_mut(o->out, o->dt, (size_t)i * dim);
+    size_t dim = (size_t)o->dim;
+    void *out = dt_at_mut(o->out, o->out_dt, (size_t)i * dim);
     if (id < 0 || id >= o->vocab) {
-        memset(out, 0, row_bytes);
-    } else if (!e->m || (!e->m->packed && e->m->dt == o->dt)) {
-        memcpy(out, dt_at(o->table, o->dt, (size_t)id * dim), row_bytes);
-    } else {
+        memset(out, 0, dim * dt_size(o->out_dt));
+    } else if (e->m && (e->m->packed || e->m->dt != o->out_dt)) {
         gather_row(e, id, out);
+    } else {
+        const void *row = dt_at(o->table, o->dt, (size_t)id * dim);
+        if (o->dt == o->out_dt)
+            memcpy(out, row, dim * dt_size(o->dt));
+        else
+            widen_row(e, row, out);
     }
 }
 

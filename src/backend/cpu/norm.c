@@ -19,13 +19,13 @@ static double add_block(const struct norm *n, size_t at, size_t len, size_t col)
 {
     const struct op_add_rmsnorm *o = n->o;
     float r[NORM_BLOCK], x[NORM_BLOCK];
-    n->vec->load(r, dt_at(o->residual, o->dt, at + col), o->dt, len);
+    n->vec->load(r, dt_at(o->residual, o->res_dt, at + col), o->res_dt, len);
     if (o->x) {
         n->vec->load(x, dt_at(o->x, o->dt, at + col), o->dt, len);
         for (size_t j = 0; j < len; j++)
             r[j] += x[j];
-        n->vec->store(dt_at_mut(o->residual, o->dt, at + col), r, o->dt, len);
-        n->vec->load(r, dt_at(o->residual, o->dt, at + col), o->dt, len);
+        n->vec->store(dt_at_mut(o->residual, o->res_dt, at + col), r, o->res_dt, len);
+        n->vec->load(r, dt_at(o->residual, o->res_dt, at + col), o->res_dt, len);
     }
     double part[8] = {0}, sum = 0;
     memset(r + len, 0, (NORM_BLOCK - len) * sizeof *r);
@@ -48,7 +48,7 @@ static void norm_row(const struct norm *n, int64_t row)
     for (size_t j = 0; j < dim; j += NORM_BLOCK) {
         size_t len = dim - j < NORM_BLOCK ? dim - j : NORM_BLOCK;
         float r[NORM_BLOCK], w[NORM_BLOCK];
-        n->vec->load(r, dt_at(o->residual, o->dt, at + j), o->dt, len);
+        n->vec->load(r, dt_at(o->residual, o->res_dt, at + j), o->res_dt, len);
         n->vec->load(w, dt_at(o->weight, o->dt, j), o->dt, len);
         for (size_t k = 0; k < len; k++)
             r[k] = r[k] * scale * w[k];

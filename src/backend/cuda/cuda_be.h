@@ -1,8 +1,8 @@
 /* cuda_be.h - the CUDA instance behind `struct be`: what its host files and the launchers share.
  *
  * Read by C (src/backend/cuda) and by CUDA C++ (kernels). Every result of the CUDA runtime goes
- * through cuda_result, which classifies it; every call of it from C goes through the table `rt`, so
- * that a test can put a table of its own there on a machine without a GPU.
+ * through cuda_result, which judges it (result.c); every call of it from C goes through the table
+ * `rt`, so that a test can bring a table of its own on a machine without a GPU (table.c).
  */
 #ifndef QUIRE_CUDA_BE_H
 #define QUIRE_CUDA_BE_H
@@ -91,8 +91,9 @@ static inline struct cuda_be *cuda_of(struct be *be)
 /* Make the device current in the calling thread: first thing on every path that a thread can enter.
  */
 void cuda_enter(const struct cuda_be *c);
-/* 0, or the ST_* of a CUDA result: ST_NOMEM, ST_DEVICE_RETRY (worth trying again), ST_DEVICE
- * (nothing on this device works any more; remembered and logged once). `what` names the call. */
+/* 0, or the ST_* of a CUDA result: ST_DEVICE_RETRY (nothing ran; worth trying again), ST_NOMEM,
+ * ST_INTERNAL (this call was refused, the device works on), ST_DEVICE (nothing on this device works
+ * any more; remembered and logged once). `what` names the call. */
 int cuda_result(struct cuda_be *c, int cuda_error, const char *what);
 /* The same for the launch just made. */
 int cuda_launched(struct cuda_be *c, const char *what);

@@ -20,39 +20,11 @@ struct cuda_block {
     size_t bytes;
 };
 
-#define X(member, fn) .member = fn,
-const struct cuda_rt cuda_rt_real = {CUDA_RT_LIST(X)};
-#undef X
-
-int cuda_result(struct cuda_be *c, int r, const char *what)
-{
-    if (r == cudaSuccess)
-        return 0;
-    c->rt->last_error(); /* clear what is clearable, so that it is not blamed on a later call */
-    if (r == cudaErrorMemoryAllocation)
-        return ST_NOMEM;
-    if (r == cudaErrorNotReady)
-        return ST_DEVICE_RETRY;
-    if (c->sticky == 0) {
-        c->sticky = r;
-        log_error("cuda_error", "call=%s error=%s text=\"%s\" state=failed", what,
-                  c->rt->error_name((cudaError_t)r), c->rt->error_text((cudaError_t)r));
-    }
-    return ST_DEVICE;
-}
-
 void cuda_enter(const struct cuda_be *c)
 {
     static _Thread_local int current = -1;
     if (current != c->device && c->rt->set_device(c->device) == cudaSuccess)
         current = c->device;
-}
-
-int cuda_launched(struct cuda_be *c, const char *what)
-{
-    if (c->sticky != 0)
-        return ST_DEVICE;
-    return cuda_result(c, c->rt->last_error(), what);
 }
 
 static int find_block(const struct cuda_block *b, const void *p, size_t bytes)
@@ -217,7 +189,7 @@ static int cuda_ready(struct be *be, int slot)
     struct cuda_be *c = cuda_of(be);
     if (!is_slot(slot) || c->sticky != 0)
         return 1;
-    return c->rt->event_query(c->mark[slot]) != cudaErrorNotReady;
+    return cuda_result(c, c->rt->event_query(c->mark[slot]), "event query") != ST_DEVICE_RETRY;
 }
 
 static const struct be_calls cuda_calls = {

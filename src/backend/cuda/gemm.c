@@ -6,32 +6,15 @@
  * heuristics, deterministically, and kept. Engine thread, or the loader thread before the seal.
  */
 #include "cuda_be.h"
-#include "log.h"
+#include "lt.h"
 #include "mem.h"
 
-#include <cublasLt.h>
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { WORKSPACE_BYTES = 32 << 20, MAX_PLANS = 1024 };
 
 #define NO_ALGORITHM SIZE_MAX
-
-#define LT_LIST(X)                                                                                 \
-    X(cublasLtCreate)                                                                              \
-    X(cublasLtDestroy)                                                                             \
-    X(cublasLtGetVersion)                                                                          \
-    X(cublasLtMatmul)                                                                              \
-    X(cublasLtMatmulDescCreate)                                                                    \
-    X(cublasLtMatmulDescDestroy)                                                                   \
-    X(cublasLtMatmulDescSetAttribute)                                                              \
-    X(cublasLtMatrixLayoutCreate)                                                                  \
-    X(cublasLtMatrixLayoutDestroy)                                                                 \
-    X(cublasLtMatmulPreferenceCreate)                                                              \
-    X(cublasLtMatmulPreferenceDestroy)                                                             \
-    X(cublasLtMatmulPreferenceSetAttribute)                                                        \
-    X(cublasLtMatmulAlgoGetHeuristic)
 
 struct plan {
     int32_t bucket, n_in, n_out, dt, out_dt, has_bias;
@@ -40,10 +23,7 @@ struct plan {
 };
 
 struct cuda_gemm {
-    void *lib;
-#define X(fn) __typeof__(fn) *fn;
-    LT_LIST(X)
-#undef X
+    struct cuda_lt lt;
     cublasLtHandle_t handle;
     cublasLtMatmulPreference_t pref;
     void *workspace;
@@ -57,61 +37,27 @@ struct call {
     cublasLtMatrixLayout_t a, b, d;
 };
 
-static int lt_result(struct cuda_be *c, cublasStatus_t r, const char *what)
-{
-    if (r == CUBLAS_STATUS_SUCCESS)
-        return 0;
-    c->rt->last_error();
-    if (r == CUBLAS_STATUS_NOT_SUPPORTED)
-        return ST_UNSUPPORTED;
-    if (c->sticky == 0) {
-        c->sticky = cudaErrorUnknown;
-        log_error("cuda_error", "call=%s cublas_status=%d state=failed", what, (int)r);
-    }
-    return ST_DEVICE;
-}
-
-static int load_library(struct cuda_gemm *g, struct err *e)
-{
-    static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12",
-                                        "/usr/local/cuda/lib64/libcublasLt.so.13",
-                                        "/usr/local/cuda/lib64/libcublasLt.so.12"};
-    for (size_t i = 0; !g->lib && i < sizeof names / sizeof *names; i++)
-        g->lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    if (!g->lib)
-        return err_set(e, ST_DEVICE,
-                       "libcublasLt.so.13 (or .12) was not found: install the CUDA "
-                       "runtime libraries or add their folder to LD_LIBRARY_PATH");
-#define X(fn)                                                                                      \
-    *(void **)&g->fn = dlsym(g->lib, #fn);                                                         \
-    if (!g->fn)                                                                                    \
-        return err_set(e, ST_DEVICE, "libcublasLt has no %s", #fn);
-    LT_LIST(X)
-#undef X
-    return 0;
-}
-
 int cuda_gemm_open(struct cuda_be *c, struct err *e)
 {
     struct cuda_gemm *g = xalloc(sizeof *g);
     c->gemm = g;
     g->plan = xcalloc2(MAX_PLANS, sizeof *g->plan);
-    int st = load_library(g, e);
+    int st = cuda_lt_load(&g->lt, e);
     if (st != 0)
         return st;
     if (cuda_result(c, c->rt->alloc(&g->workspace, WORKSPACE_BYTES), "cudaMalloc") != 0)
         return err_set(e, ST_NOMEM, "no room for %d MiB of cuBLASLt workspace",
                        WORKSPACE_BYTES >> 20);
     size_t most = WORKSPACE_BYTES;
-    cublasStatus_t r = g->cublasLtCreate(&g->handle);
+    cublasStatus_t r = g->lt.cublasLtCreate(&g->handle);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatmulPreferenceCreate(&g->pref);
+        r = g->lt.cublasLtMatmulPreferenceCreate(&g->pref);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatmulPreferenceSetAttribute(
+        r = g->lt.cublasLtMatmulPreferenceSetAttribute(
             g->pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most);
     if (r != CUBLAS_STATUS_SUCCESS)
         return err_set(e, ST_DEVICE, "cuBLASLt %zu does not start: status %d",
-                       g->cublasLtGetVersion(), (int)r);
+                       g->lt.cublasLtGetVersion(), (int)r);
     return 0;
 }
 
@@ -121,14 +67,13 @@ void cuda_gemm_close(struct cuda_be *c)
     if (!g)
         return;
     if (g->pref)
-        g->cublasLtMatmulPreferenceDestroy(g->pref);
+        g->lt.cublasLtMatmulPreferenceDestroy(g->pref);
     if (g->handle)
-        g->cublasLtDestroy(g->handle);
+        g->lt.cublasLtDestroy(g->handle);
     if (g->workspace)
         c->rt->release(g->workspace);
     free(g->plan);
-    free(g); /* the library stays mapped: unloading it while the driver lives is asking for trouble
-              */
+    free(g);
     c->gemm = NULL;
 }
 
@@ -140,27 +85,27 @@ static cudaDataType_t lt_type(int32_t dt)
 static void call_fini(struct cuda_gemm *g, struct call *k)
 {
     if (k->d)
-        g->cublasLtMatrixLayoutDestroy(k->d);
+        g->lt.cublasLtMatrixLayoutDestroy(k->d);
     if (k->b)
-        g->cublasLtMatrixLayoutDestroy(k->b);
+        g->lt.cublasLtMatrixLayoutDestroy(k->b);
     if (k->a)
-        g->cublasLtMatrixLayoutDestroy(k->a);
+        g->lt.cublasLtMatrixLayoutDestroy(k->a);
     if (k->op)
-        g->cublasLtMatmulDescDestroy(k->op);
+        g->lt.cublasLtMatmulDescDestroy(k->op);
 }
 
 static cublasStatus_t set_bias(struct cuda_gemm *g, struct call *k, const struct op_gemm *o)
 {
     cublasLtEpilogue_t ep = CUBLASLT_EPILOGUE_BIAS;
     cudaDataType_t type = lt_type(o->dt);
-    cublasStatus_t r = g->cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_EPILOGUE, &ep,
-                                                         sizeof ep);
+    cublasStatus_t r = g->lt.cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_EPILOGUE,
+                                                            &ep, sizeof ep);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type,
-                                              sizeof type);
+        r = g->lt.cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type,
+                                                 sizeof type);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias,
-                                              sizeof o->bias);
+        r = g->lt.cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias,
+                                                 sizeof o->bias);
     return r;
 }
 
@@ -171,17 +116,17 @@ static cublasStatus_t call_init(struct cuda_gemm *g, struct call *k, const struc
     cudaDataType_t in = lt_type(o->dt), out = lt_type(o->out_dt);
     uint64_t n_in = (uint64_t)o->n_in, n_out = (uint64_t)o->n_out;
     *k = (struct call){0};
-    cublasStatus_t r = g->cublasLtMatmulDescCreate(&k->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    cublasStatus_t r = g->lt.cublasLtMatmulDescCreate(&k->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_TRANSA, &t, sizeof t);
+        r = g->lt.cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_TRANSA, &t, sizeof t);
     if (r == CUBLAS_STATUS_SUCCESS && o->bias)
         r = set_bias(g, k, o);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatrixLayoutCreate(&k->a, in, n_in, n_out, o->n_in);
+        r = g->lt.cublasLtMatrixLayoutCreate(&k->a, in, n_in, n_out, o->n_in);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatrixLayoutCreate(&k->b, in, n_in, (uint64_t)m, o->n_in);
+        r = g->lt.cublasLtMatrixLayoutCreate(&k->b, in, n_in, (uint64_t)m, o->n_in);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatrixLayoutCreate(&k->d, out, n_out, (uint64_t)m, o->n_out);
+        r = g->lt.cublasLtMatrixLayoutCreate(&k->d, out, n_out, (uint64_t)m, o->n_out);
     return r;
 }
 
@@ -220,8 +165,8 @@ static int choose(struct cuda_be *c, const struct op_gemm *o, struct plan *p)
     int n = 0;
     cublasStatus_t r = call_init(g, &k, o, p->bucket);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatmulAlgoGetHeuristic(g->handle, k.op, k.a, k.b, k.d, k.d, g->pref, 1,
-                                              &best, &n);
+        r = g->lt.cublasLtMatmulAlgoGetHeuristic(g->handle, k.op, k.a, k.b, k.d, k.d, g->pref, 1,
+                                                 &best, &n);
     call_fini(g, &k);
     if (r == CUBLAS_STATUS_NOT_SUPPORTED || r == CUBLAS_STATUS_INVALID_VALUE ||
         (r == CUBLAS_STATUS_SUCCESS && n < 1)) {
@@ -232,7 +177,7 @@ static int choose(struct cuda_be *c, const struct op_gemm *o, struct plan *p)
         p->algo = best.algo;
         p->workspace = best.workspaceSize;
     }
-    return lt_result(c, r, "cublasLtMatmulAlgoGetHeuristic");
+    return cuda_lt_result(c, r, "cublasLtMatmulAlgoGetHeuristic");
 }
 
 static int get_plan(struct cuda_be *c, const struct op_gemm *o, struct plan *out)
@@ -271,10 +216,10 @@ int cuda_gemm_lt(struct cuda_be *c, const struct op_gemm *o)
         return ST_UNSUPPORTED;
     cublasStatus_t r = call_init(g, &k, o, o->m);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->cublasLtMatmul(g->handle, k.op, &one, o->w, k.a, o->in, k.b, &zero, o->out, k.d,
-                              o->out, k.d, &p.algo, g->workspace, WORKSPACE_BYTES, c->stream);
+        r = g->lt.cublasLtMatmul(g->handle, k.op, &one, o->w, k.a, o->in, k.b, &zero, o->out, k.d,
+                                 o->out, k.d, &p.algo, g->workspace, WORKSPACE_BYTES, c->stream);
     call_fini(g, &k);
-    return lt_result(c, r, "cublasLtMatmul");
+    return cuda_lt_result(c, r, "cublasLtMatmul");
 }
 
 int cuda_gemm(struct be *be, const struct op_gemm *o)

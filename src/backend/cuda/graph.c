@@ -2,10 +2,13 @@
  *
  * The first pass of a key runs eagerly: it loads kernels and lets the matrix products choose their
  * algorithms, neither of which belongs into a recording. The second is recorded, launched and kept;
- * from then on the recording is launched. Engine thread. At most MAX_GRAPHS are kept; the one not
- * used for the longest time makes room (the driver keeps a running one alive until it is done).
+ * from then on the recording is launched. A key that could not be recorded runs eagerly for ever:
+ * the failed pass answers ST_DEVICE_RETRY (nothing of it ran), and the next one is eager. Engine
+ * thread. At most MAX_GRAPHS are kept; the one not used for the longest time makes room (the driver
+ * keeps a running one alive until it is done).
  */
 #include "cuda_be.h"
+#include "log.h"
 #include "mem.h"
 
 #include <stdlib.h>
@@ -15,6 +18,7 @@ enum { MAX_GRAPHS = 256 };
 struct entry {
     uint64_t key, last_use;
     cudaGraphExec_t exec; /* NULL: seen once, not recorded yet */
+    int eager;            /* recording failed */
 };
 
 struct cuda_graphs {
@@ -65,6 +69,15 @@ static struct entry *add(struct cuda_be *c, uint64_t key)
     return &g->e[at];
 }
 
+static int give_up(struct entry *x, int st)
+{
+    if (st == ST_DEVICE)
+        return st;
+    log_warn("cuda_graph", "a decode step could not be recorded and runs eagerly: %s", st_text(st));
+    x->eager = 1;
+    return ST_DEVICE_RETRY;
+}
+
 int cuda_graph_begin(struct be *be, uint64_t key)
 {
     struct cuda_be *c = cuda_of(be);
@@ -77,6 +90,8 @@ int cuda_graph_begin(struct be *be, uint64_t key)
         return 0;
     }
     x->last_use = ++g->clock;
+    if (x->eager)
+        return 0;
     if (x->exec) {
         int st = cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
         return st != 0 ? st : 1;
@@ -84,7 +99,7 @@ int cuda_graph_begin(struct be *be, uint64_t key)
     int st = cuda_result(c, c->rt->capture_begin(c->stream, cudaStreamCaptureModeThreadLocal),
                          "capture begin");
     c->capturing = st == 0;
-    return st;
+    return st != 0 ? give_up(x, st) : 0;
 }
 
 int cuda_graph_end(struct be *be, uint64_t key)
@@ -100,7 +115,7 @@ int cuda_graph_end(struct be *be, uint64_t key)
         st = cuda_result(c, c->rt->graph_instantiate(&x->exec, graph, 0), "graph instantiate");
     if (graph)
         c->rt->graph_free(graph);
-    if (st == 0)
-        st = cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
-    return st;
+    if (st != 0)
+        return give_up(x, st);
+    return cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
 }

@@ -101,7 +101,7 @@ void cuda_stage_close(struct cuda_be *c)
 {
     for (int i = 0; i < 2; i++) {
         if (c->stage_done[i]) {
-            c->rt->event_sync(c->stage_done[i]);
+            cuda_result(c, c->rt->event_sync(c->stage_done[i]), "event synchronize");
             c->rt->event_destroy(c->stage_done[i]);
         }
         if (c->stage[i])
@@ -157,8 +157,7 @@ int cuda_load_matrix(struct be *be, const char *what, const struct be_weight_par
         return err_set(e, st, "%s: no pinned host memory to load through", what);
     char *dst = be_alloc(be, what, bytes);
     if (!dst)
-        return err_set(e, ST_NOMEM, "%s: no room for %zu MiB on %s (%lld MiB are left)", what,
-                       bytes >> 20, be->info.name, (long long)(be->info.memory_free >> 20));
+        return be_no_room(be, what, bytes, NULL, e);
     struct fill_job j = {.parts = parts, .n_parts = n_parts, .row_bytes = row_bytes};
     st = send(c, &j, n_rows, dst, what, e);
     if (st == 0)
