@@ -45,7 +45,7 @@ static int step(const char *name, int releases)
     mock.n_calls++;
     if (lost) {
         if (!releases && mock.n_after_loss++ == 0)
-            snprintf(mock.failed, sizeof mock.failed, "%s", name);
+            snprintf(mock.after_loss, sizeof mock.after_loss, "%s", name);
         return lost;
     }
     if (releases || !strstr(name, mock.fail_name))

@@ -27,7 +27,7 @@ struct mock {
     int64_t n_calls, n_matching, n_after_loss, n_failed; /* after_loss: but for releases */
     int64_t n_graph_launches, n_graphs, n_eager;
     size_t device_used, host_used;
-    char failed[64]; /* the call that failed first, or came first after the loss */
+    char failed[64], after_loss[64]; /* the call that failed first; the first one after a loss */
 };
 extern struct mock mock;
 

@@ -150,7 +150,8 @@ static void test_every_call_of_the_start(void **state)
                  * synchronisation before it has waited for: these may fail once */
                 if (st == 0 && strcmp(mock.failed, "set_device") != 0 &&
                     strcmp(mock.failed, "event_sync") != 0)
-                    fail_msg("call %d (%s) failed and nobody noticed", (int)at, mock.failed);
+                    fail_msg("call %d (%s) of %d failed and nobody noticed", (int)at, mock.failed,
+                             (int)n_start);
                 if (st != 0 && !e.msg[0])
                     fail_msg("call %d (%s): no text", (int)at, mock.failed);
             }
@@ -325,7 +326,7 @@ static void test_lost_context(void **state)
         assert_int_equal(be_sync(h->be), ST_DEVICE);
         assert_null(be_alloc_host(h->be, "late", 1));
         if (mock.n_after_loss > 0)
-            fail_msg("call %d: %s after the loss", (int)at, mock.failed);
+            fail_msg("call %d: %s after the loss", (int)at, mock.after_loss);
         house_free(h);
     }
     log_set(LOG_ERROR, LOG_TEXT);
