@@ -9,6 +9,7 @@
 #include "mem.h"
 #include "state.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
