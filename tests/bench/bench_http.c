@@ -1,6 +1,7 @@
 /* bench_http.c - what one token event costs on the loop thread: N streams, the real engine over an
  * executor that computes nothing, one client that reads everything. Prints CPU of the loop thread
- * per token (the send on loopback included) and tokens per second.
+ * per token (the send on loopback included) and tokens per second, the best of three runs: others
+ * may use the machine. Then what a scrape of /metrics costs the loop, and a short request.
  *   bench_http [streams [tokens [step_us]]]
  */
 #include "../http/rig.h"
@@ -47,7 +48,11 @@ static size_t read_all(const int *fd, int n)
     return bytes;
 }
 
-static void measure(int streams, int tokens, int64_t step_us)
+struct figure {
+    double rate, cpu_us, bytes;
+};
+
+static struct figure run_once(int streams, int tokens, int64_t step_us)
 {
     static struct rig rig;
     char body[160];
@@ -72,12 +77,48 @@ static void measure(int streams, int tokens, int64_t step_us)
     double wall = (double)(clock_us() - t0) * 1e-6;
     cpu = cpu_of(rig.loop) - cpu;
     double n = (double)streams * tokens;
-    printf("%6d streams  step %6lld us  %9.0f tokens/s  loop CPU %6.2f us/token  %4.0f B/token\n",
-           streams, (long long)step_us, n / wall, cpu * 1e6 / n, (double)bytes / n);
-    fflush(stdout);
+    struct figure f = {n / wall, cpu * 1e6 / n, (double)bytes / n};
     for (int i = 0; i < streams; i++)
         close(fd[i]);
     free(fd);
+    rig_stop(&rig);
+    return f;
+}
+
+static void measure(int streams, int tokens, int64_t step_us)
+{
+    struct figure best = {0};
+    for (int i = 0; i < 3; i++) {
+        struct figure f = run_once(streams, tokens, step_us);
+        best.rate = f.rate > best.rate ? f.rate : best.rate;
+        best.cpu_us = i == 0 || f.cpu_us < best.cpu_us ? f.cpu_us : best.cpu_us;
+        best.bytes = f.bytes;
+    }
+    printf("%6d streams  step %6lld us  %9.0f tokens/s  loop CPU %6.2f us/token  %4.0f B/token\n",
+           streams, (long long)step_us, best.rate, best.cpu_us, best.bytes);
+    fflush(stdout);
+}
+
+/* CPU of the loop per request on one kept connection. */
+static void requests(const char *what, const char *text)
+{
+    static struct rig rig;
+    rig_defaults(&rig);
+    rig_start(&rig);
+    int fd = dial(&rig);
+    double best = 1;
+    for (int k = 0; k < 5; k++) {
+        double cpu = cpu_of(rig.loop);
+        for (int i = 0; i < 200; i++) {
+            put_all(fd, text, strlen(text));
+            struct answer a = get_answer(fd, false);
+            free(a.body);
+        }
+        cpu = (cpu_of(rig.loop) - cpu) / 200;
+        best = cpu < best ? cpu : best;
+    }
+    printf("%-28s loop CPU %6.1f us/request\n", what, best * 1e6);
+    close(fd);
     rig_stop(&rig);
 }
 
@@ -97,5 +138,10 @@ int main(int argc, char **argv)
     measure(256, 200, 10000);
     measure(1024, 100, 10000);
     measure(256, 300, 0);
+    requests("GET /health", "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    requests("GET /metrics", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    requests("POST /v1/completions, 1 token",
+             "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+             "Content-Length: 31\r\n\r\n{\"prompt\":\"xyz\",\"max_tokens\":1}");
     return 0;
 }
