@@ -45,12 +45,17 @@ void model_source_close(struct model_source *s);
 const struct model_config *model_source_config(const struct model_source *s);
 const struct text_source *model_source_text(const struct model_source *s);
 
+/* Passes run before model_load returns: none; one of each size, so that the first requests find
+ * kernels loaded and algorithms chosen; also every decode graph up to a context of 8,192. */
+enum warm { WARM_NONE, WARM_PASSES, WARM_GRAPHS };
+
 struct model_opts {
     int32_t kv_dt;             /* enum dtype or -1 = backend's choice */
     int32_t act_dt, weight_dt; /* -1 = backend's choice */
     int32_t page_tokens;
     int64_t pool_bytes; /* 0 = auto: rest of the GPU; 1 GiB on CPU */
     int32_t max_seqs, max_step_tokens;
+    int32_t warm;          /* enum warm */
     int32_t max_model_len; /* 0 = the model's own, bounded by the pool */
     void (*progress)(void *arg, const char *phase,
                      double fraction); /* loader thread; may be NULL */

@@ -101,6 +101,9 @@ static int load_model(struct daemon *d, const struct config *c, struct http *h, 
     const struct model_opts o = {.kv_dt = kv_dt[c->kv.dtype],
                                  .act_dt = -1,
                                  .weight_dt = -1,
+                                 .warm = d->be->info.kind != BE_CUDA           ? WARM_NONE
+                                         : c->cuda.graphs == CONF_GRAPHS_START ? WARM_GRAPHS
+                                                                               : WARM_PASSES,
                                  .page_tokens = (int32_t)c->kv.page_tokens,
                                  .pool_bytes = c->kv.pool_bytes,
                                  .max_seqs = (int32_t)c->scheduler.max_seqs,

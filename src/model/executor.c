@@ -75,7 +75,7 @@ enum { MIN_KV_BUCKET = 512 };
 
 /* Row counts a decode step is padded to, so that few graphs serve all batches: 1 2 4 8, then steps
  * of 8 to 64, of 16 to 128, of 32 beyond: at most an eighth of the rows is padding from 64 on. */
-static int32_t row_bucket(const struct model *m, int32_t n)
+int32_t row_bucket(const struct model *m, int32_t n)
 {
     int32_t b = 1;
     if (n <= 8)
@@ -90,7 +90,7 @@ static int32_t row_bucket(const struct model *m, int32_t n)
     return b < m->max_seqs ? b : m->max_seqs;
 }
 
-static int32_t kv_bucket(const struct model *m, int32_t n)
+int32_t kv_bucket(const struct model *m, int32_t n)
 {
     int32_t cap = m->bv.table_stride * m->kv.page_tokens, b = MIN_KV_BUCKET;
     while (b < n)

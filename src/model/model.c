@@ -206,8 +206,15 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
         return st;
     }
     be_seal(be);
-    log_info("model.load", "workspace_ms=%" PRId64 " weights_ms=%" PRId64 " pool_ms=%" PRId64,
-             (t1 - t0) / 1000, (t2 - t1) / 1000, (clock_us() - t2) / 1000);
+    int64_t t3 = clock_us();
+    st = model_warm(m, o->warm, e);
+    if (st != 0) {
+        model_free(m);
+        return st;
+    }
+    log_info("model.load",
+             "workspace_ms=%" PRId64 " weights_ms=%" PRId64 " pool_ms=%" PRId64 " warm_ms=%" PRId64,
+             (t1 - t0) / 1000, (t2 - t1) / 1000, (t3 - t2) / 1000, (clock_us() - t3) / 1000);
     *out = m;
     return 0;
 }

@@ -55,7 +55,7 @@ int main(int argc, char **argv)
     }
     struct be_config bc = {.kind = argc > 2 && !strcmp(argv[2], "cuda") ? BE_CUDA : BE_CPU,
                            .memory_utilization = 0.9,
-                           .graphs = 1};
+                           .graphs = argc > 2 && !strcmp(argv[2], "cuda") ? 2 : 0};
     int32_t rows = argc > 3 ? atoi(argv[3]) : 8, n = argc > 4 ? atoi(argv[4]) : 512;
     if (rows < 1 || rows > MAX_ROWS || n < 1 || n > MAX_STEP_TOKENS)
         return 64;

@@ -52,6 +52,7 @@ static inline int model_run_open_dt(struct model_run *x, const struct model_sour
                             .act_dt = dt,
                             .weight_dt = dt,
                             .page_tokens = 16,
+                            .warm = bc->graphs == 2 ? WARM_GRAPHS : WARM_NONE,
                             .pool_bytes = page * rows * x->stride + page,
                             .max_seqs = rows,
                             .max_step_tokens = max_step_tokens};

@@ -1,0 +1,113 @@
+/* warm.c - first passes before ready: kernels are loaded, matrix products choose their algorithms and
+ * decode graphs are recorded now, not under the first requests.
+ *
+ * Loader thread, at the end of model_load. The steps are real ones over pages that nobody owns yet;
+ * what they leave in the pool, the tables and the results is overwritten before it is ever read.
+ */
+#include "mem.h"
+#include "state.h"
+
+#include <stdlib.h>
+
+enum { WARM_KV = 8192 }; /* decode graphs are recorded for contexts up to this length */
+
+struct warmer {
+    struct model *m;
+    struct executor ex;
+    struct step *s;
+    struct step_result *r;
+    uint64_t no;
+};
+
+/* A chunk of n tokens that ends at position `last`, with pages for the whole row. */
+static void add_row(struct warmer *w, row_id row, int32_t last, int32_t n)
+{
+    struct step *s = w->s;
+    int32_t i = s->n_rows++, pt = w->m->kv.page_tokens;
+    s->rows[i] = (struct step_row){
+        .row = row, .first = last + 1 - n, .n = n, .sample = 1, .token0 = s->n_tokens};
+    s->sample[i] = (struct sample_params){.top_p = 1.0f, .n_logprobs = -1};
+    for (int32_t k = 0; k < n; k++)
+        s->tokens[s->n_tokens++] = k % w->m->cfg.vocab;
+    for (int32_t k = 0; k <= last / pt; k++)
+        s->edits[s->n_edits++] = (struct page_edit){row, k, (row + k) % w->m->kv.n_pages};
+}
+
+static void begin(struct warmer *w, int kind)
+{
+    struct step *s = w->s;
+    s->version = STEP_VERSION;
+    s->kind = (uint32_t)kind;
+    s->seq_no = ++w->no;
+    s->n_rows = s->n_tokens = s->n_edits = s->n_out = s->n_in = s->n_copy = 0;
+}
+
+static int run(struct warmer *w)
+{
+    int st = w->ex.submit(w->ex.self, 0, w->s);
+    if (st == ST_DEVICE_RETRY) /* a graph that could not be recorded */
+        st = w->ex.submit(w->ex.self, 0, w->s);
+    return st != 0 ? st : w->ex.wait(w->ex.self, 0, w->r);
+}
+
+/* Chunks of 1, 4, 16, ... tokens and the largest there will be. */
+static int warm_prefill(struct warmer *w)
+{
+    int32_t most = w->m->max_tokens < w->m->max_len ? w->m->max_tokens : w->m->max_len;
+    int st = 0;
+    for (int32_t n = 1; st == 0; n = n * 4 < most ? n * 4 : most) {
+        begin(w, STEP_PREFILL);
+        add_row(w, 0, n - 1, n);
+        st = run(w);
+        if (n == most)
+            break;
+    }
+    return st;
+}
+
+/* `rows` rows, the first with kv tokens: `times` passes (the second records). */
+static int warm_decode(struct warmer *w, int32_t rows, int32_t kv, int times)
+{
+    int st = 0;
+    for (int i = 0; i < times && st == 0; i++) {
+        begin(w, STEP_DECODE);
+        for (int32_t r = 0; r < rows; r++)
+            add_row(w, r, r == 0 ? kv - 1 : 0, 1);
+        st = run(w);
+    }
+    return st;
+}
+
+static int warm_graphs(struct warmer *w, int all)
+{
+    struct model *m = w->m;
+    int32_t most = m->max_len < WARM_KV ? m->max_len : WARM_KV, kv = 0;
+    int st = 0;
+    while (st == 0 && kv < most) {
+        kv = kv_bucket(m, kv + 1);
+        kv = kv < most ? kv : most;
+        for (int32_t rows = 0; st == 0 && rows < m->max_seqs;) {
+            rows = row_bucket(m, rows + 1);
+            st = warm_decode(w, rows, kv, all ? 2 : 1);
+        }
+        if (!all)
+            break;
+    }
+    return st;
+}
+
+int model_warm(struct model *m, int how, struct err *e)
+{
+    struct warmer w = {.m = m};
+    if (how == WARM_NONE)
+        return 0;
+    model_executor(m, &w.ex);
+    w.s = xalloc(sizeof *w.s);
+    w.r = xalloc(sizeof *w.r);
+    int st = warm_prefill(&w);
+    if (st == 0)
+        st = warm_graphs(&w, how == WARM_GRAPHS);
+    free(w.s);
+    free(w.r);
+    return st != 0 ? err_set(e, st, "the first pass of the model failed: %s", st_text(st)) : 0;
+}
