@@ -1,5 +1,5 @@
-/* warm.c - first passes before ready: kernels are loaded, matrix products choose their algorithms and
- * decode graphs are recorded now, not under the first requests.
+/* warm.c - first passes before ready: kernels are loaded, matrix products choose their algorithms
+ * and decode graphs are recorded now, not under the first requests.
  *
  * Loader thread, at the end of model_load. The steps are real ones over pages that nobody owns yet;
  * what they leave in the pool, the tables and the results is overwritten before it is ever read.
