@@ -422,21 +422,24 @@ static bool has(const struct answer *a, const char *s)
     return strstr(a->body, s) != NULL;
 }
 
+static double metric_in(const char *body, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = body; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL)
+        if (strncmp(p, name, n) == 0 && (p[n] == '{' || p[n] == ' ')) {
+            const char *end = strchr(p, '\n'), *sp = p;
+            for (const char *q = p; q < end; q++)
+                if (*q == ' ')
+                    sp = q;
+            return atof(sp + 1);
+        }
+    return -1;
+}
+
 static double metric(const struct rig *r, const char *name)
 {
     struct answer a = get(r, "/metrics");
-    double v = -1;
-    size_t n = strlen(name);
-    for (char *p = a.body; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL)
-        if (strncmp(p, name, n) == 0 && (p[n] == '{' || p[n] == ' ')) {
-            char *end = strchr(p, '\n');
-            char *sp = p;
-            for (char *q = p; q < end; q++)
-                if (*q == ' ')
-                    sp = q;
-            v = atof(sp + 1);
-            break;
-        }
+    double v = metric_in(a.body, name);
     free(a.body);
     return v;
 }
