@@ -3,7 +3,7 @@
 
 main -> http -> engine -> {kv, model} -> backend -> base; text and config are leaves. Two arrows must
 not exist: engine -> text (the engine knows token ids only) and kv -> backend (kv is bookkeeping over
-integers). Private headers (src/<module>/x.h) are visible to their own module only.
+integers). Private headers (src/<module>/x.h) are visible to their own module only. README.md names existing files only.
 """
 import pathlib
 import re
@@ -73,10 +73,22 @@ def check(path):
     return bad
 
 
+def check_readme():
+    """Files that README.md names in backticks exist (a bare name: in the folder of the name before it)."""
+    bad, folder = [], ""
+    for name in re.findall(r"`([\w./-]+\.(?:c|h|cu|py|sh|yaml))`", (ROOT / "README.md").read_text(encoding="utf-8")):
+        if "/" in name:
+            folder = str(pathlib.PurePosixPath(name).parent)
+        if not any((ROOT / top / rest / pathlib.PurePosixPath(name).name).exists()
+                   for top in ("", "src", "include") for rest in (folder, "")):
+            bad.append(f"README.md: no such file: {name}")
+    return bad
+
+
 def main():
     files = [p for d in ("src", "kernels") for p in (ROOT / d).rglob("*")
              if p.suffix in (".c", ".h", ".cu", ".cuh")]
-    bad = [b for p in sorted(files) for b in check(p)]
+    bad = [b for p in sorted(files) for b in check(p)] + check_readme()
     print("\n".join(bad) if bad else f"layers: {len(files)} files, all arrows allowed")
     return 1 if bad else 0
 
