@@ -14,6 +14,8 @@ __device__ __forceinline__ float silu_mul(float g, float u)
 template <class T> __global__ void silu_vec(T *out, const T *in, int32_t dim)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
+    let_next_start();
+    wait_for_previous();
     if (i * 8 >= dim)
         return;
     float g[8], u[8];
@@ -46,8 +48,8 @@ extern "C" int cuda_silu_mul(struct be *be, const struct op_silu_mul *o)
         return ST_UNSUPPORTED;
     bool vec = o->dim % 8 == 0;
     dim3 grid(ceil_div(vec ? o->dim / 8 : o->dim, THREADS), o->n_rows);
-    WITH_TYPE(o->dt, if (vec) silu_vec<T>
-              <<<grid, THREADS, 0, c->stream>>>((T *)o->out, (const T *)o->in, o->dim);
+    WITH_TYPE(o->dt, if (vec) launch_early(c, silu_vec<T>, grid, THREADS, 0, (T *)o->out,
+                                           (const T *)o->in, o->dim);
               else silu_any<T>
               <<<grid, THREADS, 0, c->stream>>>((T *)o->out, (const T *)o->in, o->dim));
     return cuda_launched(c, "silu_mul");

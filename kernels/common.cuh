@@ -136,6 +136,40 @@ template <class V> __device__ __forceinline__ V block_sum(V x, V *room)
     return room[32];
 }
 
+/* A kernel launched by launch_early may start while the one before it still runs: it may read what
+ * never changes (weights) at once, everything else after wait_for_previous. Each of them lets the
+ * next one start as soon as all of its own blocks run, which hides the gaps between short kernels.
+ */
+__device__ __forceinline__ void wait_for_previous()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void let_next_start()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+/* Errors: the last error, see cuda_launched. Only for kernels that call wait_for_previous. */
+template <class... P, class... A>
+static inline void launch_early(struct cuda_be *c, void (*kernel)(P...), dim3 grid, int threads,
+                                size_t smem, A... args)
+{
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t l = {};
+    l.gridDim = grid;
+    l.blockDim = dim3((unsigned)threads);
+    l.dynamicSmemBytes = smem;
+    l.stream = c->stream;
+    l.attrs = &early;
+    l.numAttrs = c->hopper ? 1 : 0;
+    (void)cudaLaunchKernelEx(&l, kernel, P(args)...);
+}
+
 /* Element offset in the pool, see kv_offset in ops.h. */
 __device__ __forceinline__ size_t kv_at(const kv_pool_view &p, int page, int layer, int which,
                                         int head, int t)

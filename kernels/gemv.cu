@@ -33,15 +33,22 @@ __global__ void __launch_bounds__(NT) gemv_kernel(O *out, const T *in, const T *
     const T *w1 = w + (size_t)min(n0 + g + 8, n_out - 1) * n_in + t * 8;
     const T *x = in + (size_t)min(g, m - 1) * n_in + t * 8;
     float acc[4] = {};
-    constexpr int STEP = WARPS * 32;
+    constexpr int STEP = WARPS * 32, RUN = (UNROLL - 1) * STEP + 32;
     int32_t k = warp * 32;
-    for (; k + (UNROLL - 1) * STEP + 32 <= n_in; k += UNROLL * STEP) {
-        uint4 a[UNROLL], b[UNROLL], y[UNROLL];
+    uint4 a[UNROLL], b[UNROLL];
+    auto load_weights = [&]() {
 #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
             a[u] = load_once(w0 + k + u * STEP);
             b[u] = load_once(w1 + k + u * STEP);
         }
+    };
+    let_next_start();
+    if (k + RUN <= n_in)
+        load_weights(); /* these need nobody */
+    wait_for_previous();
+    for (bool more = k + RUN <= n_in; more;) {
+        uint4 y[UNROLL];
 #pragma unroll
         for (int u = 0; u < UNROLL; u++)
             y[u] = *(const uint4 *)(x + k + u * STEP);
@@ -52,13 +59,17 @@ __global__ void __launch_bounds__(NT) gemv_kernel(O *out, const T *in, const T *
             mma16816<T>(acc, lo, y[u].x, y[u].y);
             mma16816<T>(acc, hi, y[u].z, y[u].w);
         }
+        k += UNROLL * STEP;
+        more = k + RUN <= n_in;
+        if (more)
+            load_weights();
     }
     for (; k < n_in; k += STEP) { /* n_in is a multiple of 8: a lane has all of its 8 or none */
         uint4 zero = make_uint4(0, 0, 0, 0);
         bool ok = k + t * 8 < n_in;
-        uint4 a = ok ? load_once(w0 + k) : zero, b = ok ? load_once(w1 + k) : zero;
+        uint4 p = ok ? load_once(w0 + k) : zero, q = ok ? load_once(w1 + k) : zero;
         uint4 y = ok ? *(const uint4 *)(x + k) : zero;
-        uint32_t lo[4] = {a.x, b.x, a.y, b.y}, hi[4] = {a.z, b.z, a.w, b.w};
+        uint32_t lo[4] = {p.x, q.x, p.y, q.y}, hi[4] = {p.z, q.z, p.w, q.w};
         mma16816<T>(acc, lo, y.x, y.y);
         mma16816<T>(acc, hi, y.z, y.w);
     }
@@ -87,13 +98,12 @@ template <class T> int launch(struct cuda_be *c, const struct op_gemm *o)
 {
     int blocks = ceil_div(o->n_out, 16);
     if (o->out_dt == DT_F32)
-        gemv_kernel<T, float><<<blocks, NT, 0, c->stream>>>((float *)o->out, (const T *)o->in,
-                                                            (const T *)o->w, (const T *)o->bias,
-                                                            o->m, o->n_in, o->n_out);
+        launch_early(c, gemv_kernel<T, float>, dim3(blocks), NT, 0, (float *)o->out,
+                     (const T *)o->in, (const T *)o->w, (const T *)o->bias, o->m, o->n_in,
+                     o->n_out);
     else if (o->out_dt == o->dt)
-        gemv_kernel<T, T><<<blocks, NT, 0, c->stream>>>((T *)o->out, (const T *)o->in,
-                                                        (const T *)o->w, (const T *)o->bias, o->m,
-                                                        o->n_in, o->n_out);
+        launch_early(c, gemv_kernel<T, T>, dim3(blocks), NT, 0, (T *)o->out, (const T *)o->in,
+                     (const T *)o->w, (const T *)o->bias, o->m, o->n_in, o->n_out);
     else
         return ST_UNSUPPORTED;
     return cuda_launched(c, "gemv");

@@ -19,6 +19,8 @@ __global__ void __launch_bounds__(1024)
     size_t at = (size_t)blockIdx.x * dim;
     float r[MAX_VECS][8], sum = 0.0f;
     int n_vec = dim / 8;
+    let_next_start();
+    wait_for_previous();
 #pragma unroll
     for (int v = 0; v < MAX_VECS; v++) {
         int i = v * blockDim.x + threadIdx.x;
@@ -77,8 +79,8 @@ template <class T, class R> void launch(struct cuda_be *c, const struct op_add_r
     while (threads < 1024 && threads * MAX_VECS < n_vec)
         threads *= 2;
     if (o->dim % 8 == 0 && threads * MAX_VECS >= n_vec)
-        norm_vec<T, R><<<o->n_rows, threads, 0, c->stream>>>(
-            (T *)o->out, (R *)o->residual, (const T *)o->x, (const T *)o->weight, o->dim, o->eps);
+        launch_early(c, norm_vec<T, R>, dim3(o->n_rows), threads, 0, (T *)o->out, (R *)o->residual,
+                     (const T *)o->x, (const T *)o->weight, o->dim, o->eps);
     else
         norm_any<T, R><<<o->n_rows, 256, 0, c->stream>>>(
             (T *)o->out, (R *)o->residual, (const T *)o->x, (const T *)o->weight, o->dim, o->eps);

@@ -69,6 +69,8 @@ __device__ void one_head(const rope &r, T *x, K *to, const T *norm, const float 
 
 template <class T, class K> __global__ void rope_kernel(rope r)
 {
+    let_next_start();
+    wait_for_previous();
     int t = blockIdx.x, lane = threadIdx.x & 31, row = r.tok_row[t];
     if (row < 0)
         return;
@@ -99,9 +101,9 @@ template <class T, class K> __global__ void rope_kernel(rope r)
 template <class T> int launch(struct cuda_be *c, const rope &r, dim3 grid)
 {
     if (r.kv.dt == DT_BF16)
-        rope_kernel<T, bf16><<<grid, WARPS * 32, 0, c->stream>>>(r);
+        launch_early(c, rope_kernel<T, bf16>, grid, WARPS * 32, 0, r);
     else if (r.kv.dt == DT_F16)
-        rope_kernel<T, f16><<<grid, WARPS * 32, 0, c->stream>>>(r);
+        launch_early(c, rope_kernel<T, f16>, grid, WARPS * 32, 0, r);
     else
         return ST_UNSUPPORTED;
     return cuda_launched(c, "rope_kv_write");

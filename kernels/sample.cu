@@ -262,18 +262,17 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
 
 /* Many rows fill the GPU with a block each, and need not wait for each other. */
 enum { FEW_ROWS = 48 };
-int max_parts = 1; /* set once, before the first launch */
 
 } // namespace
 
-/* Clusters need code made for Hopper, not only a Hopper GPU. */
-extern "C" int cuda_sample_setup(void)
+extern "C" int cuda_kernels_arch(void)
 {
     cudaFuncAttributes a;
-    cudaError_t r = cudaFuncGetAttributes(&a, sample_kernel);
-    if (r != cudaSuccess)
-        return r;
-    max_parts = a.ptxVersion >= 90 ? PARTS : 1;
+    return cudaFuncGetAttributes(&a, sample_kernel) == cudaSuccess ? a.ptxVersion : 0;
+}
+
+extern "C" int cuda_sample_setup(void)
+{
     return cudaFuncSetAttribute(sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                 (int)sizeof(shared));
 }
@@ -294,7 +293,7 @@ extern "C" int cuda_sample(struct be *be, const struct op_sample *o)
     sampler s = {o->logits,        o->params, o->pos,         o->row_slot, o->row_out,
                  o->last_token,    o->token,  o->logprob,     o->top,      o->n_top,
                  (float *)o->work, o->vocab,  o->any_logprobs};
-    int parts = o->n_rows <= FEW_ROWS ? max_parts : 1;
+    int parts = c->hopper && o->n_rows <= FEW_ROWS ? PARTS : 1;
     cudaLaunchAttribute cluster = {};
     cluster.id = cudaLaunchAttributeClusterDimension;
     cluster.val.clusterDim = {(unsigned)parts, 1, 1};

@@ -402,6 +402,10 @@ int cuda_sample_setup(void)
 {
     return step("sample_setup", 0);
 }
+int cuda_kernels_arch(void)
+{
+    return 80;
+}
 size_t cuda_attn_work_bytes(int32_t max_rows, int32_t n_heads, int32_t head_dim)
 {
     return (size_t)max_rows * (size_t)n_heads * (size_t)head_dim;

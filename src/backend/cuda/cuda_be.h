@@ -73,6 +73,7 @@ struct cuda_be {
     int smem_optin;        /* most bytes of shared memory a block can ask for */
     int sticky;            /* first fatal cudaError_t; from then on every call fails */
     int capturing;
+    int hopper; /* the kernels are code for compute capability 9: clusters, early launches */
     cudaEvent_t mark[MAX_INFLIGHT];
     struct cuda_block *device_blocks, *host_blocks;
     void *stage[2]; /* pinned, for loading; freed by the seal */
@@ -117,6 +118,8 @@ void cuda_stage_close(struct cuda_be *c);
 /* kernels/: one-time function attributes (shared memory above 48 KiB); 0 or a cudaError_t. */
 int cuda_attn_setup(void);
 int cuda_sample_setup(void);
+/* 10 * major + minor of the code the kernels were compiled to, not of the GPU. */
+int cuda_kernels_arch(void);
 size_t cuda_attn_work_bytes(int32_t max_rows, int32_t n_heads, int32_t head_dim);
 size_t cuda_sample_work_bytes(int32_t max_rows, int32_t vocab);
 /* kernels/gemv.cu: a few rows of activations; ST_UNSUPPORTED where cuBLASLt shall do it. */

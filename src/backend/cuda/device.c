@@ -250,6 +250,7 @@ static int open_queues(struct cuda_be *c, struct err *e)
         r = (cudaError_t)cuda_attn_setup();
     if (r == cudaSuccess)
         r = (cudaError_t)cuda_sample_setup();
+    c->hopper = c->cc >= 90 && cuda_kernels_arch() >= 90;
     if (r == cudaSuccess)
         r = c->rt->alloc((void **)&c->arrived, ARRIVED * sizeof *c->arrived);
     if (r == cudaSuccess)
