@@ -6,8 +6,6 @@
  */
 #include "common.cuh"
 
-#include <string.h>
-
 namespace
 {
 
@@ -84,24 +82,6 @@ __global__ void step_inputs_kernel(inputs in)
     }
 }
 
-/* A step that the device cannot read is copied into pinned memory first: tests, never the executor.
- * The wait keeps the copy from being overwritten under an earlier kernel. */
-int readable(struct cuda_be *c, const struct step **s)
-{
-    if (cuda_is_pinned(c, *s, sizeof **s))
-        return 0;
-    if (!c->step_copy) {
-        int st = cuda_result(c, cudaHostAlloc(&c->step_copy, sizeof **s, cudaHostAllocMapped),
-                             "cudaHostAlloc");
-        if (st != 0)
-            return st;
-    }
-    int st = cuda_result(c, cudaStreamSynchronize(c->stream), "step_inputs");
-    memcpy(c->step_copy, *s, sizeof **s);
-    *s = c->step_copy;
-    return st;
-}
-
 } // namespace
 
 extern "C" int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
@@ -128,7 +108,7 @@ extern "C" int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
         bv->n_rows = o->pad_rows;
     }
     cuda_enter(c);
-    st = readable(c, &s);
+    st = cuda_readable_step(c, &s);
     if (st != 0)
         return st;
     inputs in = {s,          o->tok,      o->pos,     o->tok_row,      o->row_slot,   o->row_tok0,

@@ -2,7 +2,8 @@
  *
  * Read by C (src/backend/cuda) and by CUDA C++ (kernels). Every result of the CUDA runtime goes
  * through cuda_result, which judges it (result.c); every call of it from C goes through the table
- * `rt`, so that a test can bring a table of its own on a machine without a GPU (table.c).
+ * `rt`, so that a test can bring a table of its own on a machine without a GPU (table.c). Kernels
+ * launch themselves and ask for their shared memory; their errors come through cuda_launched.
  */
 #ifndef QUIRE_CUDA_BE_H
 #define QUIRE_CUDA_BE_H
@@ -100,6 +101,9 @@ int cuda_result(struct cuda_be *c, int cuda_error, const char *what);
 int cuda_launched(struct cuda_be *c, const char *what);
 /* Is [p, p + bytes) pinned memory of be_alloc_host, readable by kernels at the same address? */
 int cuda_is_pinned(const struct cuda_be *c, const void *p, size_t bytes);
+
+/* *s, or where the device cannot read it (tests, never the executor) a copy that it can. */
+int cuda_readable_step(struct cuda_be *c, const struct step **s);
 
 int cuda_gemm_open(struct cuda_be *c, struct err *e);
 void cuda_gemm_close(struct cuda_be *c);

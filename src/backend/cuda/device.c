@@ -84,6 +84,24 @@ static void free_blocks(struct cuda_block *b, cudaError_t (*release)(void *))
     }
 }
 
+/* The wait keeps the copy from being overwritten under an earlier kernel. */
+int cuda_readable_step(struct cuda_be *c, const struct step **s)
+{
+    if (cuda_is_pinned(c, *s, sizeof **s))
+        return 0;
+    if (!c->step_copy) {
+        int st = cuda_result(
+            c, c->rt->host_alloc((void **)&c->step_copy, sizeof **s, cudaHostAllocMapped),
+            "cudaHostAlloc");
+        if (st != 0)
+            return st;
+    }
+    int st = cuda_result(c, c->rt->stream_sync(c->stream), "stream synchronize");
+    memcpy(c->step_copy, *s, sizeof **s);
+    *s = c->step_copy;
+    return st;
+}
+
 static void cuda_close(struct be *be)
 {
     struct cuda_be *c = cuda_of(be);
