@@ -17,6 +17,7 @@ struct str_list {
 
 enum { CONF_DEVICE_AUTO, CONF_DEVICE_CUDA, CONF_DEVICE_CPU };
 enum { CONF_LOAD_AUTO, CONF_LOAD_DUMMY };
+enum { CONF_MODEL_AUTO, CONF_MODEL_BF16, CONF_MODEL_F16 };
 enum { CONF_GRAPHS_OFF, CONF_GRAPHS_LAZY, CONF_GRAPHS_START };
 enum { CONF_DTYPE_AUTO, CONF_DTYPE_F32, CONF_DTYPE_BF16, CONF_DTYPE_F16 };
 enum { CONF_EVICT_LRU, CONF_EVICT_LFU, CONF_EVICT_FIFO };
@@ -32,6 +33,7 @@ struct config {
         char *path;
         struct str_list served_names;
         int32_t load_format;
+        int32_t dtype;
         int64_t max_model_len; /* 0 = auto */
     } model;
     int32_t device;

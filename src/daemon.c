@@ -71,6 +71,9 @@ static int open_backend(struct daemon *d, const struct config *c, struct err *e)
 
 /* ---- model and engine ---- */
 
+static const char *const dtype_names[N_DTYPES] = {
+    [DT_F32] = "float32", [DT_BF16] = "bfloat16", [DT_F16] = "float16"};
+
 static void on_progress(void *arg, const char *phase, double fraction)
 {
     http_set_progress(arg, phase, fraction);
@@ -95,12 +98,37 @@ static int load_failure(const struct daemon *d, int st)
     }
 }
 
+/* What the model computes in; -1 = the backend's own choice. On a GPU `auto` is the type the
+ * weights are stored in; for quantised files, whose scales are f16, that is f16: it rounds eight
+ * times finer than bf16. What is stored in f32 may need bf16's range. */
+static int32_t model_dtype(const struct daemon *d, const struct config *c)
+{
+    static const char *const wide[] = {"bfloat16", "BF16", "float32", "F32", ""};
+    if (c->model.dtype != CONF_MODEL_AUTO)
+        return c->model.dtype == CONF_MODEL_F16 ? DT_F16 : DT_BF16;
+    if (d->be->info.kind != BE_CUDA)
+        return -1;
+    const char *stored = model_source_config(d->source)->torch_dtype;
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        if (strcmp(stored, wide[i]) == 0)
+            return DT_BF16;
+    return DT_F16;
+}
+
+static int32_t kv_dtype(const struct daemon *d, const struct config *c)
+{
+    static const int32_t dt[] = {-1, DT_F32, DT_BF16, DT_F16}; /* by CONF_DTYPE_* */
+    if (c->kv.dtype != CONF_DTYPE_AUTO)
+        return dt[c->kv.dtype];
+    return d->be->info.kind == BE_CUDA ? model_dtype(d, c) : d->be->info.kv_dt;
+}
+
 static int load_model(struct daemon *d, const struct config *c, struct http *h, struct err *e)
 {
-    static const int32_t kv_dt[] = {-1, DT_F32, DT_BF16, DT_F16}; /* by CONF_DTYPE_* */
-    const struct model_opts o = {.kv_dt = kv_dt[c->kv.dtype],
-                                 .act_dt = -1,
-                                 .weight_dt = -1,
+    int32_t dt = model_dtype(d, c);
+    const struct model_opts o = {.kv_dt = kv_dtype(d, c),
+                                 .act_dt = dt,
+                                 .weight_dt = dt,
                                  .warm = d->be->info.kind != BE_CUDA           ? WARM_NONE
                                          : c->cuda.graphs == CONF_GRAPHS_START ? WARM_GRAPHS
                                                                                : WARM_PASSES,
@@ -111,6 +139,8 @@ static int load_model(struct daemon *d, const struct config *c, struct http *h, 
                                  .max_model_len = (int32_t)c->model.max_model_len,
                                  .progress = on_progress,
                                  .progress_arg = h};
+    d->dt = dt >= 0 ? dt : d->be->info.act_dt;
+    d->kv_dt = o.kv_dt;
     int st = model_load(&d->model, d->source, d->be, &o, e);
     return st == 0 ? 0 : load_failure(d, st);
 }
@@ -146,7 +176,6 @@ _Static_assert((int)CONF_EVICT_LRU == (int)EVICT_LRU && (int)CONF_EVICT_LFU == (
 
 static void describe(struct daemon *d, const struct config *c, const struct engine_config *ec)
 {
-    static const char *const dt_names[] = {"auto", "float32", "bfloat16", "float16"};
     const struct model_config *m = model_config(d->model);
     bool own = c->sampling_from_model;
     snprintf(d->fingerprint, sizeof d->fingerprint, "fp_%012llx",
@@ -162,7 +191,7 @@ static void describe(struct daemon *d, const struct config *c, const struct engi
         .top_p = own && !isnan(m->gen_top_p) ? (double)m->gen_top_p : -1,
         .min_p = own && !isnan(m->gen_min_p) ? (double)m->gen_min_p : -1,
         .top_k = own ? m->gen_top_k : -1,
-        .kv_dtype = dt_names[c->kv.dtype]};
+        .kv_dtype = dtype_names[d->kv_dt]};
 }
 
 int daemon_load(struct daemon *d, const struct config *c, struct http *h, struct err *e)
@@ -187,11 +216,12 @@ int daemon_load(struct daemon *d, const struct config *c, struct http *h, struct
         return EXIT_OS;
     describe(d, c, &ec);
     log_info("model.loaded",
-             "device=\"%s\" pages=%d page_tokens=%d kv_bytes=%lld max_model_len=%d device_ms=%.1f "
-             "weights_ms=%.1f engine_ms=%.1f",
-             d->be->info.name, (int)ec.n_pages, (int)ec.page_tokens,
-             (long long)(model_page_bytes(d->model) * ec.n_pages), (int)ec.max_model_len,
-             (double)(t1 - t0) / 1e3, (double)(t2 - t1) / 1e3, (double)(clock_us() - t2) / 1e3);
+             "device=\"%s\" dtype=%s kv_dtype=%s pages=%d page_tokens=%d kv_bytes=%lld "
+             "max_model_len=%d device_ms=%.1f weights_ms=%.1f engine_ms=%.1f",
+             d->be->info.name, dtype_names[d->dt], dtype_names[d->kv_dt], (int)ec.n_pages,
+             (int)ec.page_tokens, (long long)(model_page_bytes(d->model) * ec.n_pages),
+             (int)ec.max_model_len, (double)(t1 - t0) / 1e3, (double)(t2 - t1) / 1e3,
+             (double)(clock_us() - t2) / 1e3);
     return 0;
 }
 

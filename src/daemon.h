@@ -27,6 +27,7 @@ struct daemon {
     struct model *model;
     struct engine *engine;
     struct http_service service; /* filled by daemon_load */
+    int32_t dt, kv_dt;           /* enum dtype: activations, pages */
     char fingerprint[32];
 };
 
