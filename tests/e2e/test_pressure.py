@@ -27,7 +27,7 @@ def pages_are_back(s):
 
 
 def stream(s, i, results, stop=None):
-    c = openai.OpenAI(base_url=s.url + "/v1", api_key="x", max_retries=0, timeout=120)
+    c = openai.OpenAI(base_url=s.url + "/v1", api_key="x", max_retries=0, timeout=600)
     n, end = 0, None
     try:
         with c.completions.create(model="", prompt=f"Endless story {i}:", max_tokens=200, stream=True,
