@@ -5,8 +5,9 @@
  * head, a warp every fourth run of 16 keys of it, with a pipeline of its own (STAGES runs of
  * cp.async in flight, no block barrier in the loop). Warps are merged through shared memory, chunks
  * through `work`: the block that comes last merges, in chunk order, so results do not depend on the
- * order of arrival. Chunk length and grid are functions of n_rows and max_kv alone, which recorded
- * graphs rely on; blocks beyond a row's true length leave at once.
+ * order of arrival. How many chunks a row may have and the grid are functions of n_rows and max_kv
+ * alone, which recorded graphs rely on; how long they are follows from the row's true length, so
+ * that all blocks have work although max_kv was rounded up; blocks left over leave at once.
  *
  * Neither starts early nor lets the next kernel start early (common.cuh): blocks that arrive one by
  * one on multiprocessors that fall free crowd on a few of them, and a matrix product beside it
@@ -22,7 +23,7 @@ enum { WARPS = 4, NT = WARPS * 32, STAGES = 3, LINES = 16 };
 struct decode {
     void *out;
     const void *q;
-    int32_t qkv_stride, n_heads, dt, layer, group, chunk, n_chunks;
+    int32_t qkv_stride, n_heads, dt, layer, group, least, n_chunks; /* shortest, most chunks */
     float scale_log2;
     kv_pool_view kv;
     rows_view rows;
@@ -30,6 +31,12 @@ struct decode {
     float *part;      /* [n_rows][n_chunks][n_heads][head_dim] */
     float2 *norm;     /* [n_rows][n_chunks][n_heads]: maximum (log2), sum */
 };
+
+/* Length of the chunks of a row of n_kv tokens: a multiple of 64 = WARPS runs. */
+__device__ __forceinline__ int32_t chunk_of(const decode &p, int32_t n_kv)
+{
+    return (max(p.least, (n_kv + p.n_chunks - 1) / p.n_chunks) + 63) / 64 * 64;
+}
 
 __device__ __forceinline__ void store_out(void *out, size_t at, int32_t dt, float x)
 {
@@ -214,14 +221,15 @@ __global__ void __launch_bounds__(NT, DP <= 128 ? 2 : 1) decode_kernel(decode p)
     extern __shared__ __align__(16) char smem[];
     __shared__ float s_top[WARPS][LINES], s_sum[WARPS][LINES];
     __shared__ int last;
-    int32_t row = blockIdx.z, n_kv = p.rows.row_kv[row], k0 = blockIdx.x * p.chunk;
+    int32_t row = blockIdx.z, n_kv = p.rows.row_kv[row];
+    int32_t chunk = chunk_of(p, n_kv), k0 = blockIdx.x * chunk;
     if (p.rows.row_new[row] == 0 || k0 >= n_kv)
         return;
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     int32_t blocks = (p.group + LINES - 1) / LINES, head = blockIdx.y / blocks;
     int32_t g0 = blockIdx.y % blocks * LINES, n_lines = min((int32_t)LINES, p.group - g0);
     int32_t hd = p.kv.head_dim, tok = p.rows.row_tok0[row], head0 = head * p.group + g0;
-    int32_t end = (min(n_kv, k0 + p.chunk) + 15) / 16, used = (n_kv + p.chunk - 1) / p.chunk;
+    int32_t end = (min(n_kv, k0 + chunk) + 15) / 16, used = (n_kv + chunk - 1) / chunk;
     const page_id *table = p.rows.page_table + (size_t)p.rows.row_slot[row] * p.rows.table_stride;
 
     T *sq = (T *)smem; /* the queries pass through the first stage */
@@ -350,20 +358,24 @@ size_t slot_bytes(int32_t n_heads, int32_t head_dim)
     return (size_t)n_heads * (head_dim + 2) * sizeof(float);
 }
 
-/* Chunk length: short enough to fill the card a few times over, long enough to amortise a block,
- * and such that the partial results fit the work area. */
+/* How many chunks a row has at most. Blocks of equal chunks run in waves of as many as the card
+ * holds at once, and a wave that is not full costs as much as a full one: so the fewest waves that
+ * chunks of at most LONGEST need, then as many chunks as fill these. max_kv is a power of two
+ * rounded up: rows of at least half of it are cut into all n_chunks, shorter ones into chunks of
+ * half the longest. The partial results must fit `work`. */
+enum { SHORTEST = 128, LONGEST = 1024 };
 void cut(struct cuda_be *c, const struct op_attn *o, decode *p, int32_t y_blocks)
 {
     int64_t kv = o->bv->max_kv > 0 ? o->bv->max_kv : 1, rows = o->bv->n_rows;
-    int64_t chunk = kv * rows * y_blocks / ((int64_t)c->n_sms * 3);
-    chunk = chunk < 128 ? 128 : chunk > 1024 ? 1024 : chunk;
-    size_t slot = slot_bytes(o->n_heads, o->kv.head_dim);
-    int64_t slots = o->work ? (int64_t)(o->work_bytes / slot) : 0;
-    int64_t most = slots / rows > 1 ? slots / rows : 1;
-    if ((kv + chunk - 1) / chunk > most)
-        chunk = (kv + most - 1) / most;
-    p->chunk = (int32_t)((chunk + 63) / 64 * 64);
-    p->n_chunks = ceil_div(kv, p->chunk);
+    int64_t groups = rows * y_blocks, wave = (int64_t)c->n_sms * (o->kv.head_dim <= 128 ? 2 : 1);
+    int64_t waves = ceil_div(groups * ceil_div(kv, LONGEST), wave);
+    int64_t slots = o->work ? (int64_t)(o->work_bytes / slot_bytes(o->n_heads, o->kv.head_dim)) : 0;
+    int64_t n = waves * wave / groups, most = slots / rows, enough = ceil_div(kv, SHORTEST);
+    n = n < enough ? n : enough;
+    n = n < most ? n : most > 1 ? most : 1;
+    int32_t half = ceil_div(kv, 2 * n);
+    p->n_chunks = (int32_t)n;
+    p->least = half > SHORTEST ? half : SHORTEST;
     p->arrived = c->arrived;
     p->norm = (float2 *)o->work;
     p->part = (float *)(p->norm + (size_t)rows * p->n_chunks * o->n_heads);

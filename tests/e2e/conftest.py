@@ -69,7 +69,7 @@ class Server:
                 out.setdefault(name.split("{")[0], float(value))
         return out
 
-    def wait_idle(self, seconds=10):
+    def wait_idle(self, seconds=120):
         """Until nothing waits or runs; returns the last metrics."""
         end = time.monotonic() + seconds
         while True:
