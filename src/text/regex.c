@@ -29,6 +29,7 @@ enum {
 struct rx {
     pcre2_code *fast, *exact;
     bool fast_jit, exact_jit;
+    bool looks_back; /* what is before a match can decide about it */
 };
 
 /* ---- translation ---- */
@@ -294,7 +295,7 @@ static int compile(pcre2_code **out, bool *jit, const struct buf *pat, struct er
         pcre2_get_error_message(code, (PCRE2_UCHAR *)msg, sizeof(msg));
         return err_set(e, ST_FORMAT, "tokenizer: regex: %s at offset %zu", msg, (size_t)at);
     }
-    *jit = pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE) == 0;
+    *jit = pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0;
     return 0;
 }
 
@@ -318,6 +319,9 @@ int rx_new(struct rx **out, const char *pat, size_t n, struct err *e)
         rx_free(r);
         return st;
     }
+    uint32_t back = 0;
+    pcre2_pattern_info(r->fast, PCRE2_INFO_MAXLOOKBEHIND, &back);
+    r->looks_back = back > 0;
     *out = r;
     return 0;
 }
@@ -341,10 +345,10 @@ void rx_run_fini(struct rx_run *run)
     *run = (struct rx_run){0};
 }
 
-bool rx_needs_exact(const char *s, size_t n)
+/* The first code point from `i` on that PCRE2's tables do not know; n when there is none. */
+static size_t find_new(const char *s, size_t n, size_t i)
 {
     const unsigned char *p = (const unsigned char *)s;
-    size_t i = 0;
     while (i < n) {
         uint64_t w;
         unsigned len;
@@ -364,11 +368,16 @@ bool rx_needs_exact(const char *s, size_t n)
         {
             uint32_t c = utf8_get(s + i, &len);
             if (c == 0x180E || uclass_find_new(c) >= 0)
-                return true;
+                return i;
         }
         i += len;
     }
-    return false;
+    return n;
+}
+
+bool rx_needs_exact(const char *s, size_t n)
+{
+    return find_new(s, n, 0) < n;
 }
 
 static int prepare(struct rx_run *run)
@@ -382,30 +391,44 @@ static int prepare(struct rx_run *run)
 }
 
 static int match_once(const pcre2_code *code, bool jit, struct rx_run *run, const char *s, size_t n,
-                      size_t at)
+                      size_t at, uint32_t options)
 {
+    options |= PCRE2_NO_UTF_CHECK;
     if (jit)
-        return pcre2_jit_match(code, (PCRE2_SPTR)s, n, at, PCRE2_NO_UTF_CHECK, run->md, run->mctx);
-    return pcre2_match(code, (PCRE2_SPTR)s, n, at, PCRE2_NO_UTF_CHECK, run->md, run->mctx);
+        return pcre2_jit_match(code, (PCRE2_SPTR)s, n, at, options, run->md, run->mctx);
+    return pcre2_match(code, (PCRE2_SPTR)s, n, at, options, run->md, run->mctx);
 }
 
-int rx_next(const struct rx *r, struct rx_run *run, const char *s, size_t n, size_t at, size_t *b,
-            size_t *e)
+static int match(const pcre2_code *code, bool jit, struct rx_run *run, const char *s, size_t n,
+                 size_t at, uint32_t options)
 {
-    const pcre2_code *code = run->exact ? r->exact : r->fast;
-    bool jit = run->exact ? r->exact_jit : r->fast_jit;
+    int rc = match_once(code, jit, run, s, n, at, options);
+    if (rc != PCRE2_ERROR_JIT_STACKLIMIT || run->stack)
+        return rc;
+    run->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, NULL);
+    if (!run->stack)
+        return PCRE2_ERROR_NOMEMORY;
+    pcre2_jit_stack_assign(run->mctx, NULL, run->stack);
+    return match_once(code, jit, run, s, n, at, options);
+}
+
+/* The first match at or after `at`: 1 with [*b, *e), 0 none, or negative. The slower `exact` is
+ * needed only where a match looks at a new code point: before the next one, at new_at, `fast` is
+ * asked not to look any further (a hard partial match says that it would have to). */
+static int next_match(const struct rx *r, struct rx_run *run, const char *s, size_t n, size_t at,
+                      size_t new_at, size_t *b, size_t *e)
+{
     const PCRE2_SIZE *ov;
-    int rc;
+    int rc = PCRE2_ERROR_PARTIAL;
     if (!run->md && prepare(run))
         return ST_NOMEM;
-    rc = match_once(code, jit, run, s, n, at);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT && !run->stack) {
-        run->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, NULL);
-        if (!run->stack)
-            return ST_NOMEM;
-        pcre2_jit_stack_assign(run->mctx, NULL, run->stack);
-        rc = match_once(code, jit, run, s, n, at);
-    }
+    if (!run->exact)
+        rc = match(r->fast, r->fast_jit, run, s, n, at, 0);
+    else if (at < new_at && !r->looks_back)
+        rc = match(r->fast, r->fast_jit, run, s, new_at, at, new_at < n ? PCRE2_PARTIAL_HARD : 0);
+    if (run->exact && rc < 0 &&
+        !(rc == PCRE2_ERROR_NOMATCH && at < new_at && new_at == n && !r->looks_back))
+        rc = match(r->exact, r->exact_jit, run, s, n, at, 0);
     if (rc == PCRE2_ERROR_NOMATCH)
         return 0;
     if (rc < 0)
@@ -420,7 +443,11 @@ int rx_walk(const struct rx *r, struct rx_run *run, const char *s, size_t n, str
             size_t *b, size_t *e)
 {
     while (w->from <= n) {
-        int rc = rx_next(r, run, s, n, w->from, b, e);
+        if (run->exact && (!w->looked || w->from > w->new_at)) {
+            w->new_at = find_new(s, n, w->from);
+            w->looked = true;
+        }
+        int rc = next_match(r, run, s, n, w->from, w->new_at, b, e);
         if (rc <= 0)
             return rc;
         if (*b != *e || !w->any || w->last != *e) {

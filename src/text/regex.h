@@ -20,16 +20,12 @@ void rx_run_fini(struct rx_run *run);
 /* Does s need the pattern with our additions to the character classes? Linear, cheap. */
 bool rx_needs_exact(const char *s, size_t n);
 
-/* The first match at or after `at` in s[0..n) (valid UTF-8): 1 with [*b, *e), 0 none, or negative:
- * ST_INVALID_VALUE when the match limit was passed. */
-int rx_next(const struct rx *r, struct rx_run *run, const char *s, size_t n, size_t at, size_t *b,
-            size_t *e);
-
 /* All matches from left to right; an empty one right after the match before it is passed over.
- * Start with a zeroed walk; results as rx_next. */
+ * Start with a zeroed walk over s[0..n) (valid UTF-8). 1 with [*b, *e), 0 at the end, or negative:
+ * ST_INVALID_VALUE when the match limit was passed. */
 struct rx_walk {
-    size_t from, last;
-    bool any;
+    size_t from, last, new_at; /* new_at: the next code point that needs `exact`, once looked for */
+    bool any, looked;
 };
 int rx_walk(const struct rx *r, struct rx_run *run, const char *s, size_t n, struct rx_walk *w,
             size_t *b, size_t *e);
