@@ -166,7 +166,6 @@ static int encode_plain(struct enc *x, const char *s, size_t n, bool first)
             encode_piece(x, s, n);
         return 0;
     }
-    x->run.exact = rx_needs_exact(s, n);
     st = pretok_run(&x->t->pre, &x->pre, &s, &n, first);
     for (size_t i = 0; st == 0 && i < x->pre.now.n; i++) {
         struct piece p = x->pre.now.p[i];
@@ -251,7 +250,6 @@ static int encode_between(struct enc *x, const char *s, size_t n, size_t at)
         w.apart = touches_span(x, at, at + n);
         if (!w.apart)
             w.i = x->n_spans;
-        x->run.exact = rx_needs_exact(s, n);
         x->norm.n = 0;
         st = normalizer_run(&x->t->norm, &x->run, s, n, &x->norm);
         if (st)

@@ -375,11 +375,6 @@ static size_t find_new(const char *s, size_t n, size_t i)
     return n;
 }
 
-bool rx_needs_exact(const char *s, size_t n)
-{
-    return find_new(s, n, 0) < n;
-}
-
 static int prepare(struct rx_run *run)
 {
     run->md = pcre2_match_data_create(1, NULL);
@@ -412,28 +407,26 @@ static int match(const pcre2_code *code, bool jit, struct rx_run *run, const cha
     return match_once(code, jit, run, s, n, at, options);
 }
 
-/* The first match at or after `at`: 1 with [*b, *e), 0 none, or negative. The slower `exact` is
- * needed only where a match looks at a new code point: before the next one, at new_at, `fast` is
- * asked not to look any further (a hard partial match says that it would have to). */
-static int next_match(const struct rx *r, struct rx_run *run, const char *s, size_t n, size_t at,
-                      size_t new_at, size_t *b, size_t *e)
+/* The first match from w->from on: 1 with [*b, *e), 0 none, or negative. The slower `exact` is
+ * needed only where a match looks at a new code point: before the next one `fast` is asked not to
+ * look any further (a hard partial match says that it would have to). */
+static int next_match(const struct rx *r, struct rx_run *run, const char *s, size_t n,
+                      const struct rx_walk *w, size_t *b, size_t *e)
 {
-    const PCRE2_SIZE *ov;
+    bool fast = (w->from < w->new_at || w->new_at == n) && !(r->looks_back && w->has_new);
     int rc = PCRE2_ERROR_PARTIAL;
     if (!run->md && prepare(run))
         return ST_NOMEM;
-    if (!run->exact)
-        rc = match(r->fast, r->fast_jit, run, s, n, at, 0);
-    else if (at < new_at && !r->looks_back)
-        rc = match(r->fast, r->fast_jit, run, s, new_at, at, new_at < n ? PCRE2_PARTIAL_HARD : 0);
-    if (run->exact && rc < 0 &&
-        !(rc == PCRE2_ERROR_NOMATCH && at < new_at && new_at == n && !r->looks_back))
-        rc = match(r->exact, r->exact_jit, run, s, n, at, 0);
+    if (fast)
+        rc = match(r->fast, r->fast_jit, run, s, w->new_at, w->from,
+                   w->new_at < n ? PCRE2_PARTIAL_HARD : 0);
+    if (!fast || (rc < 0 && w->new_at < n))
+        rc = match(r->exact, r->exact_jit, run, s, n, w->from, 0);
     if (rc == PCRE2_ERROR_NOMATCH)
         return 0;
     if (rc < 0)
         return rc == PCRE2_ERROR_NOMEMORY ? ST_NOMEM : ST_INVALID_VALUE;
-    ov = pcre2_get_ovector_pointer(run->md);
+    const PCRE2_SIZE *ov = pcre2_get_ovector_pointer(run->md);
     *b = ov[0];
     *e = ov[1];
     return 1;
@@ -443,11 +436,12 @@ int rx_walk(const struct rx *r, struct rx_run *run, const char *s, size_t n, str
             size_t *b, size_t *e)
 {
     while (w->from <= n) {
-        if (run->exact && (!w->looked || w->from > w->new_at)) {
+        if (!w->looked || w->from > w->new_at) {
             w->new_at = find_new(s, n, w->from);
+            w->has_new |= w->new_at < n;
             w->looked = true;
         }
-        int rc = next_match(r, run, s, n, w->from, w->new_at, b, e);
+        int rc = next_match(r, run, s, n, w, b, e);
         if (rc <= 0)
             return rc;
         if (*b != *e || !w->any || w->last != *e) {

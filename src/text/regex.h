@@ -14,18 +14,15 @@ void rx_free(struct rx *r);
 /* Per-call scratch: match data, the JIT stack once one was needed. */
 struct rx_run {
     void *md, *mctx, *stack;
-    bool exact; /* the text has code points newer than PCRE2's tables, see rx_needs_exact */
 };
 void rx_run_fini(struct rx_run *run);
-/* Does s need the pattern with our additions to the character classes? Linear, cheap. */
-bool rx_needs_exact(const char *s, size_t n);
 
 /* All matches from left to right; an empty one right after the match before it is passed over.
  * Start with a zeroed walk over s[0..n) (valid UTF-8). 1 with [*b, *e), 0 at the end, or negative:
  * ST_INVALID_VALUE when the match limit was passed. */
 struct rx_walk {
-    size_t from, last, new_at; /* new_at: the next code point that needs `exact`, once looked for */
-    bool any, looked;
+    size_t from, last, new_at; /* new_at: the next code point that PCRE2's tables do not know */
+    bool any, looked, has_new;
 };
 int rx_walk(const struct rx *r, struct rx_run *run, const char *s, size_t n, struct rx_walk *w,
             size_t *b, size_t *e);

@@ -74,7 +74,7 @@ int tok_put_added(struct tok *t, token_id id, const char *s, size_t n, unsigned 
     if (n == 0)
         return 0;
     if (normalized && normalizer_may_change(&t->norm, s, n)) {
-        struct rx_run run = {.exact = rx_needs_exact(s, n)};
+        struct rx_run run = {0};
         int st = normalizer_run(&t->norm, &run, s, n, &norm);
         rx_run_fini(&run);
         if (st) {
