@@ -6,6 +6,8 @@
 #ifndef QUIRE_CONFIG_H
 #define QUIRE_CONFIG_H
 
+#include "status.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -111,6 +113,12 @@ enum config_action {
 int config_load(struct config *c, int argc, char **argv, char **envp, enum config_action *action,
                 FILE *errors);
 void config_free(struct config *c);
+/* The built-in defaults of every setting, without any source (tests, tools): members may then be
+ * assigned, strings and lists through config_set. *c is overwritten; config_free releases it. */
+void config_defaults(struct config *c);
+/* One setting from its text, as --set PATH=TEXT does ("kv.pool_bytes", "1GiB"). 0, or
+ * ST_INVALID_VALUE with the reason: no such setting, or a text it does not take. */
+int config_set(struct config *c, const char *path, const char *text, struct err *e);
 
 /* Effective values with their origin, as YAML that loads again; secrets are never values here. */
 void config_print(const struct config *c, FILE *out);

@@ -28,7 +28,6 @@ struct loader {
     int source;        /* counts files, then environment, then flags */
     const char *label; /* the file's name, or "" */
     bool strict_env;
-    char warn[600]; /* unknown environment variables when not strict */
     FILE *errors;
 };
 
@@ -293,18 +292,36 @@ static void load_defaults(struct loader *l)
     }
 }
 
-int config_load(struct config *c, int argc, char **argv, char **envp, enum config_action *action,
-                FILE *errors)
+void config_defaults(struct config *c)
 {
     memset(c, 0, sizeof *c);
     c->origin = xcalloc2((size_t)n_fields, sizeof *c->origin);
+    struct loader l = {.c = c};
+    load_defaults(&l);
+}
+
+int config_set(struct config *c, const char *path, const char *text, struct err *e)
+{
+    char why[400];
+    int i = field_find(path);
+    if (i < 0)
+        return err_set(e, ST_INVALID_VALUE, "there is no setting %.100s", path);
+    if (!field_parse(c, &fields[i], text, why, sizeof why))
+        return err_set(e, ST_INVALID_VALUE, "%s: %s", path, why);
+    snprintf(c->origin[i].where, sizeof c->origin[i].where, "set");
+    return 0;
+}
+
+int config_load(struct config *c, int argc, char **argv, char **envp, enum config_action *action,
+                FILE *errors)
+{
+    config_defaults(c);
     *action = CONFIG_RUN;
     struct command_line cl = {.action = CONFIG_RUN};
     int st = parse_flags(&cl, argc, argv, errors);
     struct loader *l = xalloc(sizeof *l);
     l->c = c;
     l->errors = errors;
-    load_defaults(l);
     if (st != 0) {
         free(l);
         return st;
