@@ -14,11 +14,11 @@ struct field {
     size_t offset;     /* in struct config */
     const char *deflt; /* its text, parsed like any other; lists: "a,b" */
     double min, max;   /* of numbers, in bytes, us or as they are */
-    const char *names; /* F_ENUM: "a|b|c" in the order of the enum; others: "auto" if allowed */
+    const char *names; /* F_ENUM: "a|b|c", place = value; numbers: "auto" if allowed; else NULL */
     const char *help;  /* one or more lines, no trailing newline */
 };
 
-enum { N_FIELDS_MAX = 64, MAX_ERRORS = 20, TEXT_MAX = 4096, LIST_MAX = 64 };
+enum { MAX_ERRORS = 20, TEXT_MAX = 4096, LIST_MAX = 64 };
 extern const struct field fields[];
 extern const int n_fields;
 
@@ -29,7 +29,8 @@ struct config_origin {
 
 /* Index of the field with that path, or -1. */
 int field_find(const char *path);
-/* The known path (or section) nearest to a misspelt one; NULL when nothing is near. */
+/* The known path nearest to a misspelt one, or the new name of a renamed key; NULL when nothing is
+ * near. */
 const char *field_nearest(const char *path);
 
 /* Set one value from its text; a list from "a,b". What is wrong goes to why[n]; false then, and the

@@ -5,6 +5,7 @@
  */
 #include "fields.h"
 
+#include "check.h"
 #include "mem.h"
 #include "status.h"
 
@@ -13,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char DEFAULT_FILE[] = "/etc/quired/quired.yaml";
 
@@ -45,12 +47,18 @@ static void add_problem(struct loader *l, int line, int col, const char *text)
         snprintf(p->text, sizeof p->text, "%s: error: %s", l->label, text);
 }
 
+/* "; did you mean kv.dtype?", or nothing. */
+static const char *hint(const char *path, char *buf, size_t n)
+{
+    const char *near = field_nearest(path);
+    snprintf(buf, n, "%s%s%s", near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return buf;
+}
+
 static void unknown_key(struct loader *l, const char *path, int line, int col)
 {
-    char text[500];
-    const char *near = field_nearest(path);
-    snprintf(text, sizeof text, "unknown key %.100s%s%s%s", path, near ? "; did you mean " : "",
-             near ? near : "", near ? "?" : "");
+    char text[500], near[200];
+    snprintf(text, sizeof text, "unknown key %.100s%s", path, hint(path, near, sizeof near));
     add_problem(l, line, col, text);
 }
 
@@ -153,7 +161,7 @@ static void load_environment(struct loader *l, char **envp)
         size_t n = eq ? (size_t)(eq - *e) : 0;
         if (n <= 7 || n > 200 || (n == 13 && memcmp(*e, "QUIRED_CONFIG", 13) == 0))
             continue;
-        char name[208], path[208], *text = (char *)(uintptr_t)(eq + 1);
+        char name[208], path[208], near[200], *text = (char *)(uintptr_t)(eq + 1);
         snprintf(name, sizeof name, "%.*s", (int)n, *e);
         size_t k = 0;
         for (const char *p = name + 7; *p; p++) {
@@ -167,7 +175,8 @@ static void load_environment(struct loader *l, char **envp)
         path[k] = '\0';
         l->label = name;
         if (field_find(path) < 0 && !l->strict_env)
-            fprintf(l->errors, "%s: warning: no setting has this name\n", name);
+            fprintf(l->errors, "%s: warning: no setting has this name%s\n", name,
+                    hint(path, near, sizeof near));
         else
             on_set(l, path, &text, 1, false, 0, 0);
     }
@@ -282,22 +291,15 @@ static int by_position(const void *a, const void *b)
     return (x->col > y->col) - (x->col < y->col);
 }
 
-static void load_defaults(struct loader *l)
-{
-    char why[400];
-    l->label = "default";
-    for (int i = 0; i < n_fields; i++) {
-        field_parse(l->c, &fields[i], fields[i].deflt, why, sizeof why);
-        set_origin(l, i, 0, 0);
-    }
-}
-
 void config_defaults(struct config *c)
 {
+    char why[400];
     memset(c, 0, sizeof *c);
     c->origin = xcalloc2((size_t)n_fields, sizeof *c->origin);
-    struct loader l = {.c = c};
-    load_defaults(&l);
+    for (int i = 0; i < n_fields; i++) {
+        CHECK(field_parse(c, &fields[i], fields[i].deflt, why, sizeof why));
+        snprintf(c->origin[i].where, sizeof c->origin[i].where, "default");
+    }
 }
 
 int config_set(struct config *c, const char *path, const char *text, struct err *e)
@@ -312,31 +314,42 @@ int config_set(struct config *c, const char *path, const char *text, struct err 
     return 0;
 }
 
+/* The file that the command line names, else the environment, else the usual place; or NULL. */
+static const char *pick_file(const struct command_line *cl, char **envp)
+{
+    if (cl->file)
+        return cl->file;
+    for (char **e = envp; *e; e++)
+        if (strncmp(*e, "QUIRED_CONFIG=", 14) == 0 && (*e)[14])
+            return *e + 14;
+    return access(DEFAULT_FILE, R_OK) == 0 ? DEFAULT_FILE : NULL;
+}
+
+/* All problems in the order of their places. 0 when there are none. */
+static int report(struct loader *l)
+{
+    qsort(l->bad, (size_t)l->n_bad, sizeof *l->bad, by_position);
+    for (int i = 0; i < l->n_bad; i++)
+        fprintf(l->errors, "%s\n", l->bad[i].text);
+    if (l->more > 0)
+        fprintf(l->errors, "and %d more\n", l->more);
+    return l->n_bad > 0 ? ST_INVALID_VALUE : 0;
+}
+
 int config_load(struct config *c, int argc, char **argv, char **envp, enum config_action *action,
                 FILE *errors)
 {
-    config_defaults(c);
-    *action = CONFIG_RUN;
     struct command_line cl = {.action = CONFIG_RUN};
+    config_defaults(c);
     int st = parse_flags(&cl, argc, argv, errors);
+    *action = st ? CONFIG_RUN : cl.action;
+    if (st)
+        return st;
     struct loader *l = xalloc(sizeof *l);
     l->c = c;
     l->errors = errors;
-    if (st != 0) {
-        free(l);
-        return st;
-    }
-    *action = cl.action;
     l->strict_env = cl.action == CONFIG_CHECK || cl.action == CONFIG_CHECK_DEEP;
-    const char *file = cl.file;
-    for (char **e = envp; !file && *e; e++)
-        if (strncmp(*e, "QUIRED_CONFIG=", 14) == 0 && (*e)[14])
-            file = *e + 14;
-    FILE *there = file ? NULL : fopen(DEFAULT_FILE, "r");
-    if (there) {
-        fclose(there);
-        file = DEFAULT_FILE;
-    }
+    const char *file = pick_file(&cl, envp);
     if (file) {
         load_file(l, file);
         load_drop_ins(l, file);
@@ -345,12 +358,7 @@ int config_load(struct config *c, int argc, char **argv, char **envp, enum confi
     load_flags(l, &cl);
     if (l->n_bad == 0)
         cross_check(l);
-    qsort(l->bad, (size_t)l->n_bad, sizeof *l->bad, by_position);
-    for (int i = 0; i < l->n_bad; i++)
-        fprintf(errors, "%s\n", l->bad[i].text);
-    if (l->more > 0)
-        fprintf(errors, "and %d more\n", l->more);
-    st = l->n_bad > 0 ? ST_INVALID_VALUE : 0;
+    st = report(l);
     free(l);
     return st;
 }

@@ -88,7 +88,8 @@ static void test_defaults(void **state)
     assert_int_equal(c.drain.delay, 5000000);
     assert_int_equal(c.limits.request_timeout, 0);
     assert_string_equal(c.http.listen, "127.0.0.1:8000");
-    assert_true(c.kv.prefix_cache && c.sampling_from_model && !c.force_usage);
+    assert_true(c.kv.prefix_cache.enabled && c.sampling.defaults_from_model &&
+                !c.stream.force_usage);
     assert_true(c.cuda.gpu_memory_utilization > 0.919 && c.cuda.gpu_memory_utilization < 0.921);
     config_free(&c);
 }
@@ -110,6 +111,8 @@ static void test_wrong_values(void **state)
         {"kv:\n  pagetokens: 16\n",
          "a.yaml:2:15: error: unknown key kv.pagetokens; did you mean kv.page_tokens?"},
         {"scheduler:\n  page_tokens: 16\n", "did you mean kv.page_tokens?"},
+        {"models:\n  unknown: accept\n",
+         "a.yaml:2:12: error: unknown key models.unknown; did you mean http.unknown_model?"},
         {"kv:\n  prefix_cache:\n    enabled: yes\n", "write true instead of yes"},
         {"kv:\n  prefix_cache:\n    enabled: off\n", "write false instead of off"},
         {"kv:\n  prefix_cache: true\n", "unknown key kv.prefix_cache"},
@@ -184,7 +187,7 @@ static void test_precedence(void **state)
     assert_int_equal(c.log.level, 3);
     assert_int_equal(c.model.served_names.n, 1);
     assert_string_equal(c.model.served_names.v[0], "z");
-    assert_false(c.kv.prefix_cache);
+    assert_false(c.kv.prefix_cache.enabled);
     config_free(&c);
     unlink(in_dir("conf.d/10-x.yaml"));
     unlink(in_dir("conf.d/20-y.yaml"));
@@ -198,7 +201,9 @@ static void test_environment_and_flags(void **state)
     char e1[] = "QUIRED_KV__DTYPO=f32";
     char *env[] = {e1, NULL};
     assert_int_equal(load(&c, "/dev/null", env, NULL, NULL), 0); /* a warning */
-    assert_non_null(strstr(errors, "QUIRED_KV__DTYPO: warning:"));
+    assert_non_null(strstr(errors,
+                           "QUIRED_KV__DTYPO: warning: no setting has this name; did you mean "
+                           "kv.dtype?"));
     config_free(&c);
     assert_int_equal(load(&c, "/dev/null", env, "--check-config", NULL), ST_INVALID_VALUE);
     assert_non_null(strstr(errors, "QUIRED_KV__DTYPO: error: unknown key kv.dtypo; did you mean "
