@@ -18,6 +18,7 @@
 #define AUTO "auto"
 
 /* clang-format off */
+/* NOLINTBEGIN(bugprone-macro-parentheses): section and key are names, not values */
 #define SECTION(name)
 #define END(name)
 #define SETTING(section, key, type, deflt, least, most, words, help) \
@@ -27,13 +28,14 @@
 const struct field fields[] = {
 #include "settings.def"
 };
+/* NOLINTEND(bugprone-macro-parentheses) */
 /* clang-format on */
 const int n_fields = sizeof fields / sizeof *fields;
 
 /* The log's enums are its own: a word's place in the list must be the constant's value. */
 #define PLACE(name, word) name##_PLACE,
 #define IN_PLACE(name, word)                                                                       \
-    _Static_assert((int)name == (int)name##_PLACE, "the order of " #name " in config.h");
+    _Static_assert((int)(name) == (int)name##_PLACE, "the order of " #name " in config.h");
 enum { CONF_LOG_LEVEL(PLACE) };
 enum { CONF_LOG_FORMAT(PLACE) };
 CONF_LOG_LEVEL(IN_PLACE)

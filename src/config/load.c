@@ -12,6 +12,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,8 +72,8 @@ static void set_origin(struct loader *l, int i, int line, int col)
         snprintf(o->where, sizeof o->where, "%.180s", l->label);
 }
 
-static void on_set(void *arg, const char *path, char *const *v, int32_t n, bool is_list, int line,
-                   int col)
+static void on_set(void *arg, const char *path, const char *const *v, int32_t n, bool is_list,
+                   int line, int col)
 {
     struct loader *l = arg;
     int i = field_find(path);
@@ -116,38 +117,49 @@ static void load_file(struct loader *l, const char *file)
     }
 }
 
-static int by_name(const void *a, const void *b)
+/* scandir's filter: *.yaml, none hidden. */
+static int is_drop_in(const struct dirent *e)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    size_t n = strlen(e->d_name);
+    return n > 5 && e->d_name[0] != '.' && strcmp(e->d_name + n - 5, ".yaml") == 0;
+}
+
+/* scandir's order: by bytes, whatever the locale. */
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 /* conf.d beside the file: *.yaml in byte order. */
 static void load_drop_ins(struct loader *l, const char *file)
 {
-    enum { MAX_DROP_INS = 256 };
-    char dir[TEXT_MAX];
+    char dir[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
     const char *slash = strrchr(file, '/');
     int len = slash ? (int)(slash - file) + 1 : 0;
+    struct dirent **v = NULL;
     snprintf(dir, sizeof dir, "%.*sconf.d", len, file);
-    DIR *d = opendir(dir);
-    if (!d)
-        return;
-    char *v[MAX_DROP_INS];
-    int n = 0;
-    for (struct dirent *e; (e = readdir(d)) && n < MAX_DROP_INS;) {
-        size_t k = strlen(e->d_name);
-        if (k < 6 || e->d_name[0] == '.' || strcmp(e->d_name + k - 5, ".yaml") != 0)
-            continue;
-        char path[TEXT_MAX + 300];
-        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        v[n++] = xstrdup(path);
-    }
-    closedir(d);
-    qsort(v, (size_t)n, sizeof *v, by_name);
+    int n = scandir(dir, &v, is_drop_in, by_name);
     for (int i = 0; i < n; i++) {
-        load_file(l, v[i]);
+        snprintf(path, sizeof path, "%s/%s", dir, v[i]->d_name);
+        load_file(l, path);
         free(v[i]);
     }
+    free(v);
+}
+
+/* QUIRED_KV__POOL_BYTES: kv.pool_bytes. path has room for strlen(name). */
+static void path_of_variable(const char *name, char *path)
+{
+    size_t k = 0;
+    for (const char *p = name + 7; *p; p++) {
+        if (p[0] == '_' && p[1] == '_') {
+            path[k++] = '.';
+            p++;
+        } else {
+            path[k++] = (char)tolower((unsigned char)*p);
+        }
+    }
+    path[k] = '\0';
 }
 
 /* QUIRED_KV__POOL_BYTES=512MiB sets kv.pool_bytes. */
@@ -161,24 +173,18 @@ static void load_environment(struct loader *l, char **envp)
         size_t n = eq ? (size_t)(eq - *e) : 0;
         if (n <= 7 || n > 200 || (n == 13 && memcmp(*e, "QUIRED_CONFIG", 13) == 0))
             continue;
-        char name[208], path[208], near[200], *text = (char *)(uintptr_t)(eq + 1);
+        const char *text = eq + 1;
+        char name[208], path[208];
         snprintf(name, sizeof name, "%.*s", (int)n, *e);
-        size_t k = 0;
-        for (const char *p = name + 7; *p; p++) {
-            if (p[0] == '_' && p[1] == '_') {
-                path[k++] = '.';
-                p++;
-            } else {
-                path[k++] = (char)tolower((unsigned char)*p);
-            }
-        }
-        path[k] = '\0';
+        path_of_variable(name, path);
         l->label = name;
-        if (field_find(path) < 0 && !l->strict_env)
+        if (field_find(path) < 0 && !l->strict_env) {
+            char near[200];
             fprintf(l->errors, "%s: warning: no setting has this name%s\n", name,
                     hint(path, near, sizeof near));
-        else
+        } else {
             on_set(l, path, &text, 1, false, 0, 0);
+        }
     }
 }
 
@@ -253,7 +259,7 @@ static void load_flags(struct loader *l, const struct command_line *cl)
             continue;
         }
         snprintf(path, sizeof path, "%.*s", (int)(eq - cl->set[i]), cl->set[i]);
-        char *text = (char *)(uintptr_t)(eq + 1);
+        const char *text = eq + 1;
         on_set(l, path, &text, 1, false, 0, 0);
     }
 }
@@ -261,13 +267,13 @@ static void load_flags(struct loader *l, const struct command_line *cl)
 /* What no single range can say. */
 static void cross_check(struct loader *l)
 {
-    struct config *c = l->c;
-    char text[300];
+    const struct config *c = l->c;
     l->source++;
     l->label = "settings";
     if (c->kv.page_tokens != 16 && c->kv.page_tokens != 32 && c->kv.page_tokens != 64)
         add_problem(l, 0, 0, "kv.page_tokens must be 16, 32 or 64");
     if (c->scheduler.max_step_tokens < c->scheduler.max_seqs) {
+        char text[300];
         snprintf(text, sizeof text,
                  "scheduler.max_step_tokens (%lld) must be at least scheduler.max_seqs (%lld): "
                  "every running sequence decodes one token a step",
