@@ -310,10 +310,11 @@ void config_defaults(struct config *c)
 
 int config_set(struct config *c, const char *path, const char *text, struct err *e)
 {
-    char why[400];
+    char why[400], near[200];
     int i = field_find(path);
     if (i < 0)
-        return err_set(e, ST_INVALID_VALUE, "there is no setting %.100s", path);
+        return err_set(e, ST_INVALID_VALUE, "there is no setting %.100s%s", path,
+                       hint(path, near, sizeof near));
     if (!field_parse(c, &fields[i], text, why, sizeof why))
         return err_set(e, ST_INVALID_VALUE, "%s: %s", path, why);
     snprintf(c->origin[i].where, sizeof c->origin[i].where, "set");

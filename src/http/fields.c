@@ -23,12 +23,12 @@ struct reader {
 
 struct field {
     const char *name;
-    uint8_t where;
     int (*read)(struct reader *r, const struct field *f, const struct jval *v); /* never null */
     size_t off;                                   /* of the value in struct genreq */
     double lo, hi;                                /* of numbers; of strings: hi characters */
     double (*limit)(const struct http_config *c); /* instead of hi: what the settings allow */
     double only;                                  /* read_only: the one value that is built */
+    uint8_t where;                                /* CHAT, TEXT or BOTH */
     bool required;
 };
 
@@ -64,6 +64,12 @@ static int check_bounds(struct reader *r, const struct field *f, const struct jv
     return 0;
 }
 
+/* Where a value goes: the row's reader knows its type. */
+static void *member(struct reader *r, const struct field *f)
+{
+    return (char *)r->g + f->off;
+}
+
 static int read_int(struct reader *r, const struct field *f, const struct jval *v)
 {
     if (v->type == J_NUM && !v->is_int && v->d == floor(v->d))
@@ -73,7 +79,8 @@ static int read_int(struct reader *r, const struct field *f, const struct jval *
     int st = check_bounds(r, f, v);
     if (st)
         return st;
-    *(int64_t *)((char *)r->g + f->off) = v->i;
+    int64_t *at = member(r, f);
+    *at = v->i;
     return 0;
 }
 
@@ -84,7 +91,8 @@ static int read_num(struct reader *r, const struct field *f, const struct jval *
     int st = check_bounds(r, f, v);
     if (st)
         return st;
-    *(double *)((char *)r->g + f->off) = v->d;
+    double *at = member(r, f);
+    *at = v->d;
     return 0;
 }
 
@@ -103,7 +111,8 @@ static int read_bool(struct reader *r, const struct field *f, const struct jval 
 {
     if (v->type != J_BOOL)
         return wrong_type(r->e, f->name, "a boolean", v);
-    *(bool *)((char *)r->g + f->off) = v->boolean;
+    bool *at = member(r, f);
+    *at = v->boolean;
     return 0;
 }
 
@@ -191,7 +200,9 @@ static int read_stop_item(struct reader *r, const struct jval *v, const char *pa
     if (!p)
         return err_set(r->e, ST_NOMEM, "Out of memory.");
     memcpy(p, v->s, v->n);
-    r->g->stop[r->g->n_stop++] = (struct view){p, v->n};
+    struct view *stop = &r->g->stop[r->g->n_stop++];
+    stop->p = p;
+    stop->n = v->n;
     return 0;
 }
 
