@@ -22,21 +22,21 @@ struct str_list {
  * its value, so text and enum cannot disagree. */
 /* clang-format off */
 #define CONF_DEVICE(W) \
-    W(CONF_DEVICE_AUTO, "auto") W(CONF_DEVICE_CUDA, "cuda") W(CONF_DEVICE_CPU, "cpu")
-#define CONF_LOAD(W) W(CONF_LOAD_AUTO, "auto") W(CONF_LOAD_DUMMY, "dummy")
+    W(CONF_DEVICE_AUTO, auto) W(CONF_DEVICE_CUDA, cuda) W(CONF_DEVICE_CPU, cpu)
+#define CONF_LOAD(W) W(CONF_LOAD_AUTO, auto) W(CONF_LOAD_DUMMY, dummy)
 #define CONF_MODEL(W) \
-    W(CONF_MODEL_AUTO, "auto") W(CONF_MODEL_BF16, "bf16") W(CONF_MODEL_F16, "f16")
+    W(CONF_MODEL_AUTO, auto) W(CONF_MODEL_BF16, bf16) W(CONF_MODEL_F16, f16)
 #define CONF_GRAPHS(W) \
-    W(CONF_GRAPHS_OFF, "off") W(CONF_GRAPHS_LAZY, "lazy") W(CONF_GRAPHS_START, "start")
+    W(CONF_GRAPHS_OFF, off) W(CONF_GRAPHS_LAZY, lazy) W(CONF_GRAPHS_START, start)
 #define CONF_DTYPE(W) \
-    W(CONF_DTYPE_AUTO, "auto") W(CONF_DTYPE_F32, "f32") W(CONF_DTYPE_BF16, "bf16") \
-    W(CONF_DTYPE_F16, "f16")
+    W(CONF_DTYPE_AUTO, auto) W(CONF_DTYPE_F32, f32) W(CONF_DTYPE_BF16, bf16) \
+    W(CONF_DTYPE_F16, f16)
 #define CONF_EVICT(W) \
-    W(CONF_EVICT_LRU, "lru") W(CONF_EVICT_LFU, "lfu") W(CONF_EVICT_FIFO, "fifo")
-#define CONF_UNKNOWN(W) W(CONF_UNKNOWN_IGNORE, "ignore") W(CONF_UNKNOWN_REJECT, "reject")
+    W(CONF_EVICT_LRU, lru) W(CONF_EVICT_LFU, lfu) W(CONF_EVICT_FIFO, fifo)
+#define CONF_UNKNOWN(W) W(CONF_UNKNOWN_IGNORE, ignore) W(CONF_UNKNOWN_REJECT, reject)
 #define CONF_UNKNOWN_MODEL(W) \
-    W(CONF_UNKNOWN_MODEL_REJECT, "reject") W(CONF_UNKNOWN_MODEL_ACCEPT, "accept")
-#define CONF_COMPAT(W) W(CONF_COMPAT_NONE, "none") W(CONF_COMPAT_VLLM, "vllm")
+    W(CONF_UNKNOWN_MODEL_REJECT, reject) W(CONF_UNKNOWN_MODEL_ACCEPT, accept)
+#define CONF_COMPAT(W) W(CONF_COMPAT_NONE, none) W(CONF_COMPAT_VLLM, vllm)
 
 #define CONF_CONSTANT(name, word) name,
 enum { CONF_DEVICE(CONF_CONSTANT) };
@@ -52,8 +52,8 @@ enum { CONF_COMPAT(CONF_CONSTANT) };
 
 /* These two have their enums in log.h; config/fields.c checks that they agree. */
 #define CONF_LOG_LEVEL(W) \
-    W(LOG_ERROR, "error") W(LOG_WARN, "warn") W(LOG_INFO, "info") W(LOG_DEBUG, "debug")
-#define CONF_LOG_FORMAT(W) W(LOG_TEXT, "text") W(LOG_JSON, "json")
+    W(LOG_ERROR, error) W(LOG_WARN, warn) W(LOG_INFO, info) W(LOG_DEBUG, debug)
+#define CONF_LOG_FORMAT(W) W(LOG_TEXT, text) W(LOG_JSON, json)
 
 /* One member for each row of settings.def, in its section: c->kv.page_tokens, c->device. */
 #define CONF_INT int64_t

@@ -13,7 +13,7 @@
 #define HOUR (3600 * S)
 
 /* "auto|cuda|cpu": every word with a bar before it, less the first bar. */
-#define BAR_WORD(name, word) "|" word
+#define BAR_WORD(name, word) "|" #word
 #define WORDS(list) (&list(BAR_WORD)[1])
 #define AUTO "auto"
 
