@@ -158,8 +158,8 @@ static struct engine_config engine_settings(const struct daemon *d, const struct
         .vocab = m->vocab,
         .steps_in_flight = d->be->info.kind == BE_CPU ? 1 : (int32_t)c->scheduler.steps_in_flight,
         .max_decode_gap_us = c->scheduler.max_decode_gap,
-        .prefix_cache = c->kv.prefix_cache,
-        .eviction = c->kv.eviction, /* CONF_EVICT_* and EVICT_* are the same list */
+        .prefix_cache = c->kv.prefix_cache.enabled,
+        .eviction = c->kv.prefix_cache.eviction, /* CONF_EVICT_* and EVICT_* are the same list */
         .audit_every = AUDIT_EVERY,
         .n_eos = m->n_eos};
     memcpy(ec.eos, m->eos, sizeof ec.eos);
@@ -177,7 +177,7 @@ _Static_assert((int)CONF_EVICT_LRU == (int)EVICT_LRU && (int)CONF_EVICT_LFU == (
 static void describe(struct daemon *d, const struct config *c, const struct engine_config *ec)
 {
     const struct model_config *m = model_config(d->model);
-    bool own = c->sampling_from_model;
+    bool own = c->sampling.defaults_from_model;
     snprintf(d->fingerprint, sizeof d->fingerprint, "fp_%012llx",
              (unsigned long long)(m->weights_id >> 16));
     d->service = (struct http_service){
