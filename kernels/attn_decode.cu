@@ -383,12 +383,12 @@ void cut(struct cuda_be *c, const struct op_attn *o, decode *p, int32_t y_blocks
 
 } // namespace
 
-extern "C" int cuda_prefill_setup(void);
+extern "C" void cuda_prefill_setup(void);
 
 extern "C" int cuda_attn_setup(void)
 {
-    int r = cuda_prefill_setup();
-    r = r ? r : by_head<bf16>(NULL, NULL, dim3(), true);
+    cuda_prefill_setup();
+    int r = by_head<bf16>(NULL, NULL, dim3(), true);
     return r ? r : by_head<f16>(NULL, NULL, dim3(), true);
 }
 
