@@ -106,12 +106,12 @@ struct work {
     int32_t n_lines;      /* its lines, at most Br */
     int32_t first_pos;    /* position of its first line: keys up to here are seen by all lines */
     int32_t n_tiles;      /* tiles of keys that its lines see */
-    int32_t lane, warp;   /* of this thread */
     int64_t side;         /* elements from a key to its value in the pool */
 };
 
 __device__ __forceinline__ work tile_of(const prefill &p, place at)
 {
+    int64_t side = (int64_t)p.kv.page_tokens * p.kv.head_dim * p.kv.n_kv_heads;
     int32_t n_new = p.rows.row_new[at.row], n_kv = p.rows.row_kv[at.row], pos0 = n_kv - n_new;
     int32_t line0 = at.tile * Br, n_lines = min((int32_t)Br, n_new * p.group - line0);
     return {.table = p.rows.page_table + (size_t)p.rows.row_slot[at.row] * p.rows.table_stride,
@@ -123,9 +123,7 @@ __device__ __forceinline__ work tile_of(const prefill &p, place at)
             .n_lines = n_lines,
             .first_pos = pos0 + line0 / p.group,
             .n_tiles = (pos0 + (line0 + n_lines - 1) / p.group) / Bc + 1,
-            .lane = (int32_t)threadIdx.x & 31,
-            .warp = (int32_t)threadIdx.x >> 5,
-            .side = (int64_t)p.kv.page_tokens * p.kv.head_dim * p.kv.n_kv_heads};
+            .side = side};
 }
 
 /* Element offset of K of `key`, the first of a group of 16; -1 beyond the row. */
@@ -186,7 +184,7 @@ template <int DP> struct lines {
 template <int DP>
 __device__ __forceinline__ void start_lines(lines<DP> &x, const prefill &p, const work &w)
 {
-    int lane = w.lane, warp = w.warp;
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -312,7 +310,7 @@ __device__ __forceinline__ void attend_tiles(lines<DP> &x, const prefill &p, con
 {
     constexpr int LD = DP + 8;
     constexpr uint32_t STAGE = 2 * Bc * LD * 2; /* bytes of K and V of one tile */
-    int lane = w.lane, warp = w.warp;
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     uint32_t q_addr = uq + ((warp * MT * 16 + (lane & 15)) * LD + (lane >> 4) * 8) * 2;
     uint32_t k_addr = uk + (((lane & 7) + ((lane >> 4) << 3)) * LD + ((lane >> 3) & 1) * 8) * 2;
     uint32_t v_addr = uk + Bc * LD * 2 + ((lane & 15) * LD + (lane >> 4) * 8) * 2;
@@ -339,7 +337,7 @@ __device__ __forceinline__ void attend_tiles(lines<DP> &x, const prefill &p, con
 template <int DP>
 __device__ __forceinline__ void store_lines(const lines<DP> &x, const prefill &p, const work &w)
 {
-    int lane = w.lane, warp = w.warp;
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     int32_t hd = p.kv.head_dim, group = p.group;
 #pragma unroll
     for (int m = 0; m < MT; m++)
