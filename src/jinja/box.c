@@ -5,6 +5,8 @@
  */
 #include "ast.h"
 
+#include "hash.h"
+
 #include <stdio.h>
 
 enum { DICT_SCAN = 12 };
@@ -116,9 +118,7 @@ struct jv jtuple2(struct jrun *r, struct jv a, struct jv b)
 
 static uint32_t hash_bytes(const char *p, size_t n)
 {
-    uint64_t h = 0xCBF29CE484222325u ^ n;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)p[i]) * 0x100000001B3u;
+    uint64_t h = fnv1a(FNV1A_BASIS ^ n, p, n);
     return (uint32_t)(h ^ h >> 32);
 }
 

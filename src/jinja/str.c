@@ -105,13 +105,10 @@ struct jv jstr_cat(struct jrun *r, const struct jstr *const *v, uint32_t n)
 
 uint32_t jstr_chars(struct jrun *r, const struct jstr *s)
 {
-    uint32_t n = 0;
     if (s->ascii)
         return s->n;
     jcharge(r, s->n / 64);
-    for (uint32_t i = 0; i < s->n; i++)
-        n += ((unsigned char)s->p[i] & 0xC0) != 0x80;
-    return n;
+    return (uint32_t)utf8_count(s->p, s->n);
 }
 
 size_t jstr_offset(const struct jstr *s, size_t i)

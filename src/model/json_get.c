@@ -2,7 +2,7 @@
  */
 #include "json_get.h"
 
-#include "utf8_check.h"
+#include "utf8.h"
 
 #include <math.h>
 
@@ -13,7 +13,7 @@ cJSON *json_document(const char *file, const void *p, size_t n, struct err *e)
         err_set(e, ST_FORMAT, "%s: %zu bytes are too many", file, n);
         return NULL;
     }
-    size_t bad = utf8_first_bad(p, n);
+    size_t bad = utf8_valid_prefix(p, n);
     if (bad < n) {
         err_set(e, ST_FORMAT, "%s: byte %zu is not UTF-8", file, bad);
         return NULL;

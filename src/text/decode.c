@@ -144,11 +144,7 @@ static int byte_token(const char *s, size_t n)
     if (n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>')
         return -1;
     for (int i = 3; i < 5; i++) {
-        int c = s[i];
-        int h = c >= '0' && c <= '9'   ? c - '0'
-                : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                       : -1;
+        int h = hex_digit(s[i]);
         if (h < 0)
             return -1;
         v = v * 16 + h;
