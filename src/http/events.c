@@ -31,7 +31,7 @@ static int64_t token_key(struct buf *b, const struct tok *t, token_id id, bool l
     struct buf raw = {0}, esc = {0};
     tok_bytes(t, id, &raw);
     const char *p = raw.p ? raw.p : "";
-    if (lossy || json_utf8_valid(p, raw.n) == raw.n) {
+    if (lossy || utf8_valid_prefix(p, raw.n) == raw.n) {
         out_json(b, p, raw.n);
     } else {
         out_str(&esc, "bytes:");

@@ -355,7 +355,7 @@ static int read_text_only(struct reader *r, const char *name, const struct jval 
             return 0;
         return err_param(r->e, ST_UNSUPPORTED, name,
                          "The response_format type '%.*s' is not supported by this server.",
-                         (int)json_utf8_valid(t->s, t->n < 64 ? t->n : 64), t->s);
+                         (int)utf8_valid_prefix(t->s, t->n < 64 ? t->n : 64), t->s);
     }
     if (strcmp(name, "modalities") == 0) {
         const struct jval *k = v->type == J_ARR && v->n == 1 ? json_child(r->d, v) : NULL;
@@ -467,7 +467,8 @@ int model_check(const struct jval *v, const struct http_config *c, char *name, s
         } else if (v->n && !c->accept_any_model) {
             return err_param(
                 e, ST_MODEL_NOT_FOUND, "model", "The model '%.*s' does not exist.",
-                (int)(v->n < 64 ? json_utf8_valid(v->s, v->n) : json_utf8_valid(v->s, 64)), v->s);
+                (int)(v->n < 64 ? utf8_valid_prefix(v->s, v->n) : utf8_valid_prefix(v->s, 64)),
+                v->s);
         }
     }
     snprintf(name, 256, "%.*s", (int)(n < 255 ? n : 255), s);
@@ -523,7 +524,7 @@ int fields_read(struct genreq *g, const struct jdoc *d, const struct http_config
         } else if (c->reject_unknown_fields) {
             char name[65];
             snprintf(name, sizeof name, "%.*s", (int)(v->n_key < 64 ? v->n_key : 64), v->key);
-            name[json_utf8_valid(name, strlen(name))] = '\0';
+            name[utf8_valid_prefix(name, strlen(name))] = '\0';
             return err_param(e, ST_UNSUPPORTED, name, "Unknown parameter '%s'.", name);
         } else {
             g->n_ignored++;

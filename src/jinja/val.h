@@ -261,8 +261,9 @@ struct jjson {
 };
 void jput_json(struct jsb *b, struct jv v, const struct jjson *o, unsigned depth);
 
-/* One JSON object; strings are the caller's. The text must outlive the run. */
-struct jv jparse_json(struct jrun *r, const char *s, size_t n);
+/* A value of a JSON document with all that is in it; strings are the caller's. The document must
+ * outlive the run. */
+struct jv jval_of(struct jrun *r, const struct jdoc *d, const struct jval *root);
 
 /* ---- operations shared by the evaluator, filters and methods ---- */
 struct jv jundef_name(struct jrun *r, const struct jstr *name);

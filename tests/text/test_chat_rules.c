@@ -2,6 +2,7 @@
  * that hold against any template and any JSON. */
 #include "golden.h"
 
+#include "chat_text.h"
 #include "jinja.h"
 
 #include <pthread.h>
@@ -26,7 +27,10 @@ static int render(const struct chat *c, const char *json, struct err *e)
     int st;
     shown_spans.n = 0;
     *e = (struct err){0};
-    st = chat_render(c, json, strlen(json), 1721997296, sizeof(shown) - 1, &out, &shown_spans, e);
+    st = chat_render_text(
+        c, (struct view){json, strlen(json)},
+        (struct chat_args){.now_unix_s = 1721997296, .max_out = sizeof(shown) - 1}, &out,
+        &shown_spans, e);
     if (out.n)
         memcpy(shown, out.p, out.n);
     shown[out.n] = 0;
@@ -231,7 +235,8 @@ static void encode_both(const char *template, const char *json, const struct tok
     struct spans spans = {0};
     struct err e = {0};
     plain->n = parsed->n = 0;
-    if (chat_render(c, json, strlen(json), 0, 1 << 20, &out, &spans, &e))
+    if (chat_render_text(c, (struct view){json, strlen(json)},
+                         (struct chat_args){.max_out = 1 << 20}, &out, &spans, &e))
         fail_msg("%s", e.msg);
     assert_int_equal(chat_encode(t, &out, &spans, 0, plain, &e), 0);
     assert_int_equal(chat_encode(t, &out, &spans, TOK_PARSE_SPECIAL, parsed, &e), 0);
@@ -499,7 +504,8 @@ static void *render_often(void *p)
         int k = (int)((uintptr_t)&out >> 4) % 1000 + i;
         snprintf(json, sizeof(json), "{\"messages\":[{\"role\":\"user\",\"content\":\"%d\"}]}", k);
         snprintf(want, sizeof(want), "<|im_start|>user\n%d<|im_end|>\n", k);
-        if (chat_render(c, json, strlen(json), 0, 1 << 20, &out, NULL, &e) ||
+        if (chat_render_text(c, (struct view){json, strlen(json)},
+                             (struct chat_args){.max_out = 1 << 20}, &out, NULL, &e) ||
             out.n != strlen(want) || memcmp(out.p, want, out.n) != 0)
             return "differs";
         buf_free(&out);
