@@ -89,29 +89,37 @@ static int parse_escape(struct parser *p, char **o)
 }
 
 /* How many bytes from s stand for themselves in a string: up to a quote, backslash or control
- * character. Eight at a time: most of a body is text. */
-static size_t plain_run(const char *s, size_t n)
+ * character. Eight at a time: most of a body is text. *high: some byte is not ASCII. */
+static size_t plain_run(const char *s, size_t n, bool *high)
 {
-    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t all = 0;
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        uint64_t w, q, b;
+        uint64_t w, q, b, stop;
         memcpy(&w, s + i, 8);
         q = w ^ ones * '"';
         b = w ^ ones * '\\';
-        if ((((w - ones * 0x20) & ~w) | ((q - ones) & ~q) | ((b - ones) & ~b)) & high)
+        stop = (((w - ones * 0x20) & ~w) | ((q - ones) & ~q) | ((b - ones) & ~b)) & tops;
+        if (stop) { /* its lowest bit is exact; a borrow disturbs only what is above */
+            all |= w & ((stop & -stop) - 1);
+            i += (size_t)__builtin_ctzll(stop) / 8;
             break;
+        }
+        all |= w;
     }
     while (i < n && s[i] != '"' && s[i] != '\\' && (unsigned char)s[i] >= 0x20)
-        i++;
+        all |= (unsigned char)s[i++];
+    *high = (all & tops) != 0;
     return i;
 }
 
 /* One plain run of a string: its length in *k. */
 static int parse_run(struct parser *p, size_t *k)
 {
-    size_t run = plain_run(p->s + p->at, p->n - p->at);
-    size_t good = utf8_valid_prefix(p->s + p->at, run);
+    bool high;
+    size_t run = plain_run(p->s + p->at, p->n - p->at, &high);
+    size_t good = high ? utf8_valid_prefix(p->s + p->at, run) : run;
     *k = good;
     if (good < run || p->at + run >= p->n || (unsigned char)p->s[p->at + run] < 0x20) {
         p->at += good;

@@ -68,19 +68,15 @@ void json_make_bool(struct json_maker *m, struct view key, bool b)
 {
     struct jval *v = add(m, 1);
     if (v)
-        *v = (struct jval){
-            .type = J_BOOL, .boolean = b, .key = key.p, .n_key = (uint32_t)key.n};
+        *v = (struct jval){.type = J_BOOL, .boolean = b, .key = key.p, .n_key = (uint32_t)key.n};
 }
 
 void json_make_str(struct json_maker *m, struct view key, struct view s)
 {
     struct jval *v = add(m, 1);
     if (v)
-        *v = (struct jval){.type = J_STR,
-                           .n = (uint32_t)s.n,
-                           .key = key.p,
-                           .n_key = (uint32_t)key.n,
-                           .s = s.p};
+        *v = (struct jval){
+            .type = J_STR, .n = (uint32_t)s.n, .key = key.p, .n_key = (uint32_t)key.n, .s = s.p};
 }
 
 /* n bytes of d->text. */

@@ -6,7 +6,8 @@
  */
 #include "jinja.h"
 #include "json.h"
-#include "tokjson.h"
+#include "json_file.h"
+#include "tok.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -79,9 +80,11 @@ static int read_folder(struct chat *c, const struct text_source *src, struct err
     struct view text = src->chat_template_jinja;
     int st = 0;
     if (src->tokenizer_config_json.p)
-        st = tok_parse_json(&config, src->tokenizer_config_json, "tokenizer_config.json", e);
+        st = json_file_parse(&config, src->tokenizer_config_json, "tokenizer_config.json",
+                             &json_file_tokenizer, e);
     if (st == 0 && src->special_tokens_map_json.p)
-        st = tok_parse_json(&map, src->special_tokens_map_json, "special_tokens_map.json", e);
+        st = json_file_parse(&map, src->special_tokens_map_json, "special_tokens_map.json",
+                             &json_file_tokenizer, e);
     if (st == 0) {
         tokens_from(c, config);
         tokens_from(c, map);

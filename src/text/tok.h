@@ -40,10 +40,6 @@ int tok_load_gguf(struct tok *t, const struct text_source *src, struct err *e);
 /* The split rule of that name, with its normaliser and decoder; ST_UNSUPPORTED when it is unknown.
  * *add_bos: whether such models want BOS when the metadata does not say. */
 int tok_set_pre(struct tok *t, struct view name, bool *add_bos, struct err *e);
-/* JSON text to a tree: valid UTF-8, nothing after the value, no \u0000 (cJSON would cut strings
- * there). `what` names the file in messages. Free with cJSON_Delete. */
-struct cJSON;
-int tok_parse_json(struct cJSON **out, struct view text, const char *what, struct err *e);
 /* What tokenizer_config.json (or special_tokens_map.json) says: bos, eos, added BOS/EOS, more added
  * tokens. After tok_finish. */
 int tok_apply_config(struct tok *t, const struct text_source *src, struct err *e);

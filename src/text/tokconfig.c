@@ -39,7 +39,7 @@ static int apply(struct tok *t, struct view text, const char *what, bool config,
     int st;
     if (!text.p)
         return 0;
-    st = tok_parse_json(&root, text, what, e);
+    st = json_file_parse(&root, text, what, &json_file_tokenizer, e);
     if (st)
         return st;
     if (t->bos < 0)

@@ -2,17 +2,9 @@
 #ifndef QUIRE_TEXT_TOKJSON_H
 #define QUIRE_TEXT_TOKJSON_H
 
+#include "json_file.h"
 #include "tok.h"
 
-#include <cjson/cJSON.h>
-
-/* Member access by exact name. js_str: NULL when absent, null or no string. js_bool: `otherwise`
- * when absent or null. */
-const cJSON *js_get(const cJSON *o, const char *name);
-const char *js_str(const cJSON *o, const char *name);
-bool js_bool(const cJSON *o, const char *name, bool otherwise);
-/* A whole number in [0, max]; -1 when it is anything else. */
-int64_t js_int(const cJSON *v, int64_t max);
 /* The component's "type"; ST_FORMAT when it has none. */
 int js_type(const char **type, const cJSON *o, const char *what, struct err *e);
 
