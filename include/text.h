@@ -57,8 +57,7 @@ struct detok {
     bool skip_special, started;
     uint8_t hold[16]; /* bytes of an incomplete code point or byte-fallback run */
     uint32_t n_hold;
-    uint32_t pending_spaces; /* decoder state private to detok.c */
-    uint64_t state[4];
+    uint64_t state[4]; /* of the decoder's last steps, private to detok.c */
 };
 void detok_init(struct detok *d, const struct tok *t, bool skip_special);
 /* Append to *out the text that is safe to show after this id (whole code points only). */

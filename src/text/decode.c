@@ -1,4 +1,4 @@
-/* decode.c - decoder steps and tok_decode.
+/* decode.c - decoder steps.
  *
  * A decoder is a list of steps; those before FUSE see one token's string at a time, so they are
  * applied once per id at load. What remains at run time: joining byte tokens, and the steps after
@@ -6,14 +6,11 @@
  * are refused at load. Immutable after loading, any thread. */
 #include "decode.h"
 
-#include "tok.h"
 #include "utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char replacement[] = "\xEF\xBF\xBD";
 
 void decoder_fini(struct decoder *d)
 {
@@ -265,55 +262,4 @@ void decoder_post(const struct decoder *d, struct dec_post *p, const char *s, si
     buf_add(out, a.p, a.n);
     buf_free(&a);
     buf_free(&b);
-}
-
-/* ---- all ids at once ---- */
-
-/* The end of a run of byte tokens: its text when it is UTF-8 as a whole, else one U+FFFD a byte. */
-static void end_run(const struct decoder *d, struct buf *run, bool first, struct buf *out)
-{
-    struct buf text = {0};
-    if (run->n == 0)
-        return;
-    if (utf8_valid_prefix(run->p, run->n) == run->n)
-        buf_add(&text, run->p, run->n);
-    else
-        for (size_t i = 0; i < run->n; i++)
-            buf_add(&text, replacement, 3);
-    decoder_run_text(d, text.p, text.n, first, out);
-    run->n = 0;
-    buf_free(&text);
-}
-
-int tok_decode(const struct tok *t, const token_id *ids, size_t n, bool skip_special,
-               struct buf *out)
-{
-    const struct decoder *d = &t->dec;
-    struct buf all = {0}, run = {0};
-    struct dec_post post = {0};
-    bool first = true, run_first = false;
-    for (size_t i = 0; i < n; i++) {
-        token_id id = ids[i];
-        if (!vocab_has(&t->v, id) || (skip_special && (t->v.flags[id] & VOCAB_SPECIAL)))
-            continue;
-        if (d->mode == DEC_JOIN_SPACES && !first)
-            buf_add(&all, " ", 1);
-        if (t->v.flags[id] & VOCAB_BYTE) {
-            if (run.n == 0)
-                run_first = first;
-            tok_bytes(t, id, &run);
-        } else {
-            end_run(d, &run, run_first, &all);
-            decoder_token(d, &t->v, id, first, &all);
-        }
-        first = false;
-    }
-    end_run(d, &run, run_first, &all);
-    if (d->mode == DEC_BYTES)
-        utf8_add_lossy(out, all.p, all.n);
-    else
-        decoder_post(d, &post, all.p ? all.p : "", all.n, out);
-    buf_free(&all);
-    buf_free(&run);
-    return 0;
 }

@@ -1,5 +1,6 @@
 /* tokconfig.c - tokenizer_config.json and special_tokens_map.json: which tokens begin and end a
  * text. One thread, at load. */
+#include "json_file.h"
 #include "tokjson.h"
 
 #include <string.h>

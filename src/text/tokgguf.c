@@ -3,8 +3,9 @@
  * "gpt2": byte-level BPE with merges; the metadata does not carry the split pattern, only a name
  * for it ("pre"), see tokpre.c. "llama": SentencePiece BPE, whose merges
  * follow from the pieces' scores. Everything else is refused by name. One thread, at load. */
-#include "tok.h"
+#include "tokgguf.h"
 
+#include "tok_build.h"
 #include "utf8.h"
 
 #include <stdio.h>

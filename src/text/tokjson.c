@@ -2,20 +2,14 @@
  * load. */
 #include "tokjson.h"
 
+#include "tok_build.h"
+#include "tokjson_steps.h"
 #include "utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { ID_SLACK = 1 << 20 };
-
-int js_type(const char **type, const cJSON *o, const char *what, struct err *e)
-{
-    *type = js_str(o, "type");
-    if (!*type)
-        return err_set(e, ST_FORMAT, "tokenizer: a %s has no type", what);
-    return 0;
-}
 
 /* ---- model ---- */
 

@@ -2,13 +2,22 @@
  *
  * Sequences may nest, up to a fixed depth. Whatever the file asks for and we lack is refused by
  * name. One thread, at load. */
-#include "tokjson.h"
+#include "tokjson_steps.h"
 
 #include "utf8.h"
 
 #include <string.h>
 
 enum { MAX_NEST = 8 };
+
+/* The component's "type"; ST_FORMAT when it has none. */
+static int js_type(const char **type, const cJSON *o, const char *what, struct err *e)
+{
+    *type = js_str(o, "type");
+    if (!*type)
+        return err_set(e, ST_FORMAT, "tokenizer: a %s has no type", what);
+    return 0;
+}
 
 static const char gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";

@@ -3,7 +3,7 @@
  * Each rule is the pipeline of the tokenizer.json that the name was made for: patterns and class
  * steps one after the other, then byte level. A name that is not here is refused: a guessed rule
  * would give wrong ids that nothing reports. One thread, at load. */
-#include "tok.h"
+#include "tokgguf.h"
 
 #include <string.h>
 
