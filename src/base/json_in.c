@@ -1,7 +1,7 @@
 /* json_in.c - the strict one-pass parser of json.h. Pure; any thread.
  *
- * Invariants: J1 nesting lives in `stack`, never on the C stack. J2 values come out in source
- * order, so a child's index is above its parent's. J3 work is linear: duplicate keys are found with
+ * Nesting lives in `stack`, never on the C stack. Values come out in source
+ * order, so a child's index is above its parent's. Work is linear: duplicate keys are found with
  * a seeded hash set per object, built when the object closes.
  */
 #include "json.h"
@@ -314,7 +314,7 @@ static bool same_key(const struct jval *a, const struct jval *b)
     return a->n_key == b->n_key && memcmp(a->key, b->key, a->n_key) == 0;
 }
 
-/* J3. Small objects by comparison, others by an open-addressing set of child indices. */
+/* In linear time: small objects by comparison, others by an open-addressing set of child indices. */
 static int check_keys(struct parser *p, const struct jval *obj)
 {
     static _Atomic uint64_t seed;

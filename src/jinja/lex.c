@@ -20,7 +20,7 @@ static void put(struct lexer *x, enum jtoken kind, size_t at, const char *p, siz
     struct jparse *ps = x->p;
     if (ps->n_tok == ps->cap_tok) {
         ps->cap_tok = ps->cap_tok ? ps->cap_tok * 2 : 256;
-        ps->tok = xrealloc(ps->tok, (size_t)ps->cap_tok * sizeof(*ps->tok));
+        ps->tok = xrealloc(ps->tok, (size_t)ps->cap_tok * sizeof *ps->tok);
     }
     ps->tok[ps->n_tok++] = (struct jtok){
         .kind = (uint8_t)kind, .op = (uint16_t)op, .at = (uint32_t)at, .p = p, .n = (uint32_t)n};
@@ -255,7 +255,7 @@ static void lex_op(struct lexer *x, char *stack, unsigned *depth)
 {
     static const char two[][3] = {"//", "**", "==", "!=", ">=", "<="};
     char c = x->s[x->at];
-    for (size_t i = 0; i < sizeof(two) / sizeof(*two); i++)
+    for (size_t i = 0; i < sizeof two / sizeof *two; i++)
         if (at_text(x, x->at, two[i])) {
             put(x, T_OP, x->at, x->s + x->at, 2, OP2((unsigned)two[i][0], (unsigned)two[i][1]));
             x->at += 2;

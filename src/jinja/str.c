@@ -27,7 +27,7 @@ static bool all_ascii(const char *p, size_t n)
 
 struct jstr *jstr_over(struct arena *mem, const char *p, size_t n, bool taint)
 {
-    struct jstr *s = n <= UINT32_MAX / 2 ? arena_alloc(mem, sizeof(*s)) : NULL;
+    struct jstr *s = n <= UINT32_MAX / 2 ? arena_alloc(mem, sizeof *s) : NULL;
     if (!s)
         return NULL;
     s->p = p;
@@ -231,9 +231,9 @@ static void mark(struct jsb *b, size_t begin, size_t end)
     }
     if (b->n_seg == b->cap_seg) {
         b->cap_seg = b->cap_seg ? b->cap_seg * 2 : 8;
-        v = jalloc2(b->r, b->cap_seg, sizeof(*v));
+        v = jalloc2(b->r, b->cap_seg, sizeof *v);
         if (b->n_seg)
-            memcpy(v, b->seg, b->n_seg * sizeof(*v));
+            memcpy(v, b->seg, b->n_seg * sizeof *v);
         b->seg = v;
     }
     b->seg[b->n_seg++] = (struct jseg){(uint32_t)begin, (uint32_t)end};
@@ -288,10 +288,10 @@ void jsb_fmt(struct jsb *b, const char *fmt, ...)
     va_list ap;
     int n;
     va_start(ap, fmt);
-    n = vsnprintf(text, sizeof(text), fmt, ap);
+    n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (n > 0)
-        jsb_add(b, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1, false);
+        jsb_add(b, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, false);
 }
 
 struct jv jsb_val(struct jsb *b)

@@ -3,6 +3,9 @@
  * Everything a rendering makes lives in its arena (struct jrun.mem) and goes with it; constants
  * live in the template's arena and are never written after compilation. A failure leaves through
  * jfail, which jumps to jinja_render: nothing but the arena is held in between.
+ *
+ * A struct jcall stands on the caller's stack, its arguments in the arena: a filter, test or
+ * function may keep the values it is given, never the struct jcall pointer.
  */
 #ifndef QUIRE_JINJA_VAL_H
 #define QUIRE_JINJA_VAL_H

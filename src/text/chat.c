@@ -122,7 +122,7 @@ int chat_open(struct chat **out, const struct text_source *src, struct err *e)
                                "\"add_generation_prompt\":true}";
     static const char parts[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
                                 "\"text\":\"Zq7x\"}]}],\"add_generation_prompt\":true}";
-    struct chat *c = xalloc(sizeof(*c));
+    struct chat *c = xalloc(sizeof *c);
     int st;
     *out = NULL;
     if (src->gguf_model.p && !src->tokenizer_json.p) {

@@ -26,7 +26,7 @@ int tok_open(struct tok **out, const struct text_source *src, struct err *e)
     struct tok *t;
     int st;
     *out = NULL;
-    t = xalloc(sizeof(*t));
+    t = xalloc(sizeof *t);
     set_defaults(t);
     if (src->tokenizer_json.p)
         st = tok_load_json(t, src, e);

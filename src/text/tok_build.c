@@ -74,7 +74,7 @@ int tok_finish(struct tok *t, struct err *e)
         if (t->v.byte_level) {
             t->byte_id[b] = vocab_find_raw(&t->v, s, 1);
         } else if (t->byte_fallback) {
-            snprintf(s, sizeof(s), "<0x%02X>", (unsigned)b);
+            snprintf(s, sizeof s, "<0x%02X>", (unsigned)b);
             t->byte_id[b] = vocab_find_model(&t->v, s, 6);
         }
         s[0] = (char)b;
@@ -83,7 +83,7 @@ int tok_finish(struct tok *t, struct err *e)
     }
     t->has_affix = t->subword.n || t->word_end.n;
     t->split_words = !t->has_affix && t->pre.n == 0 && words_are_apart(t);
-    t->self = xcalloc2((size_t)t->v.n, sizeof(*t->self));
+    t->self = xcalloc2((size_t)t->v.n, sizeof *t->self);
     decoder_fill(&t->dec, &t->v);
     return 0;
 }

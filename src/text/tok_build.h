@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tok_build.h - filling a struct tok: under the loaders, which know one file format each. Private to
- * text/. One thread, at load. */
+/* tok_build.h - filling a struct tok: under the loaders, which know one file format each. Private
+ * to text/. One thread, at load. */
 #ifndef QUIRE_TEXT_TOK_BUILD_H
 #define QUIRE_TEXT_TOK_BUILD_H
 

@@ -19,7 +19,7 @@ static bool class_rules(const char *cls)
 {
     static const char *const rules[] = {"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer",
                                         "CohereTokenizer"};
-    for (size_t i = 0; cls && i < sizeof(rules) / sizeof(*rules); i++) {
+    for (size_t i = 0; cls && i < sizeof rules / sizeof *rules; i++) {
         size_t n = strlen(rules[i]);
         if (strncmp(cls, rules[i], n) == 0 && (cls[n] == 0 || strcmp(cls + n, "Fast") == 0))
             return true;

@@ -14,7 +14,7 @@
     "{{ x|list|sort|unique|join('-') }}{{ x|length }}"
 
 static const char *const sources[] = {"{{ x|tojson }}", PRINT, CHAT, ORDER};
-enum { N_SOURCES = sizeof(sources) / sizeof(*sources) };
+enum { N_SOURCES = sizeof sources / sizeof *sources };
 
 static int render(const struct jinja *j, const char *json, size_t n, struct buf *out)
 {

@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct spans spans = {0};
     struct err e = {0};
     if (!doc.v)
-        must(json_parse(&doc, variables, sizeof(variables) - 1, NULL) == 0);
+        must(json_parse(&doc, variables, sizeof variables - 1, NULL) == 0);
     int st = jinja_compile(&j, s, n, &e);
     if (st == 0) {
         bool marked = !memmem(s, n, "\xE7\xBE\x8E", 3) && !memchr(s, '\\', n);

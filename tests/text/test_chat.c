@@ -33,7 +33,7 @@ static bool same(struct golden_str want, const struct buf *got)
 
 static bool same_ids(const struct ids *a, const struct ids *b)
 {
-    return a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n * sizeof(*a->p)) == 0);
+    return a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n * sizeof *a->p) == 0);
 }
 
 static int64_t when(const cJSON *o)
@@ -304,7 +304,7 @@ int main(void)
         "gpt-oss",
         "deepseek-v3",
     };
-    enum { N = sizeof(names) / sizeof(*names) };
+    enum { N = sizeof names / sizeof *names };
     struct CMUnitTest tests[2 * N + 1] = {cmocka_unit_test(test_snippets)};
     for (int i = 0; i < N; i++) {
         tests[2 * i + 1] = (struct CMUnitTest)cmocka_unit_test_prestate(test_subset, names[i]);
