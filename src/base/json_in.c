@@ -314,7 +314,8 @@ static bool same_key(const struct jval *a, const struct jval *b)
     return a->n_key == b->n_key && memcmp(a->key, b->key, a->n_key) == 0;
 }
 
-/* In linear time: small objects by comparison, others by an open-addressing set of child indices. */
+/* In linear time: small objects by comparison, others by an open-addressing set of child indices.
+ */
 static int check_keys(struct parser *p, const struct jval *obj)
 {
     static _Atomic uint64_t seed;
