@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* chat_files.h - what a model's files say about chats: the template and the special tokens' strings.
- * Private to text/. One thread, at load. */
+/* chat_files.h - what a model's files say about chats: the template and the special tokens'
+ * strings. Private to text/. One thread, at load. */
 #ifndef QUIRE_TEXT_CHAT_FILES_H
 #define QUIRE_TEXT_CHAT_FILES_H
 
