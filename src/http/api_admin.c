@@ -4,6 +4,7 @@
 #include "server.h"
 
 #include "clock.h"
+#include "utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -188,7 +189,7 @@ static int tokenize_content(struct http *h, const struct jdoc *d, const struct j
         struct buf raw = {0};
         tok_bytes(h->s.tok, ids.p[i], &raw);
         out_fmt(b, "%s{\"id\":%d,\"piece\":", i ? "," : "", ids.p[i]);
-        if (json_utf8_valid(raw.p ? raw.p : "", raw.n) == raw.n) {
+        if (utf8_valid_prefix(raw.p ? raw.p : "", raw.n) == raw.n) {
             out_json(b, raw.p ? raw.p : "", raw.n);
         } else {
             for (size_t k = 0; k < raw.n; k++)

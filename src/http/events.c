@@ -3,6 +3,8 @@
  */
 #include "server.h"
 
+#include "utf8.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -23,21 +25,13 @@ void event_prefix(struct req *r)
 
 /* ---- logprobs ---- */
 
-static int64_t code_points(const char *s, size_t n)
-{
-    int64_t k = 0;
-    for (size_t i = 0; i < n; i++)
-        k += ((unsigned char)s[i] & 0xC0) != 0x80;
-    return k;
-}
-
 /* Token text as a key: its text, or bytes:\xE4 when it is not text by itself. */
 static int64_t token_key(struct buf *b, const struct tok *t, token_id id, bool lossy)
 {
     struct buf raw = {0}, esc = {0};
     tok_bytes(t, id, &raw);
     const char *p = raw.p ? raw.p : "";
-    if (lossy || json_utf8_valid(p, raw.n) == raw.n) {
+    if (lossy || utf8_valid_prefix(p, raw.n) == raw.n) {
         out_json(b, p, raw.n);
     } else {
         out_str(&esc, "bytes:");
@@ -45,7 +39,7 @@ static int64_t token_key(struct buf *b, const struct tok *t, token_id id, bool l
             out_fmt(&esc, "\\x%02X", (unsigned char)p[i]);
         out_json(b, esc.p, esc.n);
     }
-    int64_t k = esc.n ? (int64_t)esc.n : code_points(p, raw.n);
+    int64_t k = esc.n ? (int64_t)esc.n : (int64_t)utf8_count(p, raw.n);
     buf_free(&raw);
     buf_free(&esc);
     return k;

@@ -4,6 +4,9 @@
 #include "genreq.h"
 #include "head.h"
 
+#include "hash.h"
+#include "utf8.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,20 +133,12 @@ static int any_bool(struct reader *r, const struct field *f, const struct jval *
 }
 
 /* Code points of a string (J-1: it is valid UTF-8). */
-static uint32_t characters(const struct jval *v)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < v->n; i++)
-        n += ((unsigned char)v->s[i] & 0xC0) != 0x80;
-    return n;
-}
-
 /* A string of up to hi characters; used elsewhere, or without effect. */
 static int any_string(struct reader *r, const struct field *f, const struct jval *v)
 {
     if (v->type != J_STR)
         return wrong_type(r->e, f->name, "a string", v);
-    if (characters(v) > f->hi)
+    if (utf8_count(v->s, v->n) > f->hi)
         return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' is too long.", f->name);
     return 0;
 }
@@ -193,7 +188,7 @@ static int read_stop_item(struct reader *r, const struct jval *v, const char *pa
 {
     if (v->type != J_STR)
         return wrong_type(r->e, param, "a string", v);
-    if (v->n == 0 || characters(v) > 512)
+    if (v->n == 0 || utf8_count(v->s, v->n) > 512)
         return err_param(r->e, ST_INVALID_LENGTH, param,
                          "'%s' must have between 1 and 512 characters.", param);
     char *p = malloc(v->n);
@@ -272,9 +267,7 @@ static int read_stream_options(struct reader *r, const struct field *f, const st
 
 static uint64_t hash_bytes(const char *s, size_t n)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)s[i]) * 0x100000001b3u;
+    uint64_t h = fnv1a(FNV1A_BASIS, s, n);
     h ^= h >> 31;
     return h ? h : 1;
 }
@@ -283,7 +276,7 @@ static int read_salt(struct reader *r, const struct field *f, const struct jval 
 {
     if (v->type != J_STR)
         return wrong_type(r->e, f->name, "a string", v);
-    if (v->n < 1 || characters(v) > 128)
+    if (v->n < 1 || utf8_count(v->s, v->n) > 128)
         return err_param(r->e, ST_INVALID_LENGTH, f->name,
                          "'%s' must have between 1 and 128 characters.", f->name);
     for (uint32_t i = 0; i < v->n; i++)
@@ -326,7 +319,7 @@ static int read_response_format(struct reader *r, const struct field *f, const s
         return 0;
     return err_param(r->e, ST_UNSUPPORTED, f->name,
                      "The response_format type '%.*s' is not supported by this server.",
-                     (int)json_utf8_valid(t->s, t->n < 64 ? t->n : 64), t->s);
+                     (int)utf8_valid_prefix(t->s, t->n < 64 ? t->n : 64), t->s);
 }
 
 static int read_modalities(struct reader *r, const struct field *f, const struct jval *v)
@@ -513,7 +506,8 @@ int model_check(const struct jval *v, const struct http_config *c, char *name, s
         } else if (v->n && !c->accept_any_model) {
             return err_param(
                 e, ST_MODEL_NOT_FOUND, "model", "The model '%.*s' does not exist.",
-                (int)(v->n < 64 ? json_utf8_valid(v->s, v->n) : json_utf8_valid(v->s, 64)), v->s);
+                (int)(v->n < 64 ? utf8_valid_prefix(v->s, v->n) : utf8_valid_prefix(v->s, 64)),
+                v->s);
         }
     }
     snprintf(name, 256, "%.*s", (int)(n < 255 ? n : 255), s);
@@ -572,7 +566,7 @@ static int match_fields(struct reader *r, int mode, const struct jval **seen)
         } else if (r->c->reject_unknown_fields) {
             char name[65];
             snprintf(name, sizeof name, "%.*s", (int)(v->n_key < 64 ? v->n_key : 64), v->key);
-            name[json_utf8_valid(name, strlen(name))] = '\0';
+            name[utf8_valid_prefix(name, strlen(name))] = '\0';
             return err_param(r->e, ST_UNSUPPORTED, name, "Unknown parameter '%s'.", name);
         } else {
             r->g->n_ignored++;

@@ -5,7 +5,7 @@
 #define QUIRE_HTTP_GENREQ_H
 
 #include "http.h"
-#include "json_in.h"
+#include "json.h"
 
 enum { MAX_STOP_STRINGS = 16 };
 

@@ -1,6 +1,8 @@
 /* route.c - every path of the server in one table, and the one way to read a request target. */
 #include "server.h"
 
+#include "utf8.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,14 +47,6 @@ const char *route_allow(const struct route *t)
                                  : "GET, HEAD, POST, OPTIONS";
 }
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* Decoded once, slashes folded, one trailing slash gone, the query cut. */
 static bool decode_path(const char *uri, char *o)
 {
@@ -62,7 +56,7 @@ static bool decode_path(const char *uri, char *o)
     for (const char *p = uri; *p && *p != '?' && *p != '#'; p++) {
         int c = (unsigned char)*p;
         if (c == '%') {
-            int a = hex(p[1]), b = a < 0 ? -1 : hex(p[2]);
+            int a = hex_digit(p[1]), b = a < 0 ? -1 : hex_digit(p[2]);
             if (b < 0 || (a == 0 && b == 0))
                 return false;
             c = a * 16 + b;

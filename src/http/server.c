@@ -8,6 +8,7 @@
 #include "server.h"
 
 #include "clock.h"
+#include "hash.h"
 #include "log.h"
 
 #include <errno.h>
@@ -316,11 +317,8 @@ void http_set_ready(struct http *h, const struct http_service *s)
     if (s->fingerprint) {
         snprintf(h->fingerprint, sizeof h->fingerprint, "%s", s->fingerprint);
     } else {
-        uint64_t x = 0xcbf29ce484222325u;
-        for (const char *p = h->c.served_names[0]; *p; p++)
-            x = (x ^ (unsigned char)*p) * 0x100000001b3u;
-        for (const char *p = QUIRE_VERSION; *p; p++)
-            x = (x ^ (unsigned char)*p) * 0x100000001b3u;
+        uint64_t x = fnv1a(FNV1A_BASIS, h->c.served_names[0], strlen(h->c.served_names[0]));
+        x = fnv1a(x, QUIRE_VERSION, strlen(QUIRE_VERSION));
         snprintf(h->fingerprint, sizeof h->fingerprint, "fp_%012llx",
                  (unsigned long long)(x >> 16));
     }

@@ -8,7 +8,7 @@
 
 #include "genreq.h"
 #include "http.h"
-#include "json_out.h"
+#include "json.h"
 #include "metrics.h"
 
 #include <stdatomic.h>

@@ -5,6 +5,7 @@
  * S3 a done choice takes no more text, whatever the engine still sends.
  */
 #include "clock.h"
+#include "hash.h"
 #include "log.h"
 #include "server.h"
 
@@ -292,13 +293,6 @@ void gen_outbox(struct http *h, const struct msg_outbox *m, size_t n)
 
 /* ---- start ---- */
 
-static uint64_t mix(uint64_t a)
-{
-    a = (a ^ (a >> 30)) * 0xbf58476d1ce4e5b9u;
-    a = (a ^ (a >> 27)) * 0x94d049bb133111ebu;
-    return a ^ (a >> 31);
-}
-
 static uint64_t seed_of(struct req *r, int32_t i)
 {
     char hex[17];
@@ -307,7 +301,7 @@ static uint64_t seed_of(struct req *r, int32_t i)
         return strtoull(hex, NULL, 16);
     }
     uint64_t s = (uint64_t)r->g.seed;
-    return i == 0 ? s : mix(s + 0x9e3779b97f4a7c15u * (uint64_t)i); /* */
+    return i == 0 ? s : mix64(s + 0x9e3779b97f4a7c15u * (uint64_t)i); /* */
 }
 
 static int submit(struct choice *c, struct msg_submit *m, int32_t i)
