@@ -6,6 +6,7 @@
 #ifndef QUIRE_CONFIG_H
 #define QUIRE_CONFIG_H
 
+#include "ids.h"
 #include "status.h"
 
 #include <stdbool.h>
@@ -22,7 +23,6 @@ enum { CONF_LOAD_AUTO, CONF_LOAD_DUMMY };
 enum { CONF_MODEL_AUTO, CONF_MODEL_BF16, CONF_MODEL_F16 };
 enum { CONF_GRAPHS_OFF, CONF_GRAPHS_LAZY, CONF_GRAPHS_START };
 enum { CONF_DTYPE_AUTO, CONF_DTYPE_F32, CONF_DTYPE_BF16, CONF_DTYPE_F16 };
-enum { CONF_EVICT_LRU, CONF_EVICT_LFU, CONF_EVICT_FIFO };
 enum { CONF_UNKNOWN_IGNORE, CONF_UNKNOWN_REJECT };
 enum { CONF_MODEL_REJECT, CONF_MODEL_ACCEPT };
 enum { CONF_COMPAT_NONE, CONF_COMPAT_VLLM };
@@ -52,7 +52,7 @@ struct config {
         int32_t dtype;
         int64_t pool_bytes; /* 0 = auto */
         bool prefix_cache;
-        int32_t eviction;
+        int32_t eviction; /* enum evict_policy */
     } kv;
     struct {
         int64_t max_seqs, max_step_tokens, steps_in_flight, max_decode_gap;

@@ -9,8 +9,6 @@
 
 #include <stdint.h>
 
-enum evict_policy { EVICT_LRU, EVICT_LFU, EVICT_FIFO };
-
 struct engine_config {
     int32_t n_pages, page_tokens;
     int32_t max_seqs;        /* rows, <= MAX_ROWS */

@@ -159,7 +159,7 @@ static struct engine_config engine_settings(const struct daemon *d, const struct
         .steps_in_flight = d->be->info.kind == BE_CPU ? 1 : (int32_t)c->scheduler.steps_in_flight,
         .max_decode_gap_us = c->scheduler.max_decode_gap,
         .prefix_cache = c->kv.prefix_cache,
-        .eviction = c->kv.eviction, /* CONF_EVICT_* and EVICT_* are the same list */
+        .eviction = c->kv.eviction,
         .audit_every = AUDIT_EVERY,
         .n_eos = m->n_eos};
     memcpy(ec.eos, m->eos, sizeof ec.eos);
@@ -169,10 +169,6 @@ static struct engine_config engine_settings(const struct daemon *d, const struct
         ec.cache_seed = (uint64_t)clock_us(); /* it only scatters hashes; matches are exact */
     return ec;
 }
-
-_Static_assert((int)CONF_EVICT_LRU == (int)EVICT_LRU && (int)CONF_EVICT_LFU == (int)EVICT_LFU &&
-                   (int)CONF_EVICT_FIFO == (int)EVICT_FIFO,
-               "the two lists of policies are one");
 
 static void describe(struct daemon *d, const struct config *c, const struct engine_config *ec)
 {

@@ -17,6 +17,10 @@
 #define S 1e6
 #define HOUR (3600 * S)
 
+/* "lru|lfu|fifo": the list of ids.h without the first bar. */
+#define X(id, name) "|" #name
+#define EVICT_NAMES &("" EVICT_LIST(X))[1]
+
 /* clang-format off */
 const struct field fields[] = {
     {"model.path", F_STRING, AT(model.path), "", 0, 4000, NULL,
@@ -46,7 +50,7 @@ const struct field fields[] = {
      "Size of the page pool. auto: what is left on the GPU; 1GiB on the CPU."},
     {"kv.prefix_cache.enabled", F_BOOL, AT(kv.prefix_cache), "true", 0, 0, NULL,
      "Keep pages of finished requests and reuse them for equal prompt beginnings."},
-    {"kv.prefix_cache.eviction", F_ENUM, AT(kv.eviction), "lru", 0, 0, "lru|lfu|fifo",
+    {"kv.prefix_cache.eviction", F_ENUM, AT(kv.eviction), "lru", 0, 0, EVICT_NAMES,
      "Which cached pages go first when pages are short."},
     {"scheduler.max_seqs", F_INT, AT(scheduler.max_seqs), "256", 1, 1024, NULL,
      "Sequences that run at the same time."},
@@ -115,6 +119,7 @@ const struct field fields[] = {
     {"log.format", F_ENUM, AT(log.format), "text", 0, 0, "text|json", "One line an event, on stderr."},
 };
 /* clang-format on */
+#undef X
 const int n_fields = sizeof fields / sizeof *fields;
 
 int field_find(const char *path)

@@ -31,7 +31,7 @@ static int audit_seq(const struct seq *s, struct err *e)
 int engine_audit(struct engine *en, struct err *e)
 {
     memset(en->held, 0, (size_t)en->c.n_pages * sizeof *en->held);
-    memset(en->pins, 0, ((size_t)en->c.n_pages + 1) * sizeof *en->pins);
+    memset(en->pins, 0, (size_t)kv_node_slots(en->kv) * sizeof *en->pins);
     int32_t n_wait = 0, n_run = 0, n_off = 0, n_rows = 0;
     for (int32_t i = 0; i < en->n_slots; i++) {
         const struct seq *s = &en->seq[i];

@@ -24,7 +24,7 @@ static void pack_tables(struct engine *en, struct step *st, struct seq *s)
     s->n_sent = s->n_pages > s->n_sent ? s->n_pages : s->n_sent;
     if (s->copy_node == KV_ROOT)
         return;
-    st->copy[st->n_copy++] = (struct page_copy){.src = kv_node_page(s->copy_node),
+    st->copy[st->n_copy++] = (struct page_copy){.src = kv_node_page(en->kv, s->copy_node),
                                                 .dst = s->pages[s->copy_index]};
     if (PLANT(PLANT_COPY_UNPINNED)) {
         kv_unpin(en->kv, s->copy_node);

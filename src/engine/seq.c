@@ -206,7 +206,7 @@ void seq_publish(struct engine *en, struct seq *s)
         int32_t i = s->n_pub++;
         page_id mine = s->pages[i];
         s->node = kv_publish(en->kv, s->node, s->ns, s->tok + (int64_t)i * pt, mine);
-        page_id theirs = kv_node_page(s->node);
+        page_id theirs = kv_node_page(en->kv, s->node);
         if (theirs == mine || s->state != SEQ_RUNNING || s->preempting || en->n_limbo > MAX_COPIES)
             continue;
         kv_ref(en->kv, theirs);

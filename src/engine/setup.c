@@ -14,10 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert((int)KV_LRU == (int)EVICT_LRU && (int)KV_LFU == (int)EVICT_LFU &&
-                   (int)KV_FIFO == (int)EVICT_FIFO,
-               "the two lists of policies are one");
-
 enum { HELD_POLL_US = 1000, STOP_POLLS = 200 };
 
 static int64_t real_clock(void *arg)
@@ -40,7 +36,7 @@ static int config_check(const struct engine_config *c, struct err *e)
         {"max_model_len", c->max_model_len, 1, (int64_t)MAX_EDITS * c->page_tokens},
         {"vocab", c->vocab, 1, INT32_MAX},
         {"steps_in_flight", c->steps_in_flight, 1, MAX_INFLIGHT},
-        {"eviction", c->eviction, EVICT_LRU, EVICT_FIFO},
+        {"eviction", c->eviction, 0, N_EVICT - 1},
         {"n_eos", c->n_eos, 0, 16},
         {"audit_every", c->audit_every, 0, INT32_MAX},
     };
@@ -133,7 +129,7 @@ int engine_new(struct engine **out, const struct engine_config *c, const struct 
     en->result = xalloc_aligned(64, sizeof *en->result);
     en->limbo = xcalloc2(MAX_LIMBO, sizeof *en->limbo);
     en->held = xcalloc2((size_t)c->n_pages, sizeof *en->held);
-    en->pins = xcalloc2((size_t)c->n_pages + 1, sizeof *en->pins);
+    en->pins = xcalloc2((size_t)kv_node_slots(en->kv), sizeof *en->pins);
     alloc_inbox(en);
     *out = en;
     return 0;
