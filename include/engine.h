@@ -7,6 +7,7 @@
 #include "status.h"
 #include "step.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct engine_config {
@@ -56,9 +57,9 @@ int engine_dump(struct engine *en);
  */
 int engine_fits(const struct engine_config *c, int64_t n_prompt, int64_t max_new, struct err *e);
 
-/* One turn on the calling thread (tests and the simulator, instead of engine_start):
- * returns 1 if something was done, 0 when idle. */
-int engine_turn(struct engine *en);
+/* One turn on the calling thread (tests and the simulator, instead of engine_start): true if
+ * something was done, false when idle. */
+bool engine_turn(struct engine *en);
 
 /* clock_us of the last turn, or of the submission that ended an idle time (a heartbeat), and
  * whether work is pending. Any thread; atomics. */

@@ -19,7 +19,7 @@
 
 int outbox_init(struct engine *en, struct err *e)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     size_t rec, top, bytes;
     o->cap_rec = 2 * en->max_live + en->c.max_seqs;
     o->cap_top = en->c.max_seqs * MAX_LOGPROBS;
@@ -35,14 +35,14 @@ int outbox_init(struct engine *en, struct err *e)
 
 void outbox_fini(struct engine *en)
 {
-    free(en->o.rec);
-    free(en->o.top);
-    free(en->o.buf);
+    free(en->staging.rec);
+    free(en->staging.top);
+    free(en->staging.buf);
 }
 
 static struct out_rec *add_rec(struct engine *en, req_id id, int finish)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     CHECK(o->n_rec < o->cap_rec);
     struct out_rec *r = &o->rec[o->n_rec++];
     *r = (struct out_rec){.id = id, .token = -1, .finish = finish, .stop_id = -1};
@@ -53,7 +53,7 @@ static struct out_rec *add_rec(struct engine *en, req_id id, int finish)
 void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish, int32_t stop_id,
                   int32_t i, const struct step_result *res)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     struct out_rec *r = add_rec(en, s->id, finish);
     r->token = t;
     r->n_cached = s->n_hit;
@@ -96,8 +96,8 @@ static void fill_stats(struct engine *en, struct engine_stats *st)
 {
     struct kv_stats k;
     kv_get_stats(en->kv, &k);
-    en->stats.n_waiting = en->n_wait;
-    en->stats.n_running = en->n_run;
+    en->stats.n_waiting = en->seqs.n_wait;
+    en->stats.n_running = en->seqs.n_run;
     en->stats.n_pages = k.n_pages;
     en->stats.n_pages_free = k.n_free;
     en->stats.n_pages_cached = k.n_evictable;
@@ -108,9 +108,9 @@ static void fill_stats(struct engine *en, struct engine_stats *st)
 }
 
 /* Try to send records [at, at + n). */
-static int send_range(struct engine *en, int32_t at, int32_t n)
+static bool send_range(struct engine *en, int32_t at, int32_t n)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     struct msg_outbox *m = (struct msg_outbox *)o->buf;
     int32_t top0 = n > 0 ? o->rec[at].top0 : 0, n_top = 0;
     struct out_rec *rec = (struct out_rec *)(m + 1);
@@ -131,19 +131,19 @@ static int send_range(struct engine *en, int32_t at, int32_t n)
     fill_stats(en, &m->stats);
     atomic_fetch_sub(&en->live, ends);
     if (!fault_point("outbox.send") && mbox_send(en->out, m, bytes) == 0)
-        return 1;
+        return true;
     atomic_fetch_add(&en->live, ends);
-    return 0;
+    return false;
 }
 
-int outbox_send(struct engine *en)
+bool outbox_send(struct engine *en)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     int32_t at = 0;
     if (o->n_rec == 0) {
         if (o->dirty && send_range(en, 0, 0))
-            o->dirty = 0;
-        return 1;
+            o->dirty = false;
+        return true;
     }
     while (at < o->n_rec) {
         int32_t n = o->n_rec - at;
@@ -155,10 +155,10 @@ int outbox_send(struct engine *en)
     }
     o->blocked = at < o->n_rec;
     if (!o->blocked) {
-        o->n_rec = o->n_top = o->dirty = 0;
-        return 1;
+        o->n_rec = o->n_top = o->dirty = false;
+        return true;
     }
     memmove(o->rec, o->rec + at, (size_t)(o->n_rec - at) * sizeof *o->rec);
     o->n_rec -= at;
-    return 0;
+    return false;
 }

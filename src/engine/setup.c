@@ -48,38 +48,55 @@ static int config_check(const struct engine_config *c, struct err *e)
     return 0;
 }
 
-static int alloc_seqs(struct engine *en, struct err *e)
+static int seqs_init(struct seqs *q, const struct engine_config *c, int32_t n_slots, struct err *e)
 {
-    size_t n = (size_t)en->n_slots, n_tok, n_page;
-    en->max_pages = (en->c.max_model_len + en->c.page_tokens - 1) / en->c.page_tokens;
-    if (!mul_size(n, (size_t)en->c.max_model_len, &n_tok) ||
-        !mul_size(n, (size_t)en->max_pages, &n_page) || n_tok > SIZE_MAX / sizeof(token_id) ||
-        n_page > SIZE_MAX / sizeof(page_id))
-        return err_set(e, ST_NOMEM, "%d sequences of %d tokens are too many", en->n_slots,
-                       en->c.max_model_len);
-    en->seq = xcalloc2(n, sizeof *en->seq);
+    size_t n = (size_t)n_slots, len = (size_t)c->max_model_len, n_tok, n_page;
+    size_t max_pages = (len + (size_t)c->page_tokens - 1) / (size_t)c->page_tokens;
+    if (!mul_size(n, len, &n_tok) || !mul_size(n, max_pages, &n_page) ||
+        n_tok > SIZE_MAX / sizeof(token_id) || n_page > SIZE_MAX / sizeof(page_id))
+        return err_set(e, ST_NOMEM, "%d sequences of %d tokens are too many", n_slots,
+                       c->max_model_len);
+    q->n_slots = n_slots;
+    q->seq = xcalloc2(n, sizeof *q->seq);
     token_id *tok = xcalloc2(n_tok, sizeof *tok);
     page_id *pages = xcalloc2(n_page, sizeof *pages);
-    for (int32_t i = 0; i < en->n_slots; i++) {
-        en->seq[i].tok = tok + (size_t)i * (size_t)en->c.max_model_len;
-        en->seq[i].pages = pages + (size_t)i * (size_t)en->max_pages;
-        en->seq[i].row = -1;
+    for (size_t i = 0; i < n; i++) {
+        q->seq[i].tok = tok + i * len;
+        q->seq[i].pages = pages + i * max_pages;
+        q->seq[i].row = -1;
     }
-    en->slot = xcalloc2(n, sizeof *en->slot);
-    en->wait = xcalloc2(n, sizeof *en->wait);
-    en->tenant = xcalloc2(n, sizeof *en->tenant);
-    en->tenant_free = xcalloc2(n, sizeof *en->tenant_free);
-    en->run = xcalloc2((size_t)en->c.max_seqs, sizeof *en->run);
-    en->rows = xcalloc2((size_t)en->c.max_seqs, sizeof *en->rows);
-    for (int32_t i = en->n_slots - 1; i >= 0; i--) {
-        en->slot[en->n_slot++] = i;
-        en->tenant_free[en->n_tenant_free++] = i;
+    q->free = xcalloc2(n, sizeof *q->free);
+    q->wait = xcalloc2(n, sizeof *q->wait);
+    q->tenant = xcalloc2(n, sizeof *q->tenant);
+    q->tenant_free = xcalloc2(n, sizeof *q->tenant_free);
+    q->run = xcalloc2((size_t)c->max_seqs, sizeof *q->run);
+    q->free_row = xcalloc2((size_t)c->max_seqs, sizeof *q->free_row);
+    for (int32_t i = n_slots - 1; i >= 0; i--) {
+        q->free[q->n_free++] = i;
+        q->tenant_free[q->n_tenant_free++] = i;
     }
-    for (int32_t i = en->c.max_seqs - 1; i >= 0; i--)
-        en->rows[en->n_rows++] = i;
-    idmap_init(&en->ids, en->n_slots);
-    idmap_init(&en->tenants, en->n_slots);
+    for (int32_t i = c->max_seqs - 1; i >= 0; i--)
+        q->free_row[q->n_free_rows++] = i;
+    idmap_init(&q->ids, n_slots);
+    idmap_init(&q->tenants, n_slots);
     return 0;
+}
+
+static void seqs_fini(struct seqs *q)
+{
+    if (q->seq) {
+        free(q->seq[0].tok);
+        free(q->seq[0].pages);
+    }
+    free(q->seq);
+    free(q->free);
+    free(q->wait);
+    free(q->run);
+    free(q->free_row);
+    free(q->tenant);
+    free(q->tenant_free);
+    idmap_fini(&q->ids);
+    idmap_fini(&q->tenants);
 }
 
 static size_t submit_bytes(int64_t n_prompt, int64_t n_stop)
@@ -92,7 +109,7 @@ static void alloc_inbox(struct engine *en)
 {
     size_t one = submit_bytes(en->c.max_model_len, MAX_STOP_IDS) + 8 * sizeof(struct msg_cancel) +
                  16 * sizeof(size_t);
-    en->in = mbox_new(1 << 16, (size_t)en->n_slots * one + (1 << 16), NULL, NULL);
+    en->in = mbox_new(1 << 16, (size_t)en->seqs.n_slots * one + (1 << 16), NULL, NULL);
 }
 
 int engine_new(struct engine **out, const struct engine_config *c, const struct executor *ex,
@@ -106,28 +123,24 @@ int engine_new(struct engine **out, const struct engine_config *c, const struct 
     en->c = *c;
     if (en->c.max_seqs > en->c.max_step_tokens) /* a decode step names every row */
         en->c.max_seqs = en->c.max_step_tokens;
-    en->ex = *ex;
     en->out = outbox;
     en->now = real_clock;
-    en->gate_seq = -1;
+    en->sched = (struct sched){.max_step_tokens = c->max_step_tokens,
+                               .max_decode_gap_us = c->max_decode_gap_us,
+                               .gate_seq = -1};
     en->max_live = en->c.max_seqs + en->c.max_waiting;
-    en->n_slots = en->max_live + en->c.max_seqs;
     en->stats.healthy = 1;
     const struct kv_config k = {.n_pages = c->n_pages,
                                 .page_tokens = c->page_tokens,
                                 .eviction = c->eviction,
                                 .seed = c->cache_seed};
-    if ((st = kv_new(&en->kv, &k, e)) != 0 || (st = alloc_seqs(en, e)) != 0 ||
+    if ((st = kv_new(&en->kv, &k, e)) != 0 ||
+        (st = seqs_init(&en->seqs, &en->c, en->max_live + en->c.max_seqs, e)) != 0 ||
         (st = outbox_init(en, e)) != 0) {
         engine_free(en);
         return st;
     }
-    for (int i = 0; i < MAX_INFLIGHT; i++) {
-        en->step[i] = xalloc_aligned(64, sizeof *en->step[i]);
-        en->flight[i] = xalloc(sizeof *en->flight[i]);
-    }
-    en->result = xalloc_aligned(64, sizeof *en->result);
-    en->limbo = xcalloc2(MAX_LIMBO, sizeof *en->limbo);
+    lane_init(&en->lane, ex, c->steps_in_flight);
     en->held = xcalloc2((size_t)c->n_pages, sizeof *en->held);
     en->pins = xcalloc2((size_t)kv_node_slots(en->kv), sizeof *en->pins);
     alloc_inbox(en);
@@ -141,25 +154,8 @@ void engine_free(struct engine *en)
         return;
     CHECK(!en->started);
     kv_free(en->kv);
-    if (en->seq) {
-        free(en->seq[0].tok);
-        free(en->seq[0].pages);
-    }
-    free(en->seq);
-    free(en->slot);
-    free(en->wait);
-    free(en->run);
-    free(en->rows);
-    free(en->tenant);
-    free(en->tenant_free);
-    idmap_fini(&en->ids);
-    idmap_fini(&en->tenants);
-    for (int i = 0; i < MAX_INFLIGHT; i++) {
-        free(en->step[i]);
-        free(en->flight[i]);
-    }
-    free(en->result);
-    free(en->limbo);
+    seqs_fini(&en->seqs);
+    lane_fini(&en->lane);
     free(en->held);
     free(en->pins);
     outbox_fini(en);
@@ -173,9 +169,9 @@ static void *thread_main(void *arg)
     thread_claim(THREAD_ENGINE);
     while (!en->stopping)
         if (!engine_turn(en))
-            mbox_wait(en->in, en->o.blocked ? HELD_POLL_US : -1);
+            mbox_wait(en->in, en->staging.blocked ? HELD_POLL_US : -1);
     /* The last ends: give the loop thread a moment to make room, then leave. */
-    for (int i = 0; i < STOP_POLLS && en->o.blocked; i++) {
+    for (int i = 0; i < STOP_POLLS && en->staging.blocked; i++) {
         mbox_wait(en->in, HELD_POLL_US);
         engine_turn(en);
     }
@@ -187,7 +183,7 @@ int engine_start(struct engine *en, struct err *e)
 {
     if (pthread_create(&en->thread, NULL, thread_main, en) != 0)
         return err_set(e, ST_NOMEM, "cannot start the engine thread");
-    en->started = 1;
+    en->started = true;
     return 0;
 }
 
@@ -201,7 +197,7 @@ void engine_stop(struct engine *en, int status)
             engine_turn(en);
     if (en->started) {
         pthread_join(en->thread, NULL);
-        en->started = 0;
+        en->started = false;
     }
     engine_turn(en); /* what arrived while it ended is refused */
 }

@@ -260,9 +260,9 @@ static void clients(struct engine *en, struct open_req *open, int64_t total, str
     for (int i = 0; i < MAX_OPEN; i++)
         if (open[i].r && open[i].n_got >= open[i].cancel_after) {
             open[i].cancel_after = INT32_MAX;
-            for (int32_t k = 0; k < en->n_slots; k++)
-                if (en->seq[k].state != SEQ_FREE && en->seq[k].id % MAX_OPEN == (req_id)i)
-                    engine_cancel(en, en->seq[k].id, ST_CANCELLED);
+            for (int32_t k = 0; k < en->seqs.n_slots; k++)
+                if (en->seqs.seq[k].state != SEQ_FREE && en->seqs.seq[k].id % MAX_OPEN == (req_id)i)
+                    engine_cancel(en, en->seqs.seq[k].id, ST_CANCELLED);
         }
 }
 

@@ -224,7 +224,7 @@ static void test_no_starvation(void **state)
     int next = 1;
     ask(b, 0, NULL, 30, 20, 9, 0);
     for (int turns = 0; !b->ended[0] && next < MAX_REQ; turns++) {
-        while (b->en->n_wait + b->en->n_run < 8 && next < MAX_REQ) {
+        while (b->en->seqs.n_wait + b->en->seqs.n_run < 8 && next < MAX_REQ) {
             ask(b, next, NULL, 30, 20, 0, (uint64_t)next);
             next++;
             turn(b);

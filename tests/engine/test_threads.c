@@ -258,7 +258,7 @@ static void test_refused_step(void **state)
         kv_get_stats(h->en->kv, &k);
         assert_int_equal(k.n_free + k.n_evictable, k.n_pages);
         assert_int_equal(h->en->stats.audit_failures, 0);
-        assert_int_equal(h->en->n_limbo, 0);
+        assert_int_equal(h->en->lane.n_limbo, 0);
         assert_int_equal(engine_submit(h->en, &h->req[50].m), 0);
         house_free(h);
     }
@@ -329,7 +329,7 @@ static void test_refusals(void **state)
     turns(h, 1);
     small.page_tokens = 0;
     struct engine *en;
-    assert_int_equal(engine_new(&en, &small, &h->en->ex, h->out, &e), ST_INVALID_VALUE);
+    assert_int_equal(engine_new(&en, &small, &h->en->lane.ex, h->out, &e), ST_INVALID_VALUE);
     house_free(h);
 }
 

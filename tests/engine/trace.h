@@ -242,10 +242,11 @@ static void tr_after(struct trace *t)
     kv_get_stats(en->kv, &k);
     if (k.n_free + k.n_evictable != k.n_pages)
         tr_fault(t, &t->r->leaks, "pages lost", k.n_free, k.n_evictable);
-    if (en->n_run + en->n_wait + en->n_draining + en->n_marked + en->n_limbo + en->n_flight > 0 ||
-        en->n_rows != en->c.max_seqs || atomic_load(&en->live) != 0 ||
-        en->n_tenant_free != en->n_slots)
-        tr_fault(t, &t->r->leaks, "something is still live", en->n_draining, en->n_rows);
+    const struct seqs *q = &en->seqs;
+    if (q->n_run + q->n_wait + q->n_draining + q->n_marked > 0 ||
+        en->lane.n_limbo + en->lane.n_flight > 0 || q->n_free_rows != en->c.max_seqs ||
+        atomic_load(&en->live) != 0 || q->n_tenant_free != q->n_slots)
+        tr_fault(t, &t->r->leaks, "something is still live", q->n_draining, q->n_free_rows);
     struct err e;
     if (engine_audit(en, &e) != 0)
         tr_fault(t, &t->r->audit_failures, e.msg, 0, 0);
