@@ -25,9 +25,11 @@ static int finish_of(const struct engine *en, const struct seq *s, token_id t, i
     return s->n_known >= s->n_max ? FINISH_LENGTH : FINISH_NONE;
 }
 
+/* Row i of *r brought the next token of s, one. */
 static void take_token(struct engine *en, struct seq *s, const struct step_result *r, int32_t i)
 {
-    token_id t = r->token[i];
+    int32_t k = r->row[i].first;
+    token_id t = r->row[i].n == 1 ? r->token[k] : -1;
     if (t < 0 || t >= en->c.vocab) {
         log_error("engine.token", "id=%llu token %d is outside the vocabulary of %d",
                   (unsigned long long)s->id, t, en->c.vocab);
@@ -39,7 +41,7 @@ static void take_token(struct engine *en, struct seq *s, const struct step_resul
     en->stats.generated_tokens++;
     int32_t stop_id;
     int finish = finish_of(en, s, t, &stop_id);
-    outbox_token(en, s, t, finish, stop_id, i, r);
+    outbox_token(en, s, t, finish, stop_id, r, k);
     if (finish == FINISH_NONE)
         return;
     if (finish == FINISH_STOP)
@@ -53,13 +55,15 @@ static void take_token(struct engine *en, struct seq *s, const struct step_resul
 static bool commit_row(struct engine *en, struct lane *ln, const struct step *st, struct seq *s,
                        int32_t i)
 {
+    const struct step_result *r = ln->result;
     s->n_inflight--;
     s->n_done = st->rows[i].first + st->rows[i].n;
     bool live = s->state == SEQ_RUNNING; /* also when marked for preemption: the token counts */
-    if (PLANT(PLANT_LATE_TOKEN) && !live && st->rows[i].sample)
-        outbox_token(en, s, ln->result->token[i], FINISH_NONE, -1, i, ln->result);
-    if (live && st->rows[i].sample)
-        take_token(en, s, ln->result, i);
+    bool sampled = st->rows[i].want == STEP_WANT_SAMPLE;
+    if (PLANT(PLANT_LATE_TOKEN) && !live && sampled)
+        outbox_token(en, s, r->token[r->row[i].first], FINISH_NONE, -1, r, r->row[i].first);
+    if (live && sampled)
+        take_token(en, s, r, i);
     seq_publish(en, ln, s); /* also what an ended one has computed */
     seq_settle_if_idle(en, s);
     return s->state == SEQ_RUNNING;

@@ -49,9 +49,9 @@ static struct out_rec *add_rec(struct engine *en, req_id id, int finish)
     return r;
 }
 
-/* Row i of *res drew token t for s. */
+/* Result k of *res is token t of s. */
 void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish, int32_t stop_id,
-                  int32_t i, const struct step_result *res)
+                  const struct step_result *res, int32_t k)
 {
     struct staging *o = &en->staging;
     struct out_rec *r = add_rec(en, s->id, finish);
@@ -62,12 +62,12 @@ void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish
     r->top0 = o->n_top;
     if (s->params.n_logprobs < 0)
         return;
-    r->logprob = res->logprob[i];
-    int32_t n = res->n_top[i] < s->params.n_logprobs ? res->n_top[i] : s->params.n_logprobs;
+    r->logprob = res->logprob[k];
+    int32_t n = res->n_top[k] < s->params.n_logprobs ? res->n_top[k] : s->params.n_logprobs;
     if (n <= 0)
         return;
     CHECK(o->n_top + n <= o->cap_top);
-    memcpy(o->top + o->n_top, res->top[i], (size_t)n * sizeof *o->top);
+    memcpy(o->top + o->n_top, res->top[k], (size_t)n * sizeof *o->top);
     o->n_top += n;
     r->n_top = n;
 }

@@ -49,7 +49,7 @@ static void pack_row(struct engine *en, struct lane *ln, int slot, struct seq *s
         st->tokens[st->n_tokens] = PLANT(PLANT_STALE_TOKEN) ? s->tok[s->n_known - 1]
                                                             : TOKEN_FROM_ROW;
     st->n_tokens += n;
-    r->sample = first + n == s->n_tok;
+    r->want = first + n == s->n_tok ? STEP_WANT_SAMPLE : STEP_WANT_NONE;
     st->sample[i] = s->params;
     pack_tables(en, ln, st, s);
     if (first < s->n_prompt)
@@ -61,7 +61,7 @@ static void pack_row(struct engine *en, struct lane *ln, int slot, struct seq *s
     s->in_plan = en->seqs.plan_no;
     s->n_inflight++;
     s->n_planned += n;
-    s->n_tok += r->sample; /* a placeholder for what this step will draw */
+    s->n_tok += r->want == STEP_WANT_SAMPLE; /* a placeholder for what this step will draw */
 }
 
 /* Push somebody out in favour of s. false: nobody may be now; a victim in flight gives its pages
@@ -154,7 +154,7 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
     en->seqs.plan_no++;
     st->version = STEP_VERSION;
     st->seq_no = ln->step_no + 1;
-    st->n_rows = st->n_tokens = st->n_edits = st->n_out = st->n_in = st->n_copy = 0;
+    st->n_rows = st->n_tokens = st->n_edits = st->n_out = st->n_in = st->n_copy = st->n_area = 0;
     int32_t n_decoders = 0, n_chunked = 0;
     for (int32_t i = 0; i < en->seqs.n_run; i++) {
         const struct seq *s = &en->seqs.seq[en->seqs.run[i]];

@@ -256,7 +256,7 @@ void commit_step(struct engine *en, struct lane *ln, int slot);
 int outbox_init(struct engine *en, struct err *e);
 void outbox_fini(struct engine *en);
 void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish, int32_t stop_id,
-                  int32_t i, const struct step_result *r);
+                  const struct step_result *r, int32_t k);
 void outbox_end(struct engine *en, const struct seq *s, int finish, int status);
 void outbox_refuse(struct engine *en, req_id id, int status);
 bool outbox_send(struct engine *en); /* false: some are still held */

@@ -26,10 +26,12 @@ static int null_wait(void *self, int slot, struct step_result *r)
 {
     (void)self;
     const struct step *s = flying[slot];
-    r->n_rows = s->n_rows;
     for (int32_t i = 0; i < s->n_rows; i++) {
-        r->token[i] = s->rows[i].sample ? (token_id)((s->rows[i].first * 31 + i) % 1000) : -1;
-        r->n_top[i] = 0;
+        int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, k = step_result_add(r, i, n);
+        if (n > 0) {
+            r->token[k] = (token_id)((s->rows[i].first * 31 + i) % 1000);
+            r->n_top[k] = 0;
+        }
     }
     return 0;
 }

@@ -111,15 +111,17 @@ static int rig_wait(void *self, int slot, struct step_result *r)
     atomic_fetch_add(&x->steps, 1);
     if (st)
         return st;
-    r->n_rows = s->n_rows;
     for (int32_t i = 0; i < s->n_rows; i++) {
+        int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, j = step_result_add(r, i, n);
+        if (n == 0)
+            continue;
         int64_t at = s->rows[i].first + s->rows[i].n;
         token_id t = (unsigned char)x->script[(size_t)at % x->n_script];
-        r->token[i] = !s->rows[i].sample ? -1 : eos_at && at == eos_at ? RIG_EOS : t;
-        r->logprob[i] = -0.5f;
-        r->n_top[i] = s->sample[i].n_logprobs > 0 ? s->sample[i].n_logprobs : 0;
-        for (int32_t k = 0; k < r->n_top[i]; k++)
-            r->top[i][k] = (struct token_logprob){k ? (t + k) % 256 : t, -0.5f - (float)k};
+        r->token[j] = eos_at && at == eos_at ? RIG_EOS : t;
+        r->logprob[j] = -0.5f;
+        r->n_top[j] = s->sample[i].n_logprobs > 0 ? s->sample[i].n_logprobs : 0;
+        for (int32_t k = 0; k < r->n_top[j]; k++)
+            r->top[j][k] = (struct token_logprob){k ? (t + k) % 256 : t, -0.5f - (float)k};
     }
     return 0;
 }
