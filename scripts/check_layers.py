@@ -21,7 +21,7 @@ MAY = {
     "config": set(),
     "text": set(),
     "kv": set(),
-    "engine": {"kv"},
+    "engine": {"kv", "config"},
     "backend": set(),
     "model": {"backend"},
     "http": {"engine", "text", "config"},

@@ -42,7 +42,7 @@ static void count_limbo(const struct engine *en, const struct lane *ln)
 int engine_audit(struct engine *en, struct err *e)
 {
     const struct seqs *q = &en->seqs;
-    memset(en->held, 0, (size_t)en->c.n_pages * sizeof *en->held);
+    memset(en->held, 0, (size_t)en->lim.n_pages * sizeof *en->held);
     memset(en->pins, 0, (size_t)kv_node_slots(en->kv) * sizeof *en->pins);
     int32_t n_wait = 0, n_run = 0, n_off = 0, n_rows = 0;
     for (int32_t i = 0; i < q->n_slots; i++) {
@@ -60,7 +60,7 @@ int engine_audit(struct engine *en, struct err *e)
     }
     count_limbo(en, &en->lane);
     if (n_wait != q->n_wait || n_run != q->n_run || n_off != q->n_draining ||
-        n_rows + q->n_free_rows != en->c.max_seqs ||
+        n_rows + q->n_free_rows != en->lim.max_seqs ||
         n_wait + n_run + n_off + q->n_free != q->n_slots)
         return err_set(e, ST_INTERNAL,
                        "lists: waiting %d/%d running %d/%d draining %d/%d rows %d+%d", n_wait,

@@ -13,8 +13,8 @@ static int finish_of(const struct engine *en, const struct seq *s, token_id t, i
     int32_t n_new = s->n_known - s->n_prompt;
     *stop_id = -1;
     if (n_new > s->min_new) {
-        for (int32_t i = 0; i < en->c.n_eos && !s->ignore_eos; i++)
-            if (en->c.eos[i] == t)
+        for (int32_t i = 0; i < en->facts.n_eos && !s->ignore_eos; i++)
+            if (en->facts.eos[i] == t)
                 return FINISH_STOP;
         for (int32_t i = 0; i < s->n_stop; i++)
             if (s->stop[i] == t) {
@@ -30,9 +30,9 @@ static void take_token(struct engine *en, struct seq *s, const struct step_resul
 {
     int32_t k = r->row[i].first;
     token_id t = r->row[i].n == 1 ? r->token[k] : -1;
-    if (t < 0 || t >= en->c.vocab) {
+    if (t < 0 || t >= en->lim.vocab) {
         log_error("engine.token", "id=%llu token %d is outside the vocabulary of %d",
-                  (unsigned long long)s->id, t, en->c.vocab);
+                  (unsigned long long)s->id, t, en->lim.vocab);
         outbox_end(en, s, FINISH_ERROR, ST_INTERNAL);
         seq_end(en, s);
         return;

@@ -31,7 +31,7 @@ static const char *why_running(const struct engine *en, const struct seq *s)
         return "in a step";
     if (seq_need(s) > 1)
         return "prompt not complete";
-    return s->n_planned >= s->n_pages * en->c.page_tokens ? "needs a page" : "ready";
+    return s->n_planned >= s->n_pages * en->lim.page_tokens ? "needs a page" : "ready";
 }
 
 static void explain_seq(const struct engine *en, const struct seq *s)

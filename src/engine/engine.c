@@ -183,7 +183,7 @@ static void break_stall(struct engine *en)
 static void audit(struct engine *en)
 {
     struct err e;
-    if (en->c.audit_every <= 0 || en->n_turns % (uint64_t)en->c.audit_every != 0)
+    if (en->facts.audit_every <= 0 || en->n_turns % (uint64_t)en->facts.audit_every != 0)
         return;
     en->stats.audits++;
     if (engine_audit(en, &e) == 0)

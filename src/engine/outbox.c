@@ -21,8 +21,8 @@ int outbox_init(struct engine *en, struct err *e)
 {
     struct staging *o = &en->staging;
     size_t rec, top, bytes;
-    o->cap_rec = 2 * en->max_live + en->c.max_seqs;
-    o->cap_top = en->c.max_seqs * MAX_LOGPROBS;
+    o->cap_rec = 2 * en->max_live + en->lim.max_seqs;
+    o->cap_top = en->lim.max_seqs * MAX_LOGPROBS;
     if (!mul_size((size_t)o->cap_rec, sizeof *o->rec, &rec) ||
         !mul_size((size_t)o->cap_top, sizeof *o->top, &top) || !add_size(rec, top, &bytes) ||
         !add_size(bytes, sizeof(struct msg_outbox), &bytes) || bytes > UINT32_MAX)
@@ -101,7 +101,7 @@ static void fill_stats(struct engine *en, struct engine_stats *st)
     en->stats.n_pages = k.n_pages;
     en->stats.n_pages_free = k.n_free;
     en->stats.n_pages_cached = k.n_evictable;
-    en->stats.page_tokens = en->c.page_tokens;
+    en->stats.page_tokens = en->lim.page_tokens;
     en->stats.evicted_pages = k.evicted;
     en->stats.healthy = !en->failed;
     *st = en->stats;

@@ -93,7 +93,7 @@ static void plan_decode(struct engine *en, struct lane *ln, int slot)
         struct seq *s = &en->seqs.seq[en->seqs.run[i]];
         if (seq_need(s) != 1 || s->n_tok >= s->n_max)
             continue;
-        if (s->n_planned >= s->n_pages * en->c.page_tokens && !make_room(en, s, s->n_planned + 1))
+        if (s->n_planned >= s->n_pages * en->lim.page_tokens && !make_room(en, s, s->n_planned + 1))
             continue;
         if (fits_step(ln, st, s))
             pack_row(en, ln, slot, s, 1);
@@ -107,7 +107,7 @@ static int32_t plan_chunk(struct engine *en, struct lane *ln, int slot, struct s
 {
     int32_t n = seq_need(s) < budget ? seq_need(s) : budget;
     if (!(head ? make_room(en, s, s->n_planned + n) : seq_grow(en, s, s->n_planned + n))) {
-        int32_t room = s->n_pages * en->c.page_tokens - s->n_planned;
+        int32_t room = s->n_pages * en->lim.page_tokens - s->n_planned;
         n = n < room ? n : room;
     }
     if (n <= 0 || !fits_step(ln, ln->step[slot], s))
@@ -119,7 +119,7 @@ static int32_t plan_chunk(struct engine *en, struct lane *ln, int slot, struct s
 /* Start s, pushing out whom it may. */
 static bool start_waiting(struct engine *en, struct seq *s)
 {
-    while (!seq_start(en, s, sched_reserve(&en->seqs, en->c.n_pages)))
+    while (!seq_start(en, s, sched_reserve(&en->seqs, en->lim.n_pages)))
         if (!push_out(en, s))
             return false;
     return true;

@@ -104,7 +104,7 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
 
 static int32_t pages_for(const struct engine *en, int32_t n_tokens)
 {
-    return (n_tokens + en->c.page_tokens - 1) / en->c.page_tokens;
+    return (n_tokens + en->lim.page_tokens - 1) / en->lim.page_tokens;
 }
 
 static void first_admission(struct engine *en, struct seq *s)
@@ -116,7 +116,7 @@ static void first_admission(struct engine *en, struct seq *s)
     if (s->queue_us < 0)
         s->queue_us = 0;
     en->stats.prompt_tokens += s->n_prompt;
-    if (en->c.prefix_cache && !s->no_cache_read) {
+    if (en->lim.prefix_cache && !s->no_cache_read) {
         en->stats.prefix_queries += s->n_prompt;
         en->stats.prefix_hits += s->n_hit;
     }
@@ -150,7 +150,7 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
         (sc->gate_seq == seq_index(q, s) && kv_avail(en->kv) <= sc->gate_avail))
         return false;
     int32_t avail = kv_avail(en->kv);
-    if (en->c.prefix_cache && !s->no_cache_read)
+    if (en->lim.prefix_cache && !s->no_cache_read)
         kv_match(en->kv, s->ns, s->tok, s->n_tok - !PLANT(PLANT_HIT_LONG), s->pages, &hit);
     int32_t want = pages_for(en, s->n_tok) - hit.n_pages + reserve;
     if (hit.part != KV_ROOT && kv_avail(en->kv) < want) { /* its source may be the page we lack */
@@ -170,7 +170,7 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
     s->row = q->free_row[--q->n_free_rows];
     s->node = hit.node;
     s->n_pages = s->n_pub = hit.n_pages;
-    s->n_planned = hit.n_pages * en->c.page_tokens;
+    s->n_planned = hit.n_pages * en->lim.page_tokens;
     start_copy(en, s, &hit);
     s->n_done = s->n_planned;
     run_add(q, s);
@@ -197,9 +197,9 @@ bool seq_grow(struct engine *en, struct seq *s, int32_t n_tokens)
  * let ours go: requests that arrived together share their pages from here on. */
 void seq_publish(struct engine *en, struct lane *ln, struct seq *s)
 {
-    const int32_t pt = en->c.page_tokens;
+    const int32_t pt = en->lim.page_tokens;
     int32_t n = s->n_done < s->n_known ? s->n_done : s->n_known;
-    if (!en->c.prefix_cache)
+    if (!en->lim.prefix_cache)
         return;
     while (s->n_pub < n / pt && s->n_pub < s->n_pages) {
         int32_t i = s->n_pub++;

@@ -171,7 +171,8 @@ struct staging {
 };
 
 struct engine {
-    struct engine_config c;
+    struct engine_limits lim;
+    struct engine_facts facts;
     struct mbox *in, *out;
     struct kv *kv;
     int32_t max_live; /* admission bound: max_seqs + max_waiting */

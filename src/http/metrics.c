@@ -196,7 +196,7 @@ static void put_config(struct writer *w, struct http *h)
 {
     if (atomic_load(&h->load) != LOAD_READY)
         return;
-    const struct engine_config *c = &h->s.ec;
+    const struct engine_limits *c = &h->s.ec;
     head(w, "vllm:", "cache_config_info", "gauge", "Settings of the KV cache as labels.");
     out_fmt(w->b,
             "vllm:cache_config_info{%s,block_size=\"%d\",num_gpu_blocks=\"%d\",cache_dtype=\"%s\","
