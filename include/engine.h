@@ -78,6 +78,6 @@ bool engine_turn(struct engine *en);
 
 /* clock_us of the last turn, or of the submission that ended an idle time (a heartbeat), and
  * whether work is pending. Any thread; atomics. */
-int64_t engine_heartbeat_us(const struct engine *en, int *busy);
+int64_t engine_heartbeat_us(const struct engine *en, bool *busy);
 
 #endif

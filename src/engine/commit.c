@@ -42,24 +42,19 @@ static void take_token(struct engine *en, struct seq *s, const struct step_resul
     int32_t stop_id;
     int finish = finish_of(en, s, t, &stop_id);
     outbox_token(en, s, t, finish, stop_id, r, k);
-    if (finish == FINISH_NONE)
-        return;
-    if (finish == FINISH_STOP)
-        en->stats.finished_stop++;
-    else
-        en->stats.finished_length++;
-    seq_end(en, s);
+    if (finish != FINISH_NONE)
+        seq_end(en, s);
 }
 
 /* Row i of the step. true while its seq goes on decoding. */
-static bool commit_row(struct engine *en, struct lane *ln, const struct step *st, struct seq *s,
+static bool commit_row(struct engine *en, struct lane *ln, const struct step *step, struct seq *s,
                        int32_t i)
 {
     const struct step_result *r = ln->result;
     s->n_inflight--;
-    s->n_done = st->rows[i].first + st->rows[i].n;
+    s->n_done = step->rows[i].first + step->rows[i].n;
     bool live = s->state == SEQ_RUNNING; /* also when marked for preemption: the token counts */
-    bool sampled = st->rows[i].want == STEP_WANT_SAMPLE;
+    bool sampled = step->rows[i].want == STEP_WANT_SAMPLE;
     if (PLANT(PLANT_LATE_TOKEN) && !live && sampled)
         outbox_token(en, s, r->token[r->row[i].first], FINISH_NONE, -1, r, r->row[i].first);
     if (live && sampled)
@@ -81,27 +76,26 @@ static void note_decode(struct engine *en, int64_t now, bool going_on)
 /* ln->result holds the result of the oldest step in flight, which was in `slot`. */
 void commit_step(struct engine *en, struct lane *ln, int slot)
 {
-    const struct step *st = ln->step[slot];
+    const struct step *step = ln->step[slot];
     const struct flight *f = ln->flight[slot];
     int64_t now = engine_now(en);
     int64_t begin = f->submit_us > ln->done_us ? f->submit_us : ln->done_us;
-    sched_note_step(&en->sched, st, now - begin);
+    sched_note_step(&en->sched, step, now - begin);
     ln->done_us = now;
     ln->done_no = f->no;
     ln->n_flight--;
     limbo_drain(ln, en->kv);
     bool going_on = false;
-    for (int32_t i = 0; i < st->n_rows; i++) {
+    for (int32_t i = 0; i < step->n_rows; i++) {
         struct seq *s = &en->seqs.seq[f->who[i].seq];
         CHECK(s->gen == f->who[i].gen && s->n_inflight > 0);
-        going_on |= commit_row(en, ln, st, s, i);
+        going_on |= commit_row(en, ln, step, s, i);
     }
-    if (st->kind == STEP_DECODE) {
+    if (step->kind == STEP_DECODE) {
         en->stats.steps_decode++;
         note_decode(en, now, going_on);
     } else {
         en->stats.steps_prefill++;
     }
-    en->stats.last_step_us = now;
     en->staging.dirty = true;
 }

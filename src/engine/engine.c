@@ -22,7 +22,6 @@ static void cancel(struct engine *en, req_id id, int reason)
         return; /* it has got its turn meanwhile */
     if (PLANT(PLANT_CANCEL_LEAK) && s->n_pages > 0)
         kv_ref(en->kv, s->pages[0]);
-    en->stats.cancels++;
     outbox_end(en, s, reason == ST_OK ? FINISH_STOP : FINISH_CANCEL, reason);
     seq_end(en, s);
     seq_settle_if_idle(en, s);
@@ -90,11 +89,11 @@ void engine_fail(struct engine *en, int status)
  * on. What it would have freed at its commit is free once nothing is in flight before it. */
 static void refuse_step(struct engine *en, struct lane *ln, int slot, int status)
 {
-    const struct step *st = ln->step[slot];
+    const struct step *step = ln->step[slot];
     const struct flight *f = ln->flight[slot];
     log_error("engine.step_refused", "step=%llu rows=%d status=\"%s\"", (unsigned long long)f->no,
-              (int)st->n_rows, st_text(status));
-    for (int32_t i = 0; i < st->n_rows; i++) {
+              (int)step->n_rows, st_text(status));
+    for (int32_t i = 0; i < step->n_rows; i++) {
         struct seq *s = &en->seqs.seq[f->who[i].seq];
         CHECK(s->gen == f->who[i].gen && s->n_inflight > 0);
         s->n_inflight--;

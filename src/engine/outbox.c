@@ -78,18 +78,11 @@ void outbox_end(struct engine *en, const struct seq *s, int finish, int status)
     r->status = status;
     r->n_cached = s->n_hit > 0 ? s->n_hit : 0;
     r->queue_us = s->queue_us;
-    if (finish == FINISH_STOP)
-        en->stats.finished_stop++;
-    else if (finish == FINISH_ERROR)
-        en->stats.finished_error++;
-    else
-        en->stats.finished_abort++;
 }
 
 void outbox_refuse(struct engine *en, req_id id, int status)
 {
     add_rec(en, id, FINISH_ERROR)->status = status;
-    en->stats.finished_error++;
 }
 
 static void fill_stats(struct engine *en, struct engine_stats *st)
@@ -101,7 +94,6 @@ static void fill_stats(struct engine *en, struct engine_stats *st)
     en->stats.n_pages = k.n_pages;
     en->stats.n_pages_free = k.n_free;
     en->stats.n_pages_cached = k.n_evictable;
-    en->stats.page_tokens = en->lim.page_tokens;
     en->stats.evicted_pages = k.evicted;
     en->stats.healthy = !en->failed;
     *st = en->stats;

@@ -10,48 +10,48 @@
 #include <string.h>
 
 /* Has the step room for the table entries and the copy that a row of s brings? */
-static bool fits_step(const struct lane *ln, const struct step *st, const struct seq *s)
+static bool fits_step(const struct lane *ln, const struct step *step, const struct seq *s)
 {
-    return st->n_edits + s->n_pages - s->n_sent <= MAX_EDITS &&
-           (s->copy_node == KV_ROOT || (st->n_copy < MAX_COPIES && ln->n_limbo < MAX_LIMBO));
+    return step->n_edits + s->n_pages - s->n_sent <= MAX_EDITS &&
+           (s->copy_node == KV_ROOT || (step->n_copy < MAX_COPIES && ln->n_limbo < MAX_LIMBO));
 }
 
-static void pack_tables(struct engine *en, struct lane *ln, struct step *st, struct seq *s)
+static void pack_tables(struct engine *en, struct lane *ln, struct step *step, struct seq *s)
 {
     for (int32_t i = s->n_sent; i < s->n_pages; i++)
-        st->edits[st->n_edits++] = (struct page_edit){
+        step->edits[step->n_edits++] = (struct page_edit){
             .row = s->row, .index = i, .page = s->pages[i]};
     s->n_sent = s->n_pages > s->n_sent ? s->n_pages : s->n_sent;
     if (s->copy_node == KV_ROOT)
         return;
-    st->copy[st->n_copy++] = (struct page_copy){.src = kv_node_page(en->kv, s->copy_node),
-                                                .dst = s->pages[s->copy_index]};
+    step->copy[step->n_copy++] = (struct page_copy){.src = kv_node_page(en->kv, s->copy_node),
+                                                    .dst = s->pages[s->copy_index]};
     if (PLANT(PLANT_COPY_UNPINNED))
         kv_unpin(en->kv, s->copy_node);
     else /* the source is needed until the step being built is done */
-        limbo_put(ln, st->seq_no, -1, s->copy_node);
+        limbo_put(ln, step->seq_no, -1, s->copy_node);
     s->copy_node = KV_ROOT;
 }
 
 static void pack_row(struct engine *en, struct lane *ln, int slot, struct seq *s, int32_t n)
 {
-    struct step *st = ln->step[slot];
+    struct step *step = ln->step[slot];
     struct flight *f = ln->flight[slot];
-    int32_t i = st->n_rows++;
+    int32_t i = step->n_rows++;
     int32_t first = s->n_planned;
-    struct step_row *r = &st->rows[i];
-    *r = (struct step_row){.row = s->row, .first = first, .n = n, .token0 = st->n_tokens};
+    struct step_row *r = &step->rows[i];
+    *r = (struct step_row){.row = s->row, .first = first, .n = n, .token0 = step->n_tokens};
     if (PLANT(PLANT_CHUNK_SHIFT) && first > 0 && n > 1)
         r->first++;
     if (first < s->n_known)
-        memcpy(st->tokens + st->n_tokens, s->tok + first, (size_t)n * sizeof *s->tok);
+        memcpy(step->tokens + step->n_tokens, s->tok + first, (size_t)n * sizeof *s->tok);
     else
-        st->tokens[st->n_tokens] = PLANT(PLANT_STALE_TOKEN) ? s->tok[s->n_known - 1]
-                                                            : TOKEN_FROM_ROW;
-    st->n_tokens += n;
+        step->tokens[step->n_tokens] = PLANT(PLANT_STALE_TOKEN) ? s->tok[s->n_known - 1]
+                                                                : TOKEN_FROM_ROW;
+    step->n_tokens += n;
     r->want = first + n == s->n_tok ? STEP_WANT_SAMPLE : STEP_WANT_NONE;
-    st->sample[i] = s->params;
-    pack_tables(en, ln, st, s);
+    step->sample[i] = s->params;
+    pack_tables(en, ln, step, s);
     if (first < s->n_prompt)
         en->stats.prompt_tokens_computed += (first + n < s->n_prompt ? first + n : s->n_prompt) -
                                             first;
@@ -87,15 +87,15 @@ static bool make_room(struct engine *en, struct seq *s, int32_t n_tokens)
 
 static void plan_decode(struct engine *en, struct lane *ln, int slot)
 {
-    struct step *st = ln->step[slot];
-    st->kind = STEP_DECODE;
+    struct step *step = ln->step[slot];
+    step->kind = STEP_DECODE;
     for (int32_t i = 0; i < en->seqs.n_run; i++) {
         struct seq *s = &en->seqs.seq[en->seqs.run[i]];
         if (seq_need(s) != 1 || s->n_tok >= s->n_max)
             continue;
         if (s->n_planned >= s->n_pages * en->lim.page_tokens && !make_room(en, s, s->n_planned + 1))
             continue;
-        if (fits_step(ln, st, s))
+        if (fits_step(ln, step, s))
             pack_row(en, ln, slot, s, 1);
     }
 }
@@ -150,11 +150,12 @@ static void plan_prefill(struct engine *en, struct lane *ln, int slot, int32_t b
 
 int32_t plan_step(struct engine *en, struct lane *ln, int slot)
 {
-    struct step *st = ln->step[slot];
+    struct step *step = ln->step[slot];
     en->seqs.plan_no++;
-    st->version = STEP_VERSION;
-    st->seq_no = ln->step_no + 1;
-    st->n_rows = st->n_tokens = st->n_edits = st->n_out = st->n_in = st->n_copy = st->n_area = 0;
+    step->version = STEP_VERSION;
+    step->seq_no = ln->step_no + 1;
+    step->n_rows = step->n_tokens = step->n_edits = step->n_out = step->n_in = step->n_copy =
+        step->n_area = 0;
     int32_t n_decoders = 0, n_chunked = 0;
     for (int32_t i = 0; i < en->seqs.n_run; i++) {
         const struct seq *s = &en->seqs.seq[en->seqs.run[i]];
@@ -165,9 +166,9 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
     int32_t budget = want ? sched_prefill_budget(&en->sched, n_decoders) : 0;
     if (budget > 0)
         plan_prefill(en, ln, slot, budget);
-    if (st->n_rows == 0 && n_decoders > 0)
+    if (step->n_rows == 0 && n_decoders > 0)
         plan_decode(en, ln, slot);
-    if (st->n_rows == 0 && want && budget == 0)
+    if (step->n_rows == 0 && want && budget == 0)
         plan_prefill(en, ln, slot, en->sched.max_step_tokens);
-    return st->n_rows;
+    return step->n_rows;
 }

@@ -93,7 +93,6 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->order = q->n_orders++;
     s->min_new = m->min_new;
     s->ignore_eos = m->ignore_eos != 0;
-    s->no_cache_read = m->no_cache_read != 0;
     s->arrival_us = m->arrival_us;
     s->ns = m->cache_ns;
     s->n_hit = -1;
@@ -116,7 +115,7 @@ static void first_admission(struct engine *en, struct seq *s)
     if (s->queue_us < 0)
         s->queue_us = 0;
     en->stats.prompt_tokens += s->n_prompt;
-    if (en->lim.prefix_cache && !s->no_cache_read) {
+    if (en->lim.prefix_cache) {
         en->stats.prefix_queries += s->n_prompt;
         en->stats.prefix_hits += s->n_hit;
     }
@@ -150,7 +149,7 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
         (sc->gate_seq == seq_index(q, s) && kv_avail(en->kv) <= sc->gate_avail))
         return false;
     int32_t avail = kv_avail(en->kv);
-    if (en->lim.prefix_cache && !s->no_cache_read)
+    if (en->lim.prefix_cache)
         kv_match(en->kv, s->ns, s->tok, s->n_tok - !PLANT(PLANT_HIT_LONG), s->pages, &hit);
     int32_t want = pages_for(en, s->n_tok) - hit.n_pages + reserve;
     if (hit.part != KV_ROOT && kv_avail(en->kv) < want) { /* its source may be the page we lack */

@@ -284,7 +284,7 @@ int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new
     return 0;
 }
 
-int64_t engine_heartbeat_us(const struct engine *en, int *busy)
+int64_t engine_heartbeat_us(const struct engine *en, bool *busy)
 {
     if (busy)
         *busy = atomic_load(&en->live) > 0;

@@ -66,7 +66,7 @@ struct seq {
     int32_t wait_at; /* index in wait[] */
     int32_t tenant;
     int32_t min_new, n_stop;
-    bool ignore_eos, no_cache_read;
+    bool ignore_eos;
     int32_t n_hit; /* prompt tokens from the cache at first admission; -1 before */
     int64_t arrival_us, queue_us;
     uint64_t ns;

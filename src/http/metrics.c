@@ -231,10 +231,8 @@ void metrics_text(struct http *h, struct buf *out)
     buf_add(&l, "", 1);
     struct writer w = {out, l.p, !h->c.metrics_no_vllm};
     bool ready = atomic_load(&h->load) == LOAD_READY;
-    if (!h->has_stats && ready) { /* no step yet: the pool is all free */
+    if (!h->has_stats && ready) /* no step yet: the pool is all free */
         s.n_pages = s.n_pages_free = h->s.ec.n_pages;
-        s.page_tokens = h->s.ec.page_tokens;
-    }
     put_engine(&w, &s);
     if (w.vllm) {
         put_sources(&w, &s);

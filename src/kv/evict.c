@@ -16,23 +16,23 @@ enum { MAX_USES = 1 << 20, USES_SHIFT = 42 }; /* together below 2^63 */
 
 /* Last use; a node used again counts as if that use were half a pool later, so that a scan of new
  * prompts does not flush the prefixes that are really shared, while they still age out. */
-static int64_t lru_worth(const struct evict_state *ev, const struct node_stat *st)
+static int64_t lru_worth(const struct evict_state *ev, const struct node_stat *stat)
 {
-    return st->last_use + (st->uses > 1 ? ev->capacity / 2 : 0);
+    return stat->last_use + (stat->uses > 1 ? ev->capacity / 2 : 0);
 }
 
 /* Number of uses, then last use. */
-static int64_t lfu_worth(const struct evict_state *ev, const struct node_stat *st)
+static int64_t lfu_worth(const struct evict_state *ev, const struct node_stat *stat)
 {
     (void)ev;
-    return ((int64_t)st->uses << USES_SHIFT) + st->last_use;
+    return ((int64_t)stat->uses << USES_SHIFT) + stat->last_use;
 }
 
 /* Age. */
-static int64_t fifo_worth(const struct evict_state *ev, const struct node_stat *st)
+static int64_t fifo_worth(const struct evict_state *ev, const struct node_stat *stat)
 {
     (void)ev;
-    return st->created;
+    return stat->created;
 }
 
 #define X(id, name) [EVICT_##id] = {name##_worth},
@@ -53,10 +53,10 @@ void evict_insert(struct kv *kv, node_id n)
 
 void evict_hit(struct kv *kv, node_id n)
 {
-    struct node_stat *st = &kv->node[n].stat;
-    st->last_use = ++kv->ev.tick;
-    if (st->uses < MAX_USES)
-        st->uses++;
+    struct node_stat *stat = &kv->node[n].stat;
+    stat->last_use = ++kv->ev.tick;
+    if (stat->uses < MAX_USES)
+        stat->uses++;
 }
 
 static void heap_set(struct kv *kv, int32_t i, node_id n, int64_t key)

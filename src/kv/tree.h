@@ -33,7 +33,7 @@ struct evict_state;
 /* A policy, one row of the table in evict.c. */
 struct evict_ops {
     /* Worth of keeping a node, computed when it becomes evictable; the least goes first. */
-    int64_t (*worth)(const struct evict_state *ev, const struct node_stat *st);
+    int64_t (*worth)(const struct evict_state *ev, const struct node_stat *stat);
 };
 
 /* The candidates: exactly the leaves nobody uses, as a binary heap, least worth first. */

@@ -133,7 +133,7 @@ static void *client_main(void *arg)
         if (i % 5 == 0)
             engine_cancel(c->h->en, (req_id)i + 1, ST_CANCELLED);
         if (i % 16 == 0)
-            engine_heartbeat_us(c->h->en, &st);
+            engine_heartbeat_us(c->h->en, NULL);
     }
     return NULL;
 }
@@ -175,7 +175,7 @@ static void test_idle_and_stop(void **state)
     struct house *h = house_new(N_REQ);
     assert_int_equal(engine_start(h->en, NULL), 0);
     /* It comes to rest: some window without one turn. A thread that spins has none. */
-    int busy = 1;
+    bool busy = true;
     int64_t beat = 0, again = 1;
     for (int i = 0; i < 600 && (busy || beat == 0 || again != beat); i++) {
         beat = engine_heartbeat_us(h->en, &busy);
@@ -199,7 +199,7 @@ static void test_heartbeat(void **state)
 {
     (void)state;
     struct house *h = house_new(N_REQ);
-    int busy = 1;
+    bool busy = true;
     engine_heartbeat_us(h->en, &busy);
     assert_int_equal(busy, 0);
     int64_t before = clock_us();

@@ -121,7 +121,6 @@ static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
         .tenant = (uint64_t)tr_rand(t, 3),
         .cache_ns = tr_rand(t, 5) ? 0 : 7,
         .ignore_eos = tr_rand(t, 3) == 0,
-        .no_cache_read = tr_rand(t, 12) == 0,
         .n_stop_ids = tr_rand(t, 3),
         .min_new = tr_rand(t, 3) ? 0 : tr_rand(t, 10),
         .params = {.seed = (uint64_t)tr_rand(t, 4), .n_logprobs = tr_rand(t, 6) - 2},
