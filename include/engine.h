@@ -62,13 +62,13 @@ int engine_cancel(struct engine *en, req_id id, int reason);
 /* Any thread (not a signal handler): have the engine log its state once. 0 or ST_FULL. */
 int engine_dump(struct engine *en);
 
-/* Can a request of this size ever run? 0, or ST_CONTEXT_LENGTH and in *why (may be NULL) the bound
- * that it breaks. Pure; any thread. */
 enum engine_bound { ENGINE_BOUND_MODEL, ENGINE_BOUND_POOL };
 struct engine_misfit {
     enum engine_bound bound;
     int64_t tokens; /* that the bound leaves room for, prompt and output */
 };
+/* Can a request of this size ever run? 0, or ST_CONTEXT_LENGTH and in *why (may be NULL) the bound
+ * that it breaks. Pure; any thread. */
 int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new,
                 struct engine_misfit *why);
 

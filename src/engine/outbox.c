@@ -1,14 +1,17 @@
 /* outbox.c - records for the loop thread, one message per step, and what happens when it is full.
  *
- * Records gather in fixed arrays. When the outbox refuses a message they stay there: the turn then
- * commits and plans nothing more (the device finishes what it has), only drains cancels and tries
- * again about every millisecond, so the engine neither blocks nor loses a record. The arrays cannot
- * overflow meanwhile: at most one commit's tokens were added after the last full send, and a
- * request counts against the admission bound until its end was sent, so there is at most one end
- * per slot - except while a message is being sent: its ends are taken off the count first (whoever
- * reads one may submit at once and must find the place free) and put back when the outbox is full,
- * so at most max_live more may slip in. A message too large for the outbox is sent in halves. A
- * message without records (statistics only) may be dropped. Engine thread.
+ * Records gather in fixed arrays until the end of the turn. When the outbox refuses the message
+ * they stay there; the turns that follow commit and plan nothing (the device finishes what it has),
+ * drain cancels only, and try again about every millisecond. So the engine neither blocks nor loses
+ * a record. A message too large for the outbox is sent in halves; one without records (statistics
+ * only) may be dropped.
+ *
+ * Why the arrays cannot overflow: since the last full send there was at most one commit, which
+ * brings a token a row, and a request counts against the admission bound until its end was sent, so
+ * there is at most one end for each of max_live. The exception is a message being sent: its ends
+ * are taken off the count first, because whoever reads one may submit at once and must find the
+ * place free, and are put back when the outbox is full; meanwhile at most max_live more slip in.
+ * Engine thread.
  */
 #include "check.h"
 #include "mem.h"
