@@ -36,8 +36,8 @@ void engine_limits_of(struct engine_limits *l, const struct config *c,
 
 struct engine;
 
-/* Allocates everything the engine will ever need. Of *c it reads kv.page_tokens, kv.prefix_cache,
- * kv.eviction, scheduler.* and limits.queue_size, now. `outbox` receives MSG_OUTBOX; it and ex
+/* Allocates everything the engine will ever need. Of *c it reads kv.page_tokens, kv.prefix_cache.*,
+ * scheduler.* and limits.queue_size, now. `outbox` receives MSG_OUTBOX; it and ex
  * outlive the engine. 0; ST_INVALID_VALUE with the name of what the engine's arrays cannot hold;
  * ST_NOMEM. */
 int engine_new(struct engine **out, const struct config *c, const struct engine_facts *f,

@@ -33,7 +33,7 @@ struct http_config {
     const char *api_key;             /* one more key (from the environment); NULL or "" = none */
     const char *const *served_names; /* [n_served_names >= 1]; the first is the default */
     int32_t n_served_names;
-    bool accept_any_model;      /* models.unknown: accept */
+    bool accept_any_model;      /* http.unknown_model: accept */
     bool reject_unknown_fields; /* http.unknown_fields: reject */
     bool metrics_require_auth, metrics_no_vllm;
     bool plain_special_tokens; /* security.parse_special_tokens: false */

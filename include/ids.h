@@ -10,11 +10,11 @@ typedef int32_t token_id; /* index into the vocabulary */
 typedef int32_t node_id;  /* a node of the prefix tree; 0 = the root */
 typedef uint64_t req_id;  /* one generation; unique in the process, never reused, never 0 */
 
-/* X(constant, name in settings): which cached page goes first. The choices of the setting and the
+/* X(constant, word in settings): which cached page goes first. The choices of the setting and the
  * table of functions in kv/evict.c are made from this list. */
-#define EVICT_LIST(X) X(LRU, lru) X(LFU, lfu) X(FIFO, fifo)
+#define EVICT_LIST(X) X(EVICT_LRU, lru) X(EVICT_LFU, lfu) X(EVICT_FIFO, fifo)
 
-#define X(id, name) EVICT_##id,
+#define X(name, word) name,
 enum evict_policy { EVICT_LIST(X) N_EVICT };
 #undef X
 

@@ -165,7 +165,7 @@ static struct engine_facts facts_of(const struct daemon *d)
 static void describe(struct daemon *d, const struct config *c, const struct engine_limits *l)
 {
     const struct model_config *m = model_config(d->model);
-    bool own = c->sampling_from_model;
+    bool own = c->sampling.defaults_from_model;
     snprintf(d->fingerprint, sizeof d->fingerprint, "fp_%012llx",
              (unsigned long long)(m->weights_id >> 16));
     d->service = (struct http_service){

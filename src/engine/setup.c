@@ -33,7 +33,7 @@ void engine_limits_of(struct engine_limits *l, const struct config *c, const str
                                 .max_waiting = (int32_t)c->limits.queue_size,
                                 .max_model_len = f->max_model_len,
                                 .vocab = f->vocab,
-                                .prefix_cache = c->kv.prefix_cache};
+                                .prefix_cache = c->kv.prefix_cache.enabled};
 }
 
 /* What the engine's arrays and messages can hold, whatever the settings allow. */
@@ -146,7 +146,7 @@ int engine_new(struct engine **out, const struct config *c, const struct engine_
     en->stats.healthy = 1;
     const struct kv_config k = {.n_pages = f->n_pages,
                                 .page_tokens = en->lim.page_tokens,
-                                .eviction = c->kv.eviction,
+                                .eviction = c->kv.prefix_cache.eviction,
                                 .seed = f->cache_seed};
     if ((st = kv_new(&en->kv, &k, e)) != 0 ||
         (st = seqs_init(&en->seqs, &en->lim, en->max_live + en->lim.max_seqs, e)) != 0 ||

@@ -154,8 +154,7 @@ static int bool_field(const struct jdoc *d, const char *key, bool dflt, bool *ou
     if (!v || v->type == J_NULL)
         return 0;
     if (v->type != J_BOOL)
-        return err_param(e, ST_INVALID_TYPE, key, "'%s' must be a boolean, but it is %s.", key,
-                         json_type_name(v));
+        return wrong_type(e, key, "a boolean", v);
     *out = v->boolean;
     return 0;
 }

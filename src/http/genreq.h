@@ -44,6 +44,8 @@ void genreq_fini(struct genreq *g);
 /* The field table alone: types, ranges, combinations, model. */
 int fields_read(struct genreq *g, const struct jdoc *d, const struct http_config *c,
                 const struct http_service *s, struct err *e);
+/* 400 for a field of another type: "'param' must be <want>, but it is ...". */
+int wrong_type(struct err *e, const char *param, const char *want, const struct jval *v);
 /* `model` against the served names; v may be NULL (default). name: char[256]. */
 int model_check(const struct jval *v, const struct http_config *c, char *name, struct err *e);
 bool model_is_served(const struct http_config *c, const char *s, size_t n);

@@ -9,12 +9,6 @@
 
 enum { MAX_MESSAGES = 2048, MAX_RENDERED = 64 << 20 };
 
-static int wrong_type(struct err *e, const char *param, const char *want, const struct jval *v)
-{
-    return err_param(e, ST_INVALID_TYPE, param, "'%s' must be %s, but it is %s.", param, want,
-                     json_type_name(v));
-}
-
 int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, const char *param,
                struct ids *out, struct err *e)
 {

@@ -35,7 +35,7 @@ static int64_t fifo_worth(const struct evict_state *ev, const struct node_stat *
     return stat->created;
 }
 
-#define X(id, name) [EVICT_##id] = {name##_worth},
+#define X(name, word) [name] = {word##_worth},
 static const struct evict_ops policies[N_EVICT] = {EVICT_LIST(X)};
 #undef X
 

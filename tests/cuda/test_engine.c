@@ -113,7 +113,7 @@ static struct engine *open_engine(int alone, struct mbox *out)
     x.f.vocab = VOCAB;
     x.f.cache_seed = 5;
     x.c.kv.page_tokens = PAGE_TOKENS;
-    x.c.kv.prefix_cache = !alone;
+    x.c.kv.prefix_cache.enabled = !alone;
     x.c.scheduler.max_seqs = alone ? 1 : ROWS;
     x.c.scheduler.max_step_tokens = 256;
     x.c.scheduler.steps_in_flight = alone ? 1 : 2;

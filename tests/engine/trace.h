@@ -72,8 +72,8 @@ static void tr_config(struct trace *t, int depth)
     c->scheduler.max_step_tokens = 1 + tr_rand(t, tr_rand(t, 2) ? 12 : 80);
     c->scheduler.steps_in_flight = depth;
     c->scheduler.max_decode_gap = (int64_t[]){0, 100, 400, 5000}[tr_rand(t, 4)];
-    c->kv.prefix_cache = tr_rand(t, 8) != 0;
-    c->kv.eviction = tr_rand(t, N_EVICT);
+    c->kv.prefix_cache.enabled = tr_rand(t, 8) != 0;
+    c->kv.prefix_cache.eviction = tr_rand(t, N_EVICT);
     c->limits.queue_size = TR_MAX_REQ;
     f->max_model_len = TR_MAX_LEN;
     f->vocab = TR_VOCAB;
