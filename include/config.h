@@ -7,6 +7,7 @@
 #ifndef QUIRE_CONFIG_H
 #define QUIRE_CONFIG_H
 
+#include "ids.h"
 #include "status.h"
 
 #include <stdbool.h>
@@ -31,8 +32,6 @@ struct str_list {
 #define CONF_DTYPE(W) \
     W(CONF_DTYPE_AUTO, auto) W(CONF_DTYPE_F32, f32) W(CONF_DTYPE_BF16, bf16) \
     W(CONF_DTYPE_F16, f16)
-#define CONF_EVICT(W) \
-    W(CONF_EVICT_LRU, lru) W(CONF_EVICT_LFU, lfu) W(CONF_EVICT_FIFO, fifo)
 #define CONF_UNKNOWN(W) W(CONF_UNKNOWN_IGNORE, ignore) W(CONF_UNKNOWN_REJECT, reject)
 #define CONF_UNKNOWN_MODEL(W) \
     W(CONF_UNKNOWN_MODEL_REJECT, reject) W(CONF_UNKNOWN_MODEL_ACCEPT, accept)
@@ -44,7 +43,6 @@ enum { CONF_LOAD(CONF_CONSTANT) };
 enum { CONF_MODEL(CONF_CONSTANT) };
 enum { CONF_GRAPHS(CONF_CONSTANT) };
 enum { CONF_DTYPE(CONF_CONSTANT) };
-enum { CONF_EVICT(CONF_CONSTANT) };
 enum { CONF_UNKNOWN(CONF_CONSTANT) };
 enum { CONF_UNKNOWN_MODEL(CONF_CONSTANT) };
 enum { CONF_COMPAT(CONF_CONSTANT) };

@@ -74,7 +74,7 @@ __global__ void step_inputs_kernel(inputs in)
         in.row_tok0[i] = r.token0;
         in.row_new[i] = r.n;
         in.row_kv[i] = r.first + r.n;
-        in.row_out[i] = r.sample ? r.token0 + r.n - 1 : -1;
+        in.row_out[i] = r.want == STEP_WANT_SAMPLE ? r.token0 + r.n - 1 : -1;
         in.params[i] = in.s->sample[i];
     }
     for (int32_t j = threadIdx.x; j < r.n; j += blockDim.x) {

@@ -23,7 +23,7 @@ MAY = {
     "jinja": set(),
     "text": {"jinja"},
     "kv": set(),
-    "engine": {"kv"},
+    "engine": {"kv", "config"},
     "backend": set(),
     "model": {"backend"},
     "http": {"engine", "text", "config"},

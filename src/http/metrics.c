@@ -196,7 +196,7 @@ static void put_config(struct writer *w, struct http *h)
 {
     if (atomic_load(&h->load) != LOAD_READY)
         return;
-    const struct engine_config *c = &h->s.ec;
+    const struct engine_limits *c = &h->s.ec;
     head(w, "vllm:", "cache_config_info", "gauge", "Settings of the KV cache as labels.");
     out_fmt(w->b,
             "vllm:cache_config_info{%s,block_size=\"%d\",num_gpu_blocks=\"%d\",cache_dtype=\"%s\","
@@ -231,10 +231,8 @@ void metrics_text(struct http *h, struct buf *out)
     buf_add(&l, "", 1);
     struct writer w = {out, l.p, !h->c.metrics_no_vllm};
     bool ready = atomic_load(&h->load) == LOAD_READY;
-    if (!h->has_stats && ready) { /* no step yet: the pool is all free */
+    if (!h->has_stats && ready) /* no step yet: the pool is all free */
         s.n_pages = s.n_pages_free = h->s.ec.n_pages;
-        s.page_tokens = h->s.ec.page_tokens;
-    }
     put_engine(&w, &s);
     if (w.vllm) {
         put_sources(&w, &s);

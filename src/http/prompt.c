@@ -371,6 +371,28 @@ static int read_prompts(struct genreq *g, const struct jdoc *d, const struct htt
     return 0;
 }
 
+/* engine_fits, and the sentence for the client where it does not. */
+static int fits(const struct engine_limits *l, int64_t n, int64_t want, struct err *e)
+{
+    struct engine_misfit why;
+    int st = engine_fits(l, n, want, &why);
+    if (st == 0)
+        return 0;
+    if (why.bound == ENGINE_BOUND_MODEL)
+        return err_set(e, st,
+                       "This model's maximum context length is %d tokens. However, you requested "
+                       "%lld tokens (%lld in the messages, %lld in the completion). Please reduce "
+                       "the length of the messages or completion.",
+                       l->max_model_len, (long long)(n > INT64_MAX - want ? INT64_MAX : n + want),
+                       (long long)n, (long long)want);
+    return err_set(e, st,
+                   "This server's KV cache holds %lld tokens (%d pages of %d). However, you "
+                   "requested %lld tokens (%lld in the messages, %lld in the completion). "
+                   "Please reduce the length of the messages or completion.",
+                   (long long)why.tokens, l->n_pages, l->page_tokens, (long long)(n + want),
+                   (long long)n, (long long)want);
+}
+
 /* C-1 to C-3: what prompt i may generate. */
 static int check_length(struct genreq *g, int32_t i, const struct http_config *c,
                         const struct http_service *s, struct err *e)
@@ -403,12 +425,12 @@ static int check_length(struct genreq *g, int32_t i, const struct http_config *c
     g->max_new[i] = (int32_t)want;
     if (want == 0)
         return 0;
-    int st = engine_fits(&s->ec, n, want, e);
+    int st = fits(&s->ec, n, want, e);
     if (st && !given && st == ST_CONTEXT_LENGTH && g->chat) {
         /* the omitted maximum means what fits: also what fits in the pool */
         int64_t pool = (int64_t)s->ec.n_pages * s->ec.page_tokens - n;
         want = want < pool ? want : pool;
-        for (int k = 0; k < 4 && want > 0 && (st = engine_fits(&s->ec, n, want, e)) != 0; k++)
+        for (int k = 0; k < 4 && want > 0 && (st = fits(&s->ec, n, want, e)) != 0; k++)
             want -= s->ec.page_tokens;
         g->max_new[i] = (int32_t)want;
         if (want <= 0)

@@ -54,7 +54,7 @@ void server_random(struct http *h, char *hex, int n)
 
 bool server_engine_ok(struct http *h)
 {
-    int busy = 0;
+    bool busy = false;
     if (atomic_load(&h->load) != LOAD_READY || (h->has_stats && !h->stats.healthy))
         return false;
     int64_t beat = engine_heartbeat_us(h->s.engine, &busy);

@@ -13,6 +13,7 @@
 #pragma GCC diagnostic ignored "-Wunused-function"
 
 #include "clock.h"
+#include "engine_fixture.h"
 #include "http.h"
 #include "log.h"
 #include "testing.h"
@@ -53,7 +54,7 @@ struct rig {
     struct rig_exec ex;
     const char *template; /* NULL: a line per message */
     struct http_config c;
-    struct engine_config ec;
+    struct engine_fixture ec;
     pthread_t loop;
     int result, port;
 };
@@ -111,15 +112,17 @@ static int rig_wait(void *self, int slot, struct step_result *r)
     atomic_fetch_add(&x->steps, 1);
     if (st)
         return st;
-    r->n_rows = s->n_rows;
     for (int32_t i = 0; i < s->n_rows; i++) {
+        int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, j = step_result_add(r, i, n);
+        if (n == 0)
+            continue;
         int64_t at = s->rows[i].first + s->rows[i].n;
         token_id t = (unsigned char)x->script[(size_t)at % x->n_script];
-        r->token[i] = !s->rows[i].sample ? -1 : eos_at && at == eos_at ? RIG_EOS : t;
-        r->logprob[i] = -0.5f;
-        r->n_top[i] = s->sample[i].n_logprobs > 0 ? s->sample[i].n_logprobs : 0;
-        for (int32_t k = 0; k < r->n_top[i]; k++)
-            r->top[i][k] = (struct token_logprob){k ? (t + k) % 256 : t, -0.5f - (float)k};
+        r->token[j] = eos_at && at == eos_at ? RIG_EOS : t;
+        r->logprob[j] = -0.5f;
+        r->n_top[j] = s->sample[i].n_logprobs > 0 ? s->sample[i].n_logprobs : 0;
+        for (int32_t k = 0; k < r->n_top[j]; k++)
+            r->top[j][k] = (struct token_logprob){k ? (t + k) % 256 : t, -0.5f - (float)k};
     }
     return 0;
 }
@@ -185,19 +188,15 @@ static void rig_defaults(struct rig *r)
                             .n_served_names = 2,
                             .drain_timeout_us = 5000000,
                             .queue_size = 512},
-                      .ec = {.n_pages = 4096,
-                             .page_tokens = 16,
-                             .max_seqs = 256,
-                             .max_waiting = 512,
-                             .max_step_tokens = 4096,
-                             .max_model_len = 2048,
-                             .vocab = RIG_VOCAB,
-                             .steps_in_flight = 2,
-                             .max_decode_gap_us = 50000,
-                             .prefix_cache = 1,
-                             .n_eos = 1,
-                             .eos = {RIG_EOS},
-                             .cache_seed = 7}};
+                      .ec = engine_fixture()};
+    r->ec.f.n_pages = 4096;
+    r->ec.f.max_model_len = 2048;
+    r->ec.f.vocab = RIG_VOCAB;
+    r->ec.f.audit_every = 0;
+    r->ec.f.n_eos = 1;
+    r->ec.f.eos[0] = RIG_EOS;
+    r->ec.c.scheduler.max_step_tokens = 4096;
+    r->ec.c.scheduler.max_decode_gap = 50000;
     log_set(LOG_WARN, LOG_TEXT);
     r->ex.script = script;
     r->ex.n_script = sizeof script - 1;
@@ -228,19 +227,18 @@ static void rig_load(struct rig *r)
     rig_tok(&r->tok);
     if (chat_open(&r->chat, &none, &e) != 0)
         fail_msg("chat_open: %s", e.msg);
-    if (engine_new(&r->en, &r->ec, &ex, http_outbox(r->h), &e) != 0)
-        fail_msg("engine_new: %s", e.msg);
+    r->en = engine_fixture_new(&r->ec, &ex, http_outbox(r->h));
     assert_int_equal(engine_start(r->en, &e), 0);
     struct http_service s = {.tok = r->tok,
                              .chat = r->chat,
                              .engine = r->en,
-                             .ec = r->ec,
                              .created_unix_s = 1700000000,
                              .fingerprint = "fp_000000000000",
                              .temperature = -1,
                              .top_p = -1,
                              .min_p = -1,
                              .top_k = -1};
+    engine_limits_of(&s.ec, &r->ec.c, &r->ec.f);
     http_set_ready(r->h, &s);
 }
 

@@ -202,7 +202,7 @@ static void test_queue_timeout(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.max_seqs = 1;
+    rig.ec.c.scheduler.max_seqs = 1;
     rig.c.queue_timeout_us = 2000000; /* far longer than the engine needs to wake up */
     rig_hold(&rig);
     rig_start(&rig);
@@ -256,7 +256,7 @@ static void test_gone_in_each_state(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.max_seqs = 1;
+    rig.ec.c.scheduler.max_seqs = 1;
     rig_hold(&rig);
     rig_start(&rig);
     for (int i = 0; i < 6; i++) {
