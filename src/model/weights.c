@@ -7,9 +7,9 @@
  */
 #include "weights.h"
 
-#include "dummy.h"
+#include "checkpoint/dummy.h"
 #include "mem.h"
-#include "source.h"
+#include "checkpoint/source.h"
 
 #include <stdio.h>
 #include <stdlib.h>

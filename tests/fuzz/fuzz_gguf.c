@@ -1,8 +1,8 @@
 /* fuzz_gguf.c - any bytes as a GGUF file: refused with a message, or a model all of whose weights
  * can be read, as numbers and as levels. */
-#include "model/dequant.h"
-#include "model/family.h"
-#include "model/source.h"
+#include "checkpoint/dequant.h"
+#include "checkpoint/family.h"
+#include "checkpoint/source.h"
 
 #include <stdint.h>
 #include <stdlib.h>

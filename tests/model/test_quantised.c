@@ -4,7 +4,7 @@
 
 #include "backend/cpu/cpu.h"
 #include "hostile.h"
-#include "model/dequant.h"
+#include "checkpoint/dequant.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
 #include "testing.h"
 
 #include "gguf_build.h"
-#include "model/dummy.h"
+#include "checkpoint/dummy.h"
 #include "model/weights.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* dummy.h - random weights from a seed, for measuring without a checkpoint. */
-#ifndef QUIRE_MODEL_DUMMY_H
-#define QUIRE_MODEL_DUMMY_H
+#ifndef QUIRE_CHECKPOINT_DUMMY_H
+#define QUIRE_CHECKPOINT_DUMMY_H
 
 #include <stdint.h>
 

@@ -4,7 +4,7 @@
 
 #include "hostile.h"
 #include "model.h"
-#include "model/safetensors.h"
+#include "checkpoint/safetensors.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* gguf.h - a GGUF v3 container: metadata and tensor table, structure checked, no meaning. */
-#ifndef QUIRE_MODEL_GGUF_H
-#define QUIRE_MODEL_GGUF_H
+#ifndef QUIRE_CHECKPOINT_GGUF_H
+#define QUIRE_CHECKPOINT_GGUF_H
 
 #include "source.h"
 

@@ -1,6 +1,6 @@
 /* hf_config.h - what the JSON files of a Hugging Face folder say about the model. */
-#ifndef QUIRE_MODEL_HF_CONFIG_H
-#define QUIRE_MODEL_HF_CONFIG_H
+#ifndef QUIRE_CHECKPOINT_HF_CONFIG_H
+#define QUIRE_CHECKPOINT_HF_CONFIG_H
 
 #include "source.h"
 

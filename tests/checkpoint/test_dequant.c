@@ -3,7 +3,7 @@
 #include "testing.h"
 
 #include "hostile.h"
-#include "model/dequant.h"
+#include "checkpoint/dequant.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>

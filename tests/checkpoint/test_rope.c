@@ -1,9 +1,9 @@
 /* rope.c and the rotary part of hf_config.c against transformers' inverse frequencies. */
 #include "testing.h"
 
-#include "model/config_check.h"
-#include "model/hf_config.h"
-#include "model/rope.h"
+#include "checkpoint/config_check.h"
+#include "checkpoint/hf_config.h"
+#include "checkpoint/rope.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>

@@ -7,10 +7,10 @@
 #define QUIRE_TEST_GGUF_BUILD_H
 
 #include "mem.h"
-#include "model/dequant.h"
-#include "model/family.h"
-#include "model/gguf.h"
-#include "model/source.h"
+#include "checkpoint/dequant.h"
+#include "checkpoint/family.h"
+#include "checkpoint/gguf.h"
+#include "checkpoint/source.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* dequant.h - the element types that model files store, and their conversion to storage types. */
-#ifndef QUIRE_MODEL_DEQUANT_H
-#define QUIRE_MODEL_DEQUANT_H
+#ifndef QUIRE_CHECKPOINT_DEQUANT_H
+#define QUIRE_CHECKPOINT_DEQUANT_H
 
 #include "ops.h"
 

@@ -1,6 +1,6 @@
 /* rope.h - rotary position scaling, folded into one table of inverse frequencies. */
-#ifndef QUIRE_MODEL_ROPE_H
-#define QUIRE_MODEL_ROPE_H
+#ifndef QUIRE_CHECKPOINT_ROPE_H
+#define QUIRE_CHECKPOINT_ROPE_H
 
 #include "model.h"
 

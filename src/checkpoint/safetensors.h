@@ -1,6 +1,6 @@
 /* safetensors.h - one safetensors file: its header read, every tensor placed inside of the file. */
-#ifndef QUIRE_MODEL_SAFETENSORS_H
-#define QUIRE_MODEL_SAFETENSORS_H
+#ifndef QUIRE_CHECKPOINT_SAFETENSORS_H
+#define QUIRE_CHECKPOINT_SAFETENSORS_H
 
 #include "source.h"
 

@@ -4,8 +4,8 @@
  * (hf_config.c, gguf_config.c) -> bind.c (every weight the family needs, shape-checked). All on the
  * opening thread; read-only afterwards, so loaders on several threads may read it.
  */
-#ifndef QUIRE_MODEL_SOURCE_H
-#define QUIRE_MODEL_SOURCE_H
+#ifndef QUIRE_CHECKPOINT_SOURCE_H
+#define QUIRE_CHECKPOINT_SOURCE_H
 
 #include "dequant.h"
 #include "family.h"

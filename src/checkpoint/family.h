@@ -1,6 +1,6 @@
 /* family.h - what distinguishes the model families: one row each, no code elsewhere. */
-#ifndef QUIRE_MODEL_FAMILY_H
-#define QUIRE_MODEL_FAMILY_H
+#ifndef QUIRE_CHECKPOINT_FAMILY_H
+#define QUIRE_CHECKPOINT_FAMILY_H
 
 #include "model.h"
 

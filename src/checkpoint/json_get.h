@@ -2,8 +2,8 @@
  *
  * Absent keys and null leave *out alone and return 0; a value of another kind or out of range is
  * ST_FORMAT, naming `file` and the key. */
-#ifndef QUIRE_MODEL_JSON_GET_H
-#define QUIRE_MODEL_JSON_GET_H
+#ifndef QUIRE_CHECKPOINT_JSON_GET_H
+#define QUIRE_CHECKPOINT_JSON_GET_H
 
 #include "status.h"
 

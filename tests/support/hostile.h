@@ -4,7 +4,7 @@
 #define QUIRE_TEST_HOSTILE_H
 
 #include "mem.h"
-#include "model/source.h"
+#include "checkpoint/source.h"
 
 #include <stdint.h>
 #include <stdlib.h>

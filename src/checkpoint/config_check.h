@@ -1,6 +1,6 @@
 /* config_check.h - rules that every model configuration obeys, whatever file it came from. */
-#ifndef QUIRE_MODEL_CONFIG_CHECK_H
-#define QUIRE_MODEL_CONFIG_CHECK_H
+#ifndef QUIRE_CHECKPOINT_CONFIG_CHECK_H
+#define QUIRE_CHECKPOINT_CONFIG_CHECK_H
 
 #include "family.h"
 #include "model.h"

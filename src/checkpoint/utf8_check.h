@@ -1,7 +1,7 @@
 /* utf8_check.h - is a piece of a model file UTF-8? What it says ends up in messages and logs, which
  * must stay valid text. Pure; any thread. */
-#ifndef QUIRE_MODEL_UTF8_CHECK_H
-#define QUIRE_MODEL_UTF8_CHECK_H
+#ifndef QUIRE_CHECKPOINT_UTF8_CHECK_H
+#define QUIRE_CHECKPOINT_UTF8_CHECK_H
 
 #include <stdbool.h>
 #include <stddef.h>
