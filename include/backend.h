@@ -19,21 +19,20 @@ struct be_config {
     int32_t threads; /* cpu: worker threads, 0 = all cores */
     int32_t index;   /* cuda: device */
     double memory_utilization;
-    int64_t pool_bytes; /* 0 = auto */
-    int32_t graphs;     /* 0 off, 1 lazy, 2 at start */
+    int32_t graphs; /* 0 off, 1 lazy, 2 at start */
 };
 
 /* What the rest needs to know of a device. */
 struct be_info {
     int32_t kind;
     char name[64];
-    int64_t memory_total, memory_free; /* bytes usable; CPU: RAM */
-    int32_t act_dt, weight_dt, kv_dt;  /* the storage types this backend prefers (auto) */
+    int64_t memory_free;              /* bytes usable; CPU: RAM */
+    int32_t act_dt, weight_dt, kv_dt; /* the storage types this backend prefers (auto) */
     int32_t graphs; /* 1: be_graph_* record; decode steps are then padded to row buckets */
 };
 
 struct be_calls;  /* what a device body implements: backend/calls.h */
-struct be_ledger; /* who took how much: backend/backend.c */
+struct be_ledger; /* who took how much: backend/ledger.c */
 struct be {
     const struct op_table *op;
     const struct be_calls *call;
@@ -90,8 +89,7 @@ int be_download(struct be *be, void *dst, const void *src, size_t bytes);
 int be_sync(struct be *be);
 
 /* Scratch needed by attention and sampling for these bounds. */
-size_t be_attn_work_bytes(struct be *be, int32_t max_rows, int32_t max_tokens, int32_t n_heads,
-                          int32_t head_dim);
+size_t be_attn_work_bytes(struct be *be, int32_t max_rows, int32_t n_heads, int32_t head_dim);
 size_t be_sample_work_bytes(struct be *be, int32_t max_rows, int32_t vocab);
 
 /* One step in flight: mark its end and wait for it. slot < MAX_INFLIGHT. CPU: no-ops. */

@@ -14,15 +14,15 @@
 #ifndef QUIRE_OPS_H
 #define QUIRE_OPS_H
 
+#include "dtype.h"
 #include "ids.h"
 #include "step.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum dtype { DT_F32, DT_BF16, DT_F16, N_DTYPES };
-
-/* KV pool, page-major: [page][layer][k|v][kv_head][token in page][head_dim], see kv_addr. */
+/* KV pool, page-major: [page][layer][k|v][kv_head][token in page][head_dim], see kv_offset.
+ */
 struct kv_pool_view {
     void *base;
     int32_t dt; /* enum dtype */
@@ -100,8 +100,7 @@ struct op_add_rmsnorm {
     float eps;
 };
 
-/* out = in @ w^T + bias. w is [n_out, n_in] row-major. prefix: which algorithm bucket, see backend.
- */
+/* out = in @ w^T + bias. */
 struct op_gemm {
     void *out;        /* [m, n_out], dtype out_dt */
     const void *in;   /* [m, n_in], dtype dt */
@@ -195,13 +194,6 @@ struct op_copy_pages {
 #define op_attn_decode op_attn
 
 struct be; /* a backend instance, backend.h */
-
-#define X(n)                                                                                       \
-    int opcheck_##n(const struct op_##n *o);                                                       \
-    int cpu_##n(struct be *be, const struct op_##n *o);                                            \
-    int cuda_##n(struct be *be, const struct op_##n *o);
-OP_LIST(X)
-#undef X
 
 /* The table a backend is called through. */
 struct op_table {

@@ -4,8 +4,7 @@
  * pointers is the caller's contract. ST_INVALID_VALUE means a bug in the caller, answered instead
  * of asserted because launchers are also called with odd arguments by tests. Zero rows are fine.
  */
-#include "ops.h"
-#include "status.h"
+#include "calls.h"
 
 static int is_dt(int32_t dt)
 {

@@ -24,12 +24,12 @@ static bool is_ignorable(const struct model_source *s, const char *name)
     return false;
 }
 
-static int check_shape(const struct model_source *s, const struct tensor *t, int role,
-                       struct err *e)
+static int check_shape(const struct model_source *s, const struct tensor *t, int32_t layer,
+                       int role, struct err *e)
 {
     int64_t rows, cols;
     char shape[96];
-    family_weight_shape(&s->cfg, role, &rows, &cols);
+    weight_shape(&s->cfg, layer, role, &rows, &cols);
     bool ok = cols ? t->n_dims == 2 && t->dim[0] == rows && t->dim[1] == cols
                    : t->n_dims == 1 && t->dim[0] == rows;
     if (ok)
@@ -46,7 +46,7 @@ static int bind_one(struct model_source *s, int32_t layer, int role, const struc
                     struct err *e)
 {
     char name[SRC_MAX_NAME];
-    if (!family_has_weight(&s->cfg, role))
+    if (!weight_exists(&s->cfg, layer, role))
         return 0;
     family_tensor_name(s->is_gguf, layer, role, name, sizeof name);
     struct tensor *t = tensor_find(&s->tensors, name);
@@ -60,7 +60,7 @@ static int bind_one(struct model_source *s, int32_t layer, int role, const struc
                        t->type_name);
     t->used = true;
     *slot = t;
-    return check_shape(s, t, role, e);
+    return check_shape(s, t, layer, role, e);
 }
 
 int source_bind(struct model_source *s, struct err *e)
@@ -69,15 +69,15 @@ int source_bind(struct model_source *s, struct err *e)
     s->bound = xcalloc2(n_layers * N_LAYER_ROLES + N_GLOBAL_ROLES, sizeof *s->bound);
     for (int role = N_LAYER_ROLES; role < N_ROLES; role++) {
         const struct tensor **globals = s->bound + n_layers * N_LAYER_ROLES;
-        int rc = bind_one(s, -1, role, &globals[role - N_LAYER_ROLES], e);
-        if (rc)
-            return rc;
+        int st = bind_one(s, -1, role, &globals[role - N_LAYER_ROLES], e);
+        if (st)
+            return st;
     }
     for (int32_t l = 0; l < s->cfg.n_layers; l++) {
         for (int role = 0; role < N_LAYER_ROLES; role++) {
-            int rc = bind_one(s, l, role, &s->bound[(size_t)l * N_LAYER_ROLES + (size_t)role], e);
-            if (rc)
-                return rc;
+            int st = bind_one(s, l, role, &s->bound[(size_t)l * N_LAYER_ROLES + (size_t)role], e);
+            if (st)
+                return st;
         }
     }
     for (size_t i = 0; i < s->tensors.n; i++) {

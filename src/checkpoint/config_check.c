@@ -12,7 +12,7 @@ void config_init(struct model_config *c)
 {
     memset(c, 0, sizeof *c);
     c->bos = -1;
-    c->gen_temperature = c->gen_top_p = c->gen_min_p = c->gen_repetition = NAN;
+    c->gen_temperature = c->gen_top_p = c->gen_min_p = NAN;
     c->gen_top_k = -1;
     c->rope_attn_factor = 1;
 }
@@ -37,9 +37,9 @@ int config_check(const struct model_config *c, struct err *e)
         {"vocabulary", c->vocab, SRC_MAX_VOCAB}, {"context length", c->max_position, INT32_MAX / 2},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        int rc = check_range(sizes[i].what, sizes[i].v, 1, sizes[i].max, e);
-        if (rc)
-            return rc;
+        int st = check_range(sizes[i].what, sizes[i].v, 1, sizes[i].max, e);
+        if (st)
+            return st;
     }
     if (c->n_heads % c->n_kv_heads != 0)
         return err_set(e, ST_FORMAT, "%d heads do not share %d key/value heads evenly", c->n_heads,

@@ -2,8 +2,7 @@
 #ifndef QUIRE_CHECKPOINT_CONFIG_CHECK_H
 #define QUIRE_CHECKPOINT_CONFIG_CHECK_H
 
-#include "family.h"
-#include "model.h"
+#include "checkpoint.h"
 
 /* A configuration in which nothing is given yet (bos -1, generation defaults NAN or -1). */
 void config_init(struct model_config *c);

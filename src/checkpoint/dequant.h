@@ -2,7 +2,7 @@
 #ifndef QUIRE_CHECKPOINT_DEQUANT_H
 #define QUIRE_CHECKPOINT_DEQUANT_H
 
-#include "ops.h"
+#include "dtype.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,18 +42,12 @@ void qtype_convert(int type, const void *src, int64_t n, void *dst, int32_t dt);
 /* The same in portable C only: the oracle of the tests. */
 void qtype_convert_portable(int type, const void *src, int64_t n, void *dst, int32_t dt);
 
-/* A quantised type as levels: n elements (a multiple of the block) as q[i] in 0..2^bits - 1 with a
- * scale and an offset for every `group` of them: qtype_convert's f32 is scale * q + offset, rounded
- * once, up to the sign of a zero. qtype_levels: bits (4 or 8) and the largest group (16 or 32); 0
- * for a type that is no such thing. `group` may be smaller than that, 16. Pure, any thread. */
-int32_t qtype_levels(int type, int32_t *group);
-void qtype_split(int type, const void *src, int64_t n, int group, uint8_t *q, float *scale,
+/* A quantised type as codes: n elements (a multiple of the block) as codes[i], with a scale and an
+ * offset for every `group` of them: qtype_convert's f32 is scale * code + offset, rounded once, up
+ * to the sign of a zero. qtype_code: the enum wcode and the largest group (16 or 32); WC_PLAIN and
+ * 0 for a type that is no such thing. `group` may be smaller than that, 16. Pure, any thread. */
+int32_t qtype_code(int type, int32_t *group);
+void qtype_split(int type, const void *src, int64_t n, int32_t group, uint8_t *codes, float *scale,
                  float *offset);
-
-/* Bytes of one element of a storage type (enum dtype). */
-static inline int64_t dtype_bytes(int32_t dt)
-{
-    return dt == DT_F32 ? 4 : 2;
-}
 
 #endif

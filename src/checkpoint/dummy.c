@@ -91,6 +91,6 @@ void dummy_fill(uint64_t seed, int32_t layer, int role, int64_t fan_in, int64_t 
         piece(key, (uint32_t)pair, scale, centre, v);
         int64_t lo = i < first ? first - i : 0, hi = first + n - i < PIECE ? first + n - i : PIECE;
         qtype_convert(QT_F32, v + lo, hi - lo, out, dt);
-        out += (hi - lo) * dtype_bytes(dt);
+        out += (hi - lo) * (int64_t)dtype_size(dt);
     }
 }

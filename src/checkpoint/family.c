@@ -70,9 +70,13 @@ const struct family *family_by_gguf_arch(const char *arch, size_t n)
     return NULL;
 }
 
-const char *family_names(void)
+void family_names(char *buf, size_t n)
 {
-    return "llama, mistral, qwen2, qwen3";
+    size_t used = 0;
+    if (n > 0)
+        buf[0] = '\0';
+    for (int i = 0; i < N_FAMILIES && used < n; i++)
+        used += (size_t)snprintf(buf + used, n - used, "%s%s", i ? ", " : "", families[i].name);
 }
 
 bool family_tensor_name(bool gguf, int32_t layer, int role, char *buf, size_t n)
@@ -87,8 +91,9 @@ bool family_tensor_name(bool gguf, int32_t layer, int role, char *buf, size_t n)
     return true;
 }
 
-bool family_has_weight(const struct model_config *c, int role)
+bool weight_exists(const struct model_config *c, int32_t layer, int role)
 {
+    (void)layer; /* all layers of today's families are of one kind */
     switch (role) {
     case W_Q_BIAS:
     case W_K_BIAS:
@@ -110,8 +115,10 @@ bool family_has_weight(const struct model_config *c, int role)
     }
 }
 
-void family_weight_shape(const struct model_config *c, int role, int64_t *n_rows, int64_t *n_cols)
+void weight_shape(const struct model_config *c, int32_t layer, int role, int64_t *n_rows,
+                  int64_t *n_cols)
 {
+    (void)layer;
     int64_t q = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
     const int64_t shape[N_ROLES][2] = {
         [W_ATTN_NORM] = {c->dim, 0},

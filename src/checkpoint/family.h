@@ -2,38 +2,10 @@
 #ifndef QUIRE_CHECKPOINT_FAMILY_H
 #define QUIRE_CHECKPOINT_FAMILY_H
 
-#include "model.h"
+#include "checkpoint.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-/* Weights of one layer, then those of the whole model. */
-enum weight_role {
-    W_ATTN_NORM,
-    W_Q,
-    W_K,
-    W_V,
-    W_Q_BIAS,
-    W_K_BIAS,
-    W_V_BIAS,
-    W_Q_NORM,
-    W_K_NORM,
-    W_O,
-    W_O_BIAS,
-    W_FFN_NORM,
-    W_GATE,
-    W_UP,
-    W_DOWN,
-    W_GATE_BIAS,
-    W_UP_BIAS,
-    W_DOWN_BIAS,
-    N_LAYER_ROLES,
-    W_EMBED = N_LAYER_ROLES,
-    W_FINAL_NORM,
-    W_HEAD,
-    N_ROLES,
-    N_GLOBAL_ROLES = N_ROLES - N_LAYER_ROLES
-};
 
 enum bias_rule { BIAS_NEVER, BIAS_ALWAYS, BIAS_BY_KEY };
 
@@ -50,14 +22,10 @@ struct family {
 /* NULL when there is no such row. */
 const struct family *family_by_model_type(const char *model_type);
 const struct family *family_by_gguf_arch(const char *arch, size_t n);
-/* "llama, mistral, ..." for messages; static. */
-const char *family_names(void);
+/* "llama, mistral, ..." for messages: all names, cut to n bytes. */
+void family_names(char *buf, size_t n);
 
 /* The name of a weight in a file; false when this format has no such tensor. */
 bool family_tensor_name(bool gguf, int32_t layer, int role, char *buf, size_t n);
-/* Whether the model that *c describes has this weight. */
-bool family_has_weight(const struct model_config *c, int role);
-/* Rows and columns of a weight; vectors have n_cols = 0. */
-void family_weight_shape(const struct model_config *c, int role, int64_t *n_rows, int64_t *n_cols);
 
 #endif

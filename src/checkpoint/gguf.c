@@ -49,30 +49,30 @@ static int take(struct cursor *c, size_t bytes, const uint8_t **p, const char *w
 static int take_u32(struct cursor *c, uint32_t *v, const char *what, struct err *e)
 {
     const uint8_t *p;
-    int rc = take(c, 4, &p, what, e);
+    int st = take(c, 4, &p, what, e);
     *v = 0;
-    if (rc == 0)
+    if (st == 0)
         memcpy(v, p, 4);
-    return rc;
+    return st;
 }
 
 static int take_u64(struct cursor *c, uint64_t *v, const char *what, struct err *e)
 {
     const uint8_t *p;
-    int rc = take(c, 8, &p, what, e);
+    int st = take(c, 8, &p, what, e);
     *v = 0;
-    if (rc == 0)
+    if (st == 0)
         memcpy(v, p, 8);
-    return rc;
+    return st;
 }
 
 static int take_string(struct cursor *c, struct view *v, const char *what, struct err *e)
 {
     uint64_t n;
     const uint8_t *p;
-    int rc = take_u64(c, &n, what, e);
-    if (rc)
-        return rc;
+    int st = take_u64(c, &n, what, e);
+    if (st)
+        return st;
     if (n > c->n - c->pos)
         return truncated(c, what, e);
     take(c, (size_t)n, &p, what, e);
@@ -83,11 +83,11 @@ static int take_string(struct cursor *c, struct view *v, const char *what, struc
 static int take_array(struct cursor *c, struct gguf_kv *kv, struct err *e)
 {
     struct view s;
-    int rc = take_u32(c, &kv->elem, "array type", e);
-    if (rc == 0)
-        rc = take_u64(c, &kv->n, "array length", e);
-    if (rc)
-        return rc;
+    int st = take_u32(c, &kv->elem, "array type", e);
+    if (st == 0)
+        st = take_u64(c, &kv->n, "array length", e);
+    if (st)
+        return st;
     if (kv->elem >= N_GGUF_TYPES || kv->elem == GGUF_ARRAY)
         return err_set(e, ST_FORMAT, "gguf: %.*s: array of type %u", (int)kv->key.n, kv->key.p,
                        kv->elem);
@@ -99,35 +99,35 @@ static int take_array(struct cursor *c, struct gguf_kv *kv, struct err *e)
         c->pos += (size_t)kv->n * each;
         return 0;
     }
-    for (uint64_t i = 0; i < kv->n && rc == 0; i++)
-        rc = take_string(c, &s, "array of strings", e);
-    return rc;
+    for (uint64_t i = 0; i < kv->n && st == 0; i++)
+        st = take_string(c, &s, "array of strings", e);
+    return st;
 }
 
 static int take_kv(struct cursor *c, struct gguf_kv *kv, struct err *e)
 {
     struct view s;
-    int rc = take_string(c, &kv->key, "metadata key", e);
-    if (rc)
-        return rc;
+    int st = take_string(c, &kv->key, "metadata key", e);
+    if (st)
+        return st;
     bool ok = kv->key.n > 0 && kv->key.n <= MAX_KEY;
     for (size_t i = 0; ok && i < kv->key.n; i++)
         ok = kv->key.p[i] >= ' ' && kv->key.p[i] < 127;
     if (!ok)
         return err_set(e, ST_FORMAT, "gguf: metadata key before byte %zu is not a name", c->pos);
-    rc = take_u32(c, &kv->type, "metadata type", e);
-    if (rc)
-        return rc;
+    st = take_u32(c, &kv->type, "metadata type", e);
+    if (st)
+        return st;
     if (kv->type >= N_GGUF_TYPES)
         return err_set(e, ST_FORMAT, "gguf: %.*s has type %u", (int)kv->key.n, kv->key.p, kv->type);
     if (kv->type == GGUF_ARRAY)
         return take_array(c, kv, e);
     if (kv->type != GGUF_STRING)
         return take(c, type_bytes[kv->type], &kv->p, "metadata value", e);
-    rc = take_string(c, &s, "metadata string", e);
+    st = take_string(c, &s, "metadata string", e);
     kv->p = (const uint8_t *)s.p;
-    kv->n = rc ? 0 : s.n;
-    return rc;
+    kv->n = st ? 0 : s.n;
+    return st;
 }
 
 static int compare_keys(const char *a, size_t na, const char *b, size_t nb)
@@ -148,9 +148,9 @@ static int take_all_kv(struct cursor *c, struct gguf *g, uint64_t n, struct err 
         return err_set(e, ST_FORMAT, "gguf: %" PRIu64 " metadata pairs cannot be", n);
     g->kv = xcalloc2((size_t)n, sizeof *g->kv);
     for (; g->n_kv < n; g->n_kv++) {
-        int rc = take_kv(c, &g->kv[g->n_kv], e);
-        if (rc)
-            return rc;
+        int st = take_kv(c, &g->kv[g->n_kv], e);
+        if (st)
+            return st;
     }
     qsort(g->kv, g->n_kv, sizeof *g->kv, by_key);
     for (size_t i = 1; i < g->n_kv; i++)
@@ -182,40 +182,40 @@ static int take_tensor(struct cursor *c, struct tensor_table *t, uint64_t *offse
     struct tensor x = {0};
     struct view name;
     uint32_t n_dims, type;
-    int rc = take_string(c, &name, "tensor name", e);
-    if (rc == 0)
-        rc = take_u32(c, &n_dims, "tensor dimensions", e);
-    if (rc)
-        return rc;
+    int st = take_string(c, &name, "tensor name", e);
+    if (st == 0)
+        st = take_u32(c, &n_dims, "tensor dimensions", e);
+    if (st)
+        return st;
     if (n_dims == 0 || n_dims > SRC_MAX_DIMS)
         return err_set(e, ST_FORMAT, "gguf: a tensor before byte %zu has %u dimensions", c->pos,
                        n_dims);
     x.n_dims = (int32_t)n_dims;
     for (uint32_t i = 0; i < n_dims; i++) { /* stored innermost first */
         uint64_t d;
-        if ((rc = take_u64(c, &d, "tensor shape", e)) != 0)
-            return rc;
+        if ((st = take_u64(c, &d, "tensor shape", e)) != 0)
+            return st;
         if (d == 0 || d > INT32_MAX)
             return err_set(e, ST_FORMAT, "gguf: a tensor before byte %zu has a side of %" PRIu64,
                            c->pos, d);
         x.dim[n_dims - 1 - i] = (int64_t)d;
     }
-    rc = take_u32(c, &type, "tensor type", e);
-    if (rc == 0)
-        rc = take_u64(c, offset, "tensor offset", e);
-    if (rc)
-        return rc;
+    st = take_u32(c, &type, "tensor type", e);
+    if (st == 0)
+        st = take_u64(c, offset, "tensor offset", e);
+    if (st)
+        return st;
     const char *type_name = qtype_ggml_name(type);
     x.type = qtype_of_ggml(type);
     if (type_name)
         snprintf(x.type_name, sizeof x.type_name, "%s", type_name);
     else
         snprintf(x.type_name, sizeof x.type_name, "type %u", type);
-    rc = tensor_table_add(t, &x, name.p, name.n, e);
-    if (rc == 0 && tensor_bytes(&x, &t->v[t->n - 1].bytes) != 0)
-        rc = err_set(e, ST_FORMAT, "gguf: tensor %s: shape and type %s do not fit together",
+    st = tensor_table_add(t, &x, name.p, name.n, e);
+    if (st == 0 && tensor_bytes(&x, &t->v[t->n - 1].bytes) != 0)
+        st = err_set(e, ST_FORMAT, "gguf: tensor %s: shape and type %s do not fit together",
                      t->v[t->n - 1].name, x.type_name);
-    return rc;
+    return st;
 }
 
 static int place_tensors(struct tensor_table *t, const uint64_t *offset, const uint8_t *data,
@@ -240,18 +240,18 @@ static int take_header(struct cursor *c, uint64_t *n_tensors, uint64_t *n_kv, st
 {
     const uint8_t *magic;
     uint32_t version;
-    int rc = take(c, 4, &magic, "magic", e);
-    if (rc)
-        return rc;
+    int st = take(c, 4, &magic, "magic", e);
+    if (st)
+        return st;
     if (memcmp(magic, "GGUF", 4) != 0)
         return err_set(e, ST_FORMAT, "not a GGUF file");
-    if ((rc = take_u32(c, &version, "version", e)) != 0)
-        return rc;
+    if ((st = take_u32(c, &version, "version", e)) != 0)
+        return st;
     if (version != 3)
         return err_set(e, ST_UNSUPPORTED, "GGUF version %u%s is not supported, only 3", version,
                        version > 0xffff ? " (big endian?)" : "");
-    rc = take_u64(c, n_tensors, "tensor count", e);
-    return rc ? rc : take_u64(c, n_kv, "metadata count", e);
+    st = take_u64(c, n_tensors, "tensor count", e);
+    return st ? st : take_u64(c, n_kv, "metadata count", e);
 }
 
 int gguf_parse(struct gguf *g, struct tensor_table *t, const uint8_t *data, size_t n, struct err *e)
@@ -261,32 +261,32 @@ int gguf_parse(struct gguf *g, struct tensor_table *t, const uint8_t *data, size
     int64_t align = DEFAULT_ALIGNMENT;
     uint64_t *offset = NULL;
     *g = (struct gguf){0};
-    int rc = take_header(&c, &n_tensors, &n_kv, e);
-    if (rc == 0)
-        rc = take_all_kv(&c, g, n_kv, e);
-    if (rc == 0)
-        rc = gguf_get_int(g, "general.alignment", &align, e);
-    if (rc)
+    int st = take_header(&c, &n_tensors, &n_kv, e);
+    if (st == 0)
+        st = take_all_kv(&c, g, n_kv, e);
+    if (st == 0)
+        st = gguf_get_int(g, "general.alignment", &align, e);
+    if (st)
         goto out;
     if (align < 8 || align > MAX_ALIGNMENT || align % 8 != 0) {
-        rc = err_set(e, ST_FORMAT, "gguf: general.alignment = %" PRId64, align);
+        st = err_set(e, ST_FORMAT, "gguf: general.alignment = %" PRId64, align);
         goto out;
     }
     if (n_tensors > SRC_MAX_TENSORS || n_tensors > (n - c.pos) / MIN_TENSOR_BYTES) {
-        rc = err_set(e, ST_FORMAT, "gguf: %" PRIu64 " tensors cannot be", n_tensors);
+        st = err_set(e, ST_FORMAT, "gguf: %" PRIu64 " tensors cannot be", n_tensors);
         goto out;
     }
     offset = xcalloc2((size_t)n_tensors, sizeof *offset);
-    for (uint64_t i = 0; i < n_tensors && rc == 0; i++)
-        rc = take_tensor(&c, t, &offset[i], e);
+    for (uint64_t i = 0; i < n_tensors && st == 0; i++)
+        st = take_tensor(&c, t, &offset[i], e);
     size_t start = (c.pos + (size_t)align - 1) / (size_t)align * (size_t)align;
-    if (rc == 0)
-        rc = place_tensors(t, offset, data, n, start, (size_t)align, e);
+    if (st == 0)
+        st = place_tensors(t, offset, data, n, start, (size_t)align, e);
 out:
     free(offset);
-    if (rc)
+    if (st)
         gguf_free(g);
-    return rc;
+    return st;
 }
 
 void gguf_free(struct gguf *g)

@@ -31,9 +31,9 @@ static const char *arch_key(struct reader *r, const char *tail)
 static int get_size(struct reader *r, const char *tail, int32_t *out)
 {
     int64_t v = *out;
-    int rc = gguf_get_int(r->g, arch_key(r, tail), &v, r->e);
-    if (rc)
-        return rc;
+    int st = gguf_get_int(r->g, arch_key(r, tail), &v, r->e);
+    if (st)
+        return st;
     if (v == 0 && !gguf_find(r->g, r->key))
         return err_set(r->e, ST_FORMAT, "gguf: %s is missing", r->key);
     if (v < 1 || v > INT32_MAX)
@@ -55,20 +55,20 @@ static int refuse_foreign_keys(struct reader *r)
     for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++)
         if (gguf_find(r->g, arch_key(r, tails[i])))
             return err_set(r->e, ST_UNSUPPORTED, "gguf: %s is not supported", r->key);
-    int rc = gguf_get_int(r->g, arch_key(r, "expert_count"), &v, r->e);
-    if (rc == 0 && v > 0)
-        rc = err_set(r->e, ST_UNSUPPORTED, "mixture-of-experts models are not supported (%s)",
+    int st = gguf_get_int(r->g, arch_key(r, "expert_count"), &v, r->e);
+    if (st == 0 && v > 0)
+        st = err_set(r->e, ST_UNSUPPORTED, "mixture-of-experts models are not supported (%s)",
                      r->key);
-    if (rc)
-        return rc;
+    if (st)
+        return st;
     v = 0;
-    rc = gguf_get_int(r->g, "split.count", &v, r->e);
-    if (rc == 0 && v > 1)
-        rc = err_set(r->e, ST_UNSUPPORTED,
+    st = gguf_get_int(r->g, "split.count", &v, r->e);
+    if (st == 0 && v > 1)
+        st = err_set(r->e, ST_UNSUPPORTED,
                      "split GGUF files are not supported (split.count = %" PRId64
                      "): merge them into one",
                      v);
-    return rc;
+    return st;
 }
 
 static int read_sizes(struct model_source *s, struct reader *r)
@@ -76,37 +76,37 @@ static int read_sizes(struct model_source *s, struct reader *r)
     struct model_config *c = &s->cfg;
     double eps = NAN;
     int64_t window = 0;
-    int rc = get_size(r, "block_count", &c->n_layers);
-    if (rc == 0)
-        rc = get_size(r, "embedding_length", &c->dim);
-    if (rc == 0)
-        rc = get_size(r, "feed_forward_length", &c->ffn_dim);
-    if (rc == 0)
-        rc = get_size(r, "context_length", &c->max_position);
-    if (rc == 0)
-        rc = get_size(r, "attention.head_count", &c->n_heads);
+    int st = get_size(r, "block_count", &c->n_layers);
+    if (st == 0)
+        st = get_size(r, "embedding_length", &c->dim);
+    if (st == 0)
+        st = get_size(r, "feed_forward_length", &c->ffn_dim);
+    if (st == 0)
+        st = get_size(r, "context_length", &c->max_position);
+    if (st == 0)
+        st = get_size(r, "attention.head_count", &c->n_heads);
     c->n_kv_heads = c->n_heads;
-    if (rc == 0)
-        rc = get_size(r, "attention.head_count_kv", &c->n_kv_heads);
-    if (rc)
-        return rc;
+    if (st == 0)
+        st = get_size(r, "attention.head_count_kv", &c->n_kv_heads);
+    if (st)
+        return st;
     int32_t value_len;
     c->head_dim = c->dim / c->n_heads;
-    if ((rc = get_size(r, "attention.key_length", &c->head_dim)) != 0)
-        return rc;
+    if ((st = get_size(r, "attention.key_length", &c->head_dim)) != 0)
+        return st;
     value_len = c->head_dim;
-    if ((rc = get_size(r, "attention.value_length", &value_len)) != 0)
-        return rc;
+    if ((st = get_size(r, "attention.value_length", &value_len)) != 0)
+        return st;
     if (value_len != c->head_dim)
         return err_set(r->e, ST_UNSUPPORTED, "gguf: key length %d and value length %d differ",
                        c->head_dim, value_len);
-    if ((rc = get_float(r, "attention.layer_norm_rms_epsilon", &eps)) != 0)
-        return rc;
+    if ((st = get_float(r, "attention.layer_norm_rms_epsilon", &eps)) != 0)
+        return st;
     if (isnan(eps))
         return err_set(r->e, ST_FORMAT, "gguf: %s is missing", r->key);
     c->norm_eps = (float)eps;
-    rc = gguf_get_int(r->g, arch_key(r, "attention.sliding_window"), &window, r->e);
-    return rc ? rc : config_check_window(c, window, r->e);
+    st = gguf_get_int(r->g, arch_key(r, "attention.sliding_window"), &window, r->e);
+    return st ? st : config_check_window(c, window, r->e);
 }
 
 /* "rope_freqs.weight": the llama3 factors, already computed for this model. */
@@ -132,34 +132,34 @@ static int read_rope(struct model_source *s, struct reader *r)
     int32_t rot = s->cfg.head_dim;
     double attn = 1;
     float factors[128];
-    int rc = get_size(r, "rope.dimension_count", &rot);
-    if (rc)
-        return rc;
+    int st = get_size(r, "rope.dimension_count", &rot);
+    if (st)
+        return st;
     if (rot != s->cfg.head_dim)
         return err_set(r->e, ST_UNSUPPORTED, "gguf: %s = %d of %d: partial rotary embeddings",
                        r->key, rot, s->cfg.head_dim);
-    if ((rc = get_float(r, "rope.freq_base", &p.theta)) != 0 ||
-        (rc = gguf_get_string(r->g, arch_key(r, "rope.scaling.type"), &type, r->e)) != 0)
-        return rc;
-    if (type.p && (rc = rope_kind_parse(type.p, type.n, &p.kind, r->e)) != 0)
-        return rc;
+    if ((st = get_float(r, "rope.freq_base", &p.theta)) != 0 ||
+        (st = gguf_get_string(r->g, arch_key(r, "rope.scaling.type"), &type, r->e)) != 0)
+        return st;
+    if (type.p && (st = rope_kind_parse(type.p, type.n, &p.kind, r->e)) != 0)
+        return st;
     if (p.kind != ROPE_PLAIN && p.kind != ROPE_LINEAR) /* llama3 comes as rope_freqs.weight */
         return err_set(r->e, ST_UNSUPPORTED, "gguf: %s = '%.*s' is not supported", r->key,
                        (int)type.n, type.p);
     if (!type.p && gguf_find(r->g, arch_key(r, "rope.scale_linear"))) {
         p.kind = ROPE_LINEAR; /* the key of older writers */
-        rc = get_float(r, "rope.scale_linear", &p.factor);
+        st = get_float(r, "rope.scale_linear", &p.factor);
     }
-    if (rc == 0)
-        rc = get_float(r, "rope.scaling.factor", &p.factor);
-    if (rc == 0)
-        rc = get_float(r, "rope.scaling.attn_factor", &attn);
-    if (rc == 0 && attn != 1)
-        rc = err_set(r->e, ST_UNSUPPORTED, "gguf: %s = %g is not supported", r->key, attn);
-    if (rc == 0)
-        rc = find_freq_factors(s, factors, &p.freq_factors, r->e);
-    if (rc)
-        return rc;
+    if (st == 0)
+        st = get_float(r, "rope.scaling.factor", &p.factor);
+    if (st == 0)
+        st = get_float(r, "rope.scaling.attn_factor", &attn);
+    if (st == 0 && attn != 1)
+        st = err_set(r->e, ST_UNSUPPORTED, "gguf: %s = %g is not supported", r->key, attn);
+    if (st == 0)
+        st = find_freq_factors(s, factors, &p.freq_factors, r->e);
+    if (st)
+        return st;
     return rope_fill(&s->cfg, &p, r->e);
 }
 
@@ -196,9 +196,9 @@ static int read_special_ids(struct model_source *s, struct reader *r)
     };
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
         int64_t v = -1;
-        int rc = gguf_get_int(r->g, ids[i].key, &v, r->e);
-        if (rc)
-            return rc;
+        int st = gguf_get_int(r->g, ids[i].key, &v, r->e);
+        if (st)
+            return st;
         if (v < 0 || v >= s->cfg.vocab)
             continue; /* some writers store 0xffffffff for "none" */
         if (ids[i].id)
@@ -214,19 +214,19 @@ static int read_vocabulary(struct model_source *s, struct reader *r)
 {
     struct text_source *t = &s->text;
     size_t n_types = 0, n_scores = 0;
-    int rc = gguf_get_strings(r->g, "tokenizer.ggml.tokens", &s->tokens, &t->n_gguf_tokens,
+    int st = gguf_get_strings(r->g, "tokenizer.ggml.tokens", &s->tokens, &t->n_gguf_tokens,
                               SRC_MAX_VOCAB, r->e);
-    if (rc == 0)
-        rc = gguf_get_strings(r->g, "tokenizer.ggml.merges", &s->merges, &t->n_gguf_merges,
+    if (st == 0)
+        st = gguf_get_strings(r->g, "tokenizer.ggml.merges", &s->merges, &t->n_gguf_merges,
                               SRC_MAX_VOCAB, r->e);
-    if (rc == 0)
-        rc = gguf_get_i32s(r->g, "tokenizer.ggml.token_type", &s->token_types, &n_types,
+    if (st == 0)
+        st = gguf_get_i32s(r->g, "tokenizer.ggml.token_type", &s->token_types, &n_types,
                            SRC_MAX_VOCAB, r->e);
-    if (rc == 0)
-        rc = gguf_get_f32s(r->g, "tokenizer.ggml.scores", &s->token_scores, &n_scores,
+    if (st == 0)
+        st = gguf_get_f32s(r->g, "tokenizer.ggml.scores", &s->token_scores, &n_scores,
                            SRC_MAX_VOCAB, r->e);
-    if (rc)
-        return rc;
+    if (st)
+        return st;
     if ((s->token_types && n_types != t->n_gguf_tokens) ||
         (s->token_scores && n_scores != t->n_gguf_tokens))
         return err_set(r->e, ST_FORMAT, "gguf: %zu tokens, but %zu types and %zu scores",
@@ -244,32 +244,32 @@ static int read_vocabulary(struct model_source *s, struct reader *r)
 static int read_text(struct model_source *s, struct reader *r)
 {
     struct text_source *t = &s->text;
-    int rc = gguf_get_string(r->g, "tokenizer.ggml.model", &t->gguf_model, r->e);
-    if (rc == 0)
-        rc = gguf_get_string(r->g, "tokenizer.ggml.pre", &t->gguf_pre, r->e);
-    if (rc == 0)
-        rc = gguf_get_string(r->g, "tokenizer.chat_template", &t->gguf_chat_template, r->e);
-    if (rc == 0)
-        rc = gguf_get_bool(r->g, "tokenizer.ggml.add_bos_token", &t->add_bos, r->e);
-    if (rc == 0)
-        rc = gguf_get_bool(r->g, "tokenizer.ggml.add_eos_token", &t->add_eos, r->e);
-    if (rc == 0)
-        rc = gguf_get_bool(r->g, "tokenizer.ggml.add_space_prefix", &t->add_space_prefix, r->e);
-    if (rc == 0)
-        rc = read_vocabulary(s, r);
-    if (rc == 0)
-        rc = read_special_ids(s, r);
-    if (rc == 0)
+    int st = gguf_get_string(r->g, "tokenizer.ggml.model", &t->gguf_model, r->e);
+    if (st == 0)
+        st = gguf_get_string(r->g, "tokenizer.ggml.pre", &t->gguf_pre, r->e);
+    if (st == 0)
+        st = gguf_get_string(r->g, "tokenizer.chat_template", &t->gguf_chat_template, r->e);
+    if (st == 0)
+        st = gguf_get_bool(r->g, "tokenizer.ggml.add_bos_token", &t->add_bos, r->e);
+    if (st == 0)
+        st = gguf_get_bool(r->g, "tokenizer.ggml.add_eos_token", &t->add_eos, r->e);
+    if (st == 0)
+        st = gguf_get_bool(r->g, "tokenizer.ggml.add_space_prefix", &t->add_space_prefix, r->e);
+    if (st == 0)
+        st = read_vocabulary(s, r);
+    if (st == 0)
+        st = read_special_ids(s, r);
+    if (st == 0)
         add_turn_ends(s);
-    return rc;
+    return st;
 }
 
 static int read_family(struct model_source *s, struct reader *r)
 {
     struct view arch = {0};
-    int rc = gguf_get_string(r->g, "general.architecture", &arch, r->e);
-    if (rc)
-        return rc;
+    int st = gguf_get_string(r->g, "general.architecture", &arch, r->e);
+    if (st)
+        return st;
     if (!arch.p)
         return err_set(r->e, ST_FORMAT, "gguf: general.architecture is missing");
     s->family = family_by_gguf_arch(arch.p, arch.n);
@@ -302,28 +302,28 @@ int source_open_gguf(struct model_source *s, const uint8_t *data, size_t n, stru
 {
     struct gguf g;
     struct reader r = {.g = &g, .e = e};
-    int rc = gguf_parse(&g, &s->tensors, data, n, e);
-    if (rc)
-        return rc;
+    int st = gguf_parse(&g, &s->tensors, data, n, e);
+    if (st)
+        return st;
     s->is_gguf = true;
-    rc = read_family(s, &r);
-    if (rc == 0)
-        rc = refuse_foreign_keys(&r);
-    if (rc)
+    st = read_family(s, &r);
+    if (st == 0)
+        st = refuse_foreign_keys(&r);
+    if (st)
         goto out;
     read_shape_of_tensors(s);
     if (s->cfg.vocab == 0) {
-        rc = err_set(e, ST_FORMAT, "gguf: token_embd.weight is missing");
+        st = err_set(e, ST_FORMAT, "gguf: token_embd.weight is missing");
         goto out;
     }
-    rc = read_sizes(s, &r);
-    if (rc == 0)
-        rc = config_check(&s->cfg, e);
-    if (rc == 0)
-        rc = read_rope(s, &r);
-    if (rc == 0)
-        rc = read_text(s, &r);
+    st = read_sizes(s, &r);
+    if (st == 0)
+        st = config_check(&s->cfg, e);
+    if (st == 0)
+        st = read_rope(s, &r);
+    if (st == 0)
+        st = read_text(s, &r);
 out:
     gguf_free(&g);
-    return rc;
+    return st;
 }

@@ -120,28 +120,28 @@ int gguf_get_string(const struct gguf *g, const char *key, struct view *out, str
     return 0;
 }
 
-/* The array under `key`, or NULL with *rc = 0 (absent) or an error. */
-static const struct gguf_kv *find_array(const struct gguf *g, const char *key, size_t max, int *rc,
+/* The array under `key`, or NULL with *st = 0 (absent) or an error. */
+static const struct gguf_kv *find_array(const struct gguf *g, const char *key, size_t max, int *st,
                                         struct err *e)
 {
     const struct gguf_kv *kv = gguf_find(g, key);
-    *rc = 0;
+    *st = 0;
     if (!kv)
         return NULL;
     if (kv->type != GGUF_ARRAY)
-        *rc = wrong_kind(key, "an array", e);
+        *st = wrong_kind(key, "an array", e);
     else if (kv->n > max)
-        *rc = err_set(e, ST_FORMAT, "gguf: %s has more than %zu elements", key, max);
-    return *rc ? NULL : kv;
+        *st = err_set(e, ST_FORMAT, "gguf: %s has more than %zu elements", key, max);
+    return *st ? NULL : kv;
 }
 
 int gguf_get_strings(const struct gguf *g, const char *key, struct view **out, size_t *n,
                      size_t max, struct err *e)
 {
-    int rc;
-    const struct gguf_kv *kv = find_array(g, key, max, &rc, e);
+    int st;
+    const struct gguf_kv *kv = find_array(g, key, max, &st, e);
     if (!kv)
-        return rc;
+        return st;
     if (kv->elem != GGUF_STRING)
         return wrong_kind(key, "an array of strings", e);
     *n = (size_t)kv->n;
@@ -159,10 +159,10 @@ int gguf_get_strings(const struct gguf *g, const char *key, struct view **out, s
 int gguf_get_i32s(const struct gguf *g, const char *key, int32_t **out, size_t *n, size_t max,
                   struct err *e)
 {
-    int rc;
-    const struct gguf_kv *kv = find_array(g, key, max, &rc, e);
+    int st;
+    const struct gguf_kv *kv = find_array(g, key, max, &st, e);
     if (!kv)
-        return rc;
+        return st;
     if (kv->elem != GGUF_I32 && kv->elem != GGUF_U32)
         return wrong_kind(key, "an array of 32-bit integers", e);
     *n = (size_t)kv->n;
@@ -175,10 +175,10 @@ int gguf_get_i32s(const struct gguf *g, const char *key, int32_t **out, size_t *
 int gguf_get_f32s(const struct gguf *g, const char *key, float **out, size_t *n, size_t max,
                   struct err *e)
 {
-    int rc;
-    const struct gguf_kv *kv = find_array(g, key, max, &rc, e);
+    int st;
+    const struct gguf_kv *kv = find_array(g, key, max, &st, e);
     if (!kv)
-        return rc;
+        return st;
     if (kv->elem != GGUF_F32)
         return wrong_kind(key, "an array of floats", e);
     *n = (size_t)kv->n;

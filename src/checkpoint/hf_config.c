@@ -25,9 +25,9 @@ static int unsupported(const struct json_obj *j, struct err *e, const char *key,
 static int get_size(const struct json_obj *j, const char *key, int32_t *out, struct err *e)
 {
     int64_t v = *out;
-    int rc = json_int(j, key, &v, e);
-    if (rc)
-        return rc;
+    int st = json_int(j, key, &v, e);
+    if (st)
+        return st;
     if (v == 0 && !json_find(j, key))
         return err_set(e, ST_FORMAT, "%s: %s is missing", j->file, key);
     if (v < 1 || v > INT32_MAX)
@@ -39,15 +39,18 @@ static int get_size(const struct json_obj *j, const char *key, int32_t *out, str
 static int read_family(struct model_source *s, const struct json_obj *j, struct err *e)
 {
     const char *type = NULL;
-    int rc = json_str(j, "model_type", &type, e);
-    if (rc)
-        return rc;
+    int st = json_str(j, "model_type", &type, e);
+    if (st)
+        return st;
     if (!type)
         return err_set(e, ST_FORMAT, "%s: model_type is missing", j->file);
     s->family = family_by_model_type(type);
-    if (!s->family)
+    if (!s->family) {
+        char names[128];
+        family_names(names, sizeof names);
         return err_set(e, ST_UNSUPPORTED, "%s: model type '%.64s' is not supported (supported: %s)",
-                       j->file, type, family_names());
+                       j->file, type, names);
+    }
     snprintf(s->cfg.family, sizeof s->cfg.family, "%s", s->family->name);
     const cJSON *arch = json_find(j, "architectures");
     if (arch && (!cJSON_IsArray(arch) || (arch->child && !cJSON_IsString(arch->child))))
@@ -61,21 +64,21 @@ static int refuse_foreign_keys(const struct json_obj *j, struct err *e)
 {
     const char *act = "silu", *method = "?";
     double partial = 1;
-    int rc = json_str(j, "hidden_act", &act, e);
-    if (rc == 0 && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
-        rc = unsupported(j, e, "hidden_act", act);
-    if (rc == 0)
-        rc = json_num(j, "partial_rotary_factor", &partial, e);
-    if (rc == 0 && partial != 1)
-        rc = err_set(e, ST_UNSUPPORTED, "%s: partial_rotary_factor %g is not supported", j->file,
+    int st = json_str(j, "hidden_act", &act, e);
+    if (st == 0 && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
+        st = unsupported(j, e, "hidden_act", act);
+    if (st == 0)
+        st = json_num(j, "partial_rotary_factor", &partial, e);
+    if (st == 0 && partial != 1)
+        st = err_set(e, ST_UNSUPPORTED, "%s: partial_rotary_factor %g is not supported", j->file,
                      partial);
-    if (rc)
-        return rc;
+    if (st)
+        return st;
     struct json_obj quant = {j->file, json_find(j, "quantization_config")};
     if (!quant.o)
         return 0;
-    if ((rc = json_str(&quant, "quant_method", &method, e)) != 0)
-        return rc;
+    if ((st = json_str(&quant, "quant_method", &method, e)) != 0)
+        return st;
     return unsupported(j, e, "quantisation", method);
 }
 
@@ -93,25 +96,25 @@ static int read_sizes(struct model_config *c, const struct json_obj *j, struct e
         {"max_position_embeddings", &c->max_position},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        int rc = get_size(j, sizes[i].key, sizes[i].out, e);
-        if (rc)
-            return rc;
+        int st = get_size(j, sizes[i].key, sizes[i].out, e);
+        if (st)
+            return st;
     }
     c->n_kv_heads = c->n_heads;
-    int rc = get_size(j, "num_key_value_heads", &c->n_kv_heads, e);
-    if (rc)
-        return rc;
+    int st = get_size(j, "num_key_value_heads", &c->n_kv_heads, e);
+    if (st)
+        return st;
     if (!json_find(j, "head_dim") && c->dim % c->n_heads != 0)
         return err_set(e, ST_FORMAT, "%s: %d heads do not share a hidden size of %d evenly",
                        j->file, c->n_heads, c->dim);
     c->head_dim = c->dim / c->n_heads;
     if (json_find(j, "head_dim"))
-        rc = get_size(j, "head_dim", &c->head_dim, e);
+        st = get_size(j, "head_dim", &c->head_dim, e);
     double eps = 1e-6;
-    if (rc == 0)
-        rc = json_num(j, "rms_norm_eps", &eps, e);
+    if (st == 0)
+        st = json_num(j, "rms_norm_eps", &eps, e);
     c->norm_eps = (float)eps;
-    return rc;
+    return st;
 }
 
 static int read_flags(struct model_source *s, const struct json_obj *j, struct err *e)
@@ -119,17 +122,17 @@ static int read_flags(struct model_source *s, const struct json_obj *j, struct e
     struct model_config *c = &s->cfg;
     const char *dtype = "";
     bool attention_bias = false, mlp_bias = false;
-    int rc = json_bool(j, "tie_word_embeddings", &c->tied_head, e);
-    if (rc == 0)
-        rc = json_bool(j, "attention_bias", &attention_bias, e);
-    if (rc == 0)
-        rc = json_bool(j, "mlp_bias", &mlp_bias, e);
-    if (rc == 0)
-        rc = json_str(j, "torch_dtype", &dtype, e);
-    if (rc == 0)
-        rc = json_str(j, "dtype", &dtype, e);
-    if (rc)
-        return rc;
+    int st = json_bool(j, "tie_word_embeddings", &c->tied_head, e);
+    if (st == 0)
+        st = json_bool(j, "attention_bias", &attention_bias, e);
+    if (st == 0)
+        st = json_bool(j, "mlp_bias", &mlp_bias, e);
+    if (st == 0)
+        st = json_str(j, "torch_dtype", &dtype, e);
+    if (st == 0)
+        st = json_str(j, "dtype", &dtype, e);
+    if (st)
+        return st;
     bool by_key = s->family->qkv_bias == BIAS_BY_KEY && attention_bias;
     c->qkv_bias = s->family->qkv_bias == BIAS_ALWAYS || by_key;
     c->o_bias = by_key;
@@ -144,14 +147,14 @@ static int read_window(const struct model_config *c, const struct json_obj *j, s
 {
     bool use = true;
     int64_t window = 0;
-    int rc = json_bool(j, "use_sliding_window", &use, e);
-    if (rc == 0 && use)
-        rc = json_int(j, "sliding_window", &window, e);
-    if (rc == 0)
-        rc = config_check_window(c, window, e);
+    int st = json_bool(j, "use_sliding_window", &use, e);
+    if (st == 0 && use)
+        st = json_int(j, "sliding_window", &window, e);
+    if (st == 0)
+        st = config_check_window(c, window, e);
     const cJSON *types = json_find(j, "layer_types"), *it;
-    if (rc || !types)
-        return rc;
+    if (st || !types)
+        return st;
     if (!cJSON_IsArray(types))
         return err_set(e, ST_FORMAT, "%s: layer_types is not a list", j->file);
     cJSON_ArrayForEach(it, types)
@@ -181,10 +184,10 @@ static int find_rope(const struct json_obj *j, struct json_obj *rope, struct rop
             return unsupported(j, e, "rope_parameters per layer type", it->string);
     }
     p->theta = 10000;
-    int rc = json_num(j, "rope_theta", &p->theta, e);
-    if (rc == 0 && rope->o)
-        rc = json_num(rope, "rope_theta", &p->theta, e);
-    return rc;
+    int st = json_num(j, "rope_theta", &p->theta, e);
+    if (st == 0 && rope->o)
+        st = json_num(rope, "rope_theta", &p->theta, e);
+    return st;
 }
 
 static int read_rope(struct model_config *c, const struct json_obj *j, struct err *e)
@@ -193,15 +196,15 @@ static int read_rope(struct model_config *c, const struct json_obj *j, struct er
     struct json_obj r;
     const char *type = "default";
     bool truncate = true;
-    int rc = find_rope(j, &r, &p, e);
-    if (rc)
-        return rc;
+    int st = find_rope(j, &r, &p, e);
+    if (st)
+        return st;
     if (!r.o)
         return rope_fill(c, &p, e);
-    if ((rc = json_str(&r, "type", &type, e)) != 0 ||
-        (rc = json_str(&r, "rope_type", &type, e)) != 0 ||
-        (rc = rope_kind_parse(type, strlen(type), &p.kind, e)) != 0)
-        return rc;
+    if ((st = json_str(&r, "type", &type, e)) != 0 ||
+        (st = json_str(&r, "rope_type", &type, e)) != 0 ||
+        (st = rope_kind_parse(type, strlen(type), &p.kind, e)) != 0)
+        return st;
     p.original_len = c->max_position;
     const struct {
         const char *key;
@@ -217,18 +220,18 @@ static int read_rope(struct model_config *c, const struct json_obj *j, struct er
         {"mscale", &p.mscale},
         {"mscale_all_dim", &p.mscale_all},
     };
-    for (size_t i = 0; i < sizeof nums / sizeof nums[0] && rc == 0; i++)
-        rc = json_num(&r, nums[i].key, nums[i].out, e);
-    if (rc == 0)
-        rc = json_bool(&r, "truncate", &truncate, e);
+    for (size_t i = 0; i < sizeof nums / sizeof nums[0] && st == 0; i++)
+        st = json_num(&r, nums[i].key, nums[i].out, e);
+    if (st == 0)
+        st = json_bool(&r, "truncate", &truncate, e);
     double partial = 1;
-    if (rc == 0)
-        rc = json_num(&r, "partial_rotary_factor", &partial, e);
-    if (rc == 0 && partial != 1)
-        rc = err_set(e, ST_UNSUPPORTED, "%s: partial_rotary_factor %g is not supported", j->file,
+    if (st == 0)
+        st = json_num(&r, "partial_rotary_factor", &partial, e);
+    if (st == 0 && partial != 1)
+        st = err_set(e, ST_UNSUPPORTED, "%s: partial_rotary_factor %g is not supported", j->file,
                      partial);
     p.no_truncate = !truncate;
-    return rc ? rc : rope_fill(c, &p, e);
+    return st ? st : rope_fill(c, &p, e);
 }
 
 /* An id or a list of ids. */
@@ -256,13 +259,13 @@ static int read_eos(struct model_config *c, const struct json_obj *j, struct err
 static int read_ids(struct model_source *s, const struct json_obj *j, struct err *e)
 {
     int64_t bos = -1, pad = -1;
-    int rc = read_eos(&s->cfg, j, e);
-    if (rc == 0)
-        rc = json_int(j, "bos_token_id", &bos, e);
-    if (rc == 0)
-        rc = json_int(j, "pad_token_id", &pad, e);
-    if (rc)
-        return rc;
+    int st = read_eos(&s->cfg, j, e);
+    if (st == 0)
+        st = json_int(j, "bos_token_id", &bos, e);
+    if (st == 0)
+        st = json_int(j, "pad_token_id", &pad, e);
+    if (st)
+        return st;
     if (bos >= 0 && bos < s->cfg.vocab)
         s->cfg.bos = s->text.bos_id = (token_id)bos;
     if (pad >= 0 && pad < s->cfg.vocab)
@@ -279,23 +282,23 @@ int hf_config_read(struct model_source *s, const void *p, size_t n, struct err *
     if (!root)
         return e ? e->st : ST_FORMAT;
     j.o = root;
-    int rc = read_family(s, &j, e);
-    if (rc == 0)
-        rc = refuse_foreign_keys(&j, e);
-    if (rc == 0)
-        rc = read_sizes(&s->cfg, &j, e);
-    if (rc == 0)
-        rc = config_check(&s->cfg, e);
-    if (rc == 0)
-        rc = read_flags(s, &j, e);
-    if (rc == 0)
-        rc = read_window(&s->cfg, &j, e);
-    if (rc == 0)
-        rc = read_rope(&s->cfg, &j, e);
-    if (rc == 0)
-        rc = read_ids(s, &j, e);
+    int st = read_family(s, &j, e);
+    if (st == 0)
+        st = refuse_foreign_keys(&j, e);
+    if (st == 0)
+        st = read_sizes(&s->cfg, &j, e);
+    if (st == 0)
+        st = config_check(&s->cfg, e);
+    if (st == 0)
+        st = read_flags(s, &j, e);
+    if (st == 0)
+        st = read_window(&s->cfg, &j, e);
+    if (st == 0)
+        st = read_rope(&s->cfg, &j, e);
+    if (st == 0)
+        st = read_ids(s, &j, e);
     cJSON_Delete(root);
-    return rc;
+    return st;
 }
 
 /* A sampling default; one that no request could ask for is left out with a warning. */
@@ -303,9 +306,9 @@ static int read_default(const struct json_obj *j, const char *key, double min, d
                         float *out, struct err *e)
 {
     double v = NAN;
-    int rc = json_num(j, key, &v, e);
-    if (rc || isnan(v))
-        return rc;
+    int st = json_num(j, key, &v, e);
+    if (st || isnan(v))
+        return st;
     if (v < min || v > max)
         log_warn("generation_config", "ignored=%s value=%g", key, v);
     else
@@ -322,21 +325,19 @@ int hf_generation_read(struct model_source *s, const void *p, size_t n, struct e
     if (!root)
         return e ? e->st : ST_FORMAT;
     j.o = root;
-    int rc = read_eos(c, &j, e);
-    if (rc == 0)
-        rc = read_default(&j, "temperature", 0, 2, &c->gen_temperature, e);
-    if (rc == 0)
-        rc = read_default(&j, "top_p", 1e-6, 1, &c->gen_top_p, e);
-    if (rc == 0)
-        rc = read_default(&j, "min_p", 0, 1, &c->gen_min_p, e);
-    if (rc == 0)
-        rc = read_default(&j, "repetition_penalty", 0.01, 10, &c->gen_repetition, e);
-    if (rc == 0)
-        rc = read_default(&j, "top_k", 0, 1 << 22, &top_k, e);
+    int st = read_eos(c, &j, e);
+    if (st == 0)
+        st = read_default(&j, "temperature", 0, 2, &c->gen_temperature, e);
+    if (st == 0)
+        st = read_default(&j, "top_p", 1e-6, 1, &c->gen_top_p, e);
+    if (st == 0)
+        st = read_default(&j, "min_p", 0, 1, &c->gen_min_p, e);
+    if (st == 0)
+        st = read_default(&j, "top_k", 0, 1 << 22, &top_k, e);
     if (!isnan(top_k))
         c->gen_top_k = (int32_t)top_k;
     cJSON_Delete(root);
-    return rc;
+    return st;
 }
 
 /* A token as text: a string, or an object with "content". NULL when it is neither. */

@@ -23,20 +23,20 @@ struct folder {
     struct err *e;
 };
 
-/* Map a file of the folder. Absent: NULL and *rc = 0 when it is optional. */
+/* Map a file of the folder. Absent: NULL and *st = 0 when it is optional. */
 static const struct file_map *map_in(const struct folder *d, const char *name, bool optional,
-                                     int *rc)
+                                     int *st)
 {
     char path[PATH_MAX];
     struct err why = {0};
     int n = snprintf(path, sizeof path, "%.*s/%s", d->path_len, d->path, name);
     if (n < 0 || (size_t)n >= sizeof path) {
-        *rc = err_set(d->e, ST_IO, "the path of %.64s is too long", name);
+        *st = err_set(d->e, ST_IO, "the path of %.64s is too long", name);
         return NULL;
     }
     const struct file_map *m = source_map(d->s, path, &why);
-    *rc = m || (optional && why.st == ST_NOT_FOUND) ? 0 : why.st;
-    if (*rc && d->e)
+    *st = m || (optional && why.st == ST_NOT_FOUND) ? 0 : why.st;
+    if (*st && d->e)
         *d->e = why;
     return m;
 }
@@ -54,10 +54,10 @@ static int read_text_files(const struct folder *d)
         {"special_tokens_map.json", &t->special_tokens_map_json},
     };
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        int rc;
-        const struct file_map *m = map_in(d, files[i].name, true, &rc);
-        if (rc)
-            return rc;
+        int st;
+        const struct file_map *m = map_in(d, files[i].name, true, &st);
+        if (st)
+            return st;
         if (m)
             *files[i].view = (struct view){(const char *)m->p, m->n};
     }
@@ -67,16 +67,16 @@ static int read_text_files(const struct folder *d)
 
 static int read_configs(const struct folder *d)
 {
-    int rc;
-    const struct file_map *m = map_in(d, "config.json", false, &rc);
-    if (rc == 0)
-        rc = hf_config_read(d->s, m->p, m->n, d->e);
-    if (rc)
-        return rc;
-    m = map_in(d, "generation_config.json", true, &rc);
+    int st;
+    const struct file_map *m = map_in(d, "config.json", false, &st);
+    if (st == 0)
+        st = hf_config_read(d->s, m->p, m->n, d->e);
+    if (st)
+        return st;
+    m = map_in(d, "generation_config.json", true, &st);
     if (m)
-        rc = hf_generation_read(d->s, m->p, m->n, d->e);
-    return rc;
+        st = hf_generation_read(d->s, m->p, m->n, d->e);
+    return st;
 }
 
 static int add_weights(const struct folder *d, const char *name, const struct file_map *m)
@@ -104,13 +104,13 @@ static bool is_plain_name(const char *name)
 static int add_shards(const struct folder *d, const cJSON *map)
 {
     size_t n = 0;
-    int rc = 0;
+    int st = 0;
     const cJSON *it;
     const char **name = xcalloc2((size_t)cJSON_GetArraySize(map), sizeof *name);
     cJSON_ArrayForEach(it, map)
     {
         if (!cJSON_IsString(it) || !is_plain_name(it->valuestring)) {
-            rc = err_set(d->e, ST_FORMAT, "model.safetensors.index.json: %.64s has no file name",
+            st = err_set(d->e, ST_FORMAT, "model.safetensors.index.json: %.64s has no file name",
                          it->string);
             break;
         }
@@ -118,15 +118,15 @@ static int add_shards(const struct folder *d, const cJSON *map)
     }
     if (n)
         qsort(name, n, sizeof *name, by_text);
-    for (size_t i = 0; i < n && rc == 0; i++) {
+    for (size_t i = 0; i < n && st == 0; i++) {
         if (i && strcmp(name[i - 1], name[i]) == 0)
             continue;
-        const struct file_map *m = map_in(d, name[i], false, &rc);
+        const struct file_map *m = map_in(d, name[i], false, &st);
         if (m)
-            rc = add_weights(d, name[i], m);
+            st = add_weights(d, name[i], m);
     }
     free(name);
-    return rc;
+    return st;
 }
 
 static int check_all_there(const struct folder *d, const cJSON *map)
@@ -145,10 +145,10 @@ static int check_all_there(const struct folder *d, const cJSON *map)
 static int read_sharded(const struct folder *d)
 {
     struct json_obj j = {"model.safetensors.index.json", NULL};
-    int rc;
-    const struct file_map *m = map_in(d, j.file, true, &rc);
-    if (rc)
-        return rc;
+    int st;
+    const struct file_map *m = map_in(d, j.file, true, &st);
+    if (st)
+        return st;
     if (!m)
         return err_set(d->e, ST_NOT_FOUND,
                        "%.*s: neither model.safetensors nor model.safetensors.index.json is there",
@@ -159,27 +159,27 @@ static int read_sharded(const struct folder *d)
     j.o = root;
     const cJSON *map = json_find(&j, "weight_map");
     if (!cJSON_IsObject(map) || !map->child)
-        rc = err_set(d->e, ST_FORMAT, "%s: no weight_map", j.file);
+        st = err_set(d->e, ST_FORMAT, "%s: no weight_map", j.file);
     else
-        rc = add_shards(d, map);
-    if (rc == 0)
-        rc = tensor_table_finish(&d->s->tensors, d->e);
-    if (rc == 0)
-        rc = check_all_there(d, map);
+        st = add_shards(d, map);
+    if (st == 0)
+        st = tensor_table_finish(&d->s->tensors, d->e);
+    if (st == 0)
+        st = check_all_there(d, map);
     cJSON_Delete(root);
-    return rc;
+    return st;
 }
 
 static int read_weights(const struct folder *d)
 {
-    int rc;
-    const struct file_map *m = map_in(d, "model.safetensors", true, &rc);
-    if (rc)
-        return rc;
+    int st;
+    const struct file_map *m = map_in(d, "model.safetensors", true, &st);
+    if (st)
+        return st;
     if (!m)
         return read_sharded(d);
-    rc = add_weights(d, "model.safetensors", m);
-    return rc ? rc : tensor_table_finish(&d->s->tensors, d->e);
+    st = add_weights(d, "model.safetensors", m);
+    return st ? st : tensor_table_finish(&d->s->tensors, d->e);
 }
 
 int source_open_hf(struct model_source *s, const char *path, struct err *e)
@@ -187,10 +187,11 @@ int source_open_hf(struct model_source *s, const char *path, struct err *e)
     static const char config[] = "/config.json";
     struct folder d = {s, path, (int)strnlen(path, PATH_MAX), e};
     int tail = (int)strlen(config);
-    struct stat st;
+    struct stat info;
     if (d.path_len >= PATH_MAX)
         return err_set(e, ST_IO, "the model path is too long");
-    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) { /* a dummy's config.json, named itself */
+    if (stat(path, &info) == 0 &&
+        !S_ISDIR(info.st_mode)) { /* a dummy's config.json, named itself */
         if (d.path_len > tail && strcmp(path + d.path_len - tail, config) == 0)
             d.path_len -= tail;
         else if (strcmp(path, config + 1) == 0)
@@ -198,10 +199,10 @@ int source_open_hf(struct model_source *s, const char *path, struct err *e)
         else
             return err_set(e, ST_FORMAT, "%s: neither a folder nor a config.json", path);
     }
-    int rc = read_configs(&d);
-    if (rc == 0)
-        rc = read_text_files(&d);
-    if (rc == 0 && !s->dummy)
-        rc = read_weights(&d);
-    return rc;
+    int st = read_configs(&d);
+    if (st == 0)
+        st = read_text_files(&d);
+    if (st == 0 && !s->dummy)
+        st = read_weights(&d);
+    return st;
 }

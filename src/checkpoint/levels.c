@@ -18,23 +18,23 @@ static float half_at(const uint8_t *p)
     return f;
 }
 
-int32_t qtype_levels(int type, int32_t *group)
+int32_t qtype_code(int type, int32_t *group)
 {
     *group = type == QT_Q6_K ? 16 : 32;
     switch (type) {
     case QT_Q4_0:
     case QT_Q4_1:
     case QT_Q4_K:
-        return 4;
+        return WC_U4;
     case QT_Q5_0:
     case QT_Q5_1:
     case QT_Q5_K:
     case QT_Q6_K:
     case QT_Q8_0:
-        return 8;
+        return WC_U8;
     default:
         *group = 0;
-        return 0;
+        return WC_PLAIN;
     }
 }
 
@@ -119,13 +119,13 @@ static void split_k6(const uint8_t *b, struct block *o)
     }
 }
 
-void qtype_split(int type, const void *src, int64_t n, int group, uint8_t *q, float *scale,
+void qtype_split(int type, const void *src, int64_t n, int32_t group, uint8_t *codes, float *scale,
                  float *offset)
 {
     int32_t own, elems = qtype_block_elems(type);
     const uint8_t *b = src;
     struct block o;
-    qtype_levels(type, &own);
+    qtype_code(type, &own);
     for (int64_t at = 0; at < n; at += elems, b += qtype_block_bytes(type)) {
         if (elems == 32)
             split_32(type, b, &o);
@@ -133,7 +133,7 @@ void qtype_split(int type, const void *src, int64_t n, int group, uint8_t *q, fl
             split_k6(b, &o);
         else
             split_k45(type, b, &o);
-        memcpy(q + at, o.q, (size_t)elems);
+        memcpy(codes + at, o.q, (size_t)elems);
         for (int32_t i = 0; i < elems / group; i++) {
             scale[at / group + i] = o.scale[i * group / own];
             offset[at / group + i] = o.offset[i * group / own];

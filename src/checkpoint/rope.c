@@ -112,9 +112,9 @@ int rope_fill(struct model_config *c, const struct rope_params *params, struct e
     double dim = c->head_dim;
     p.beta_fast = p.beta_fast != 0 ? p.beta_fast : 32;
     p.beta_slow = p.beta_slow != 0 ? p.beta_slow : 1;
-    int rc = check(&p, e);
-    if (rc)
-        return rc;
+    int st = check(&p, e);
+    if (st)
+        return st;
     for (int i = 0; i < c->head_dim / 2; i++) {
         double freq = pow(p.theta, -2.0 * i / dim);
         if (p.freq_factors) {

@@ -2,7 +2,7 @@
 #ifndef QUIRE_CHECKPOINT_ROPE_H
 #define QUIRE_CHECKPOINT_ROPE_H
 
-#include "model.h"
+#include "checkpoint.h"
 
 enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
 

@@ -78,11 +78,11 @@ static int read_tensor(struct tensor *x, const cJSON *o, const uint8_t *data, si
     int64_t begin = 0, end = 0;
     if (!cJSON_IsObject(o))
         return bad(at, "not an object");
-    int rc = read_dtype(x, cJSON_GetObjectItemCaseSensitive(o, "dtype"), &elem_bytes, at);
-    if (rc == 0)
-        rc = read_shape(x, cJSON_GetObjectItemCaseSensitive(o, "shape"), at);
-    if (rc)
-        return rc;
+    int st = read_dtype(x, cJSON_GetObjectItemCaseSensitive(o, "dtype"), &elem_bytes, at);
+    if (st == 0)
+        st = read_shape(x, cJSON_GetObjectItemCaseSensitive(o, "shape"), at);
+    if (st)
+        return st;
     const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(o, "data_offsets");
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         !json_item_int(offsets->child, &begin) || !json_item_int(offsets->child->next, &end) ||
@@ -115,7 +115,7 @@ int safetensors_parse(struct tensor_table *t, const char *file, const uint8_t *d
     if (!root)
         return e ? e->st : ST_FORMAT;
     const uint8_t *body = data + 8 + header;
-    int rc = 0;
+    int st = 0;
     const cJSON *it;
     cJSON_ArrayForEach(it, root)
     {
@@ -123,11 +123,11 @@ int safetensors_parse(struct tensor_table *t, const char *file, const uint8_t *d
         struct place at = {file, it->string, e};
         if (strcmp(it->string, "__metadata__") == 0)
             continue;
-        if ((rc = read_tensor(&x, it, body, n - 8 - (size_t)header, &at)) != 0)
+        if ((st = read_tensor(&x, it, body, n - 8 - (size_t)header, &at)) != 0)
             break;
-        if ((rc = tensor_table_add(t, &x, it->string, strlen(it->string), e)) != 0)
+        if ((st = tensor_table_add(t, &x, it->string, strlen(it->string), e)) != 0)
             break;
     }
     cJSON_Delete(root);
-    return rc;
+    return st;
 }

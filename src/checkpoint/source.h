@@ -7,10 +7,10 @@
 #ifndef QUIRE_CHECKPOINT_SOURCE_H
 #define QUIRE_CHECKPOINT_SOURCE_H
 
+#include "checkpoint.h"
 #include "dequant.h"
 #include "family.h"
 #include "mem.h"
-#include "model.h"
 
 enum {
     SRC_MAX_FILES = 1024, /* shards of one model */
@@ -91,8 +91,8 @@ int source_bind(struct model_source *s, struct err *e);
 /* layer < 0: a global role. NULL when the model has none (or is a dummy). */
 const struct tensor *source_weight(const struct model_source *s, int32_t layer, int role);
 
-/* The two halves of model_source_open, for tests and fuzzers that bring the bytes themselves: an
- * empty source, and binding plus the hash over everything once it is filled. */
+/* open.c. The two halves of model_source_open, for tests and fuzzers that bring the bytes
+ * themselves: an empty source, and binding plus the hash over everything once it is filled. */
 struct model_source *source_new(void);
 int source_finish(struct model_source *s, struct err *e);
 

@@ -16,30 +16,30 @@
 
 int file_map_open(struct file_map *m, const char *path, struct err *e)
 {
-    struct stat st;
+    struct stat info;
     *m = (struct file_map){0};
     /* O_NONBLOCK: a fifo must not hang the start; it is refused below. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return err_set(e, errno == ENOENT || errno == ENOTDIR ? ST_NOT_FOUND : ST_IO, "%s: %s",
                        path, strerror(errno));
-    int rc = 0;
-    if (fstat(fd, &st) != 0)
-        rc = err_set(e, ST_IO, "%s: %s", path, strerror(errno));
-    else if (!S_ISREG(st.st_mode))
-        rc = err_set(e, ST_IO, "%s: not a regular file", path);
-    else if (st.st_size == 0)
+    int st = 0;
+    if (fstat(fd, &info) != 0)
+        st = err_set(e, ST_IO, "%s: %s", path, strerror(errno));
+    else if (!S_ISREG(info.st_mode))
+        st = err_set(e, ST_IO, "%s: not a regular file", path);
+    else if (info.st_size == 0)
         m->p = (const uint8_t *)"";
     else {
-        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        void *p = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED)
-            rc = err_set(e, ST_IO, "%s: cannot map: %s", path, strerror(errno));
+            st = err_set(e, ST_IO, "%s: cannot map: %s", path, strerror(errno));
         else
-            *m = (struct file_map){.p = p, .n = (size_t)st.st_size, .is_map = true};
+            *m = (struct file_map){.p = p, .n = (size_t)info.st_size, .is_map = true};
     }
-    m->mtime_ns = rc ? 0 : (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    m->mtime_ns = st ? 0 : (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
     close(fd);
-    return rc;
+    return st;
 }
 
 void file_map_close(struct file_map *m)

@@ -16,7 +16,7 @@ int64_t kv_page_bytes(const struct model_config *c, int32_t kv_dt, int32_t page_
                              .n_kv_heads = c->n_kv_heads,
                              .page_tokens = page_tokens,
                              .head_dim = c->head_dim};
-    return (int64_t)(kv_page_elems(&v) * (kv_dt == DT_F32 ? 4 : 2));
+    return (int64_t)(kv_page_elems(&v) * dtype_size(kv_dt));
 }
 
 /* The longest sequence: the model's own length unless the pool or the operator says less. Asking

@@ -85,10 +85,9 @@ static int alloc_workspace(struct model *m, struct err *e)
 {
     const struct model_config *c = &m->cfg;
     size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs, d = (size_t)c->head_dim;
-    size_t el = m->act_dt == DT_F32 ? 4 : 2;
+    size_t el = dtype_size(m->act_dt);
     size_t n_q = (size_t)c->n_heads * d, n_qkv = n_q + 2 * (size_t)c->n_kv_heads * d;
-    m->attn_work_bytes = be_attn_work_bytes(m->be, m->max_seqs, m->max_tokens, c->n_heads,
-                                            c->head_dim);
+    m->attn_work_bytes = be_attn_work_bytes(m->be, m->max_seqs, c->n_heads, c->head_dim);
     m->sample_work_bytes = be_sample_work_bytes(m->be, m->max_seqs, c->vocab);
     struct want v[] = {
         {(void **)&m->x, "workspace.x", t * (size_t)c->dim, sizeof *m->x},

@@ -60,7 +60,7 @@ struct model {
     struct step_slot slot[MAX_INFLIGHT];
 };
 
-/* kvmem.c: bytes of one page, and the pool itself (m->kv, m->max_len). `want` <= 0: automatic. */
+/* kvmem.c: bytes of one page, and the pool itself (m->kv, m->max_len). */
 int64_t kv_page_bytes(const struct model_config *c, int32_t kv_dt, int32_t page_tokens);
 int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e);
 

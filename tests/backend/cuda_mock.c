@@ -209,13 +209,6 @@ static cudaError_t m_event_sync(cudaEvent_t e)
     CALL("event_sync");
     return cudaSuccess;
 }
-static cudaError_t m_event_elapsed(float *ms, cudaEvent_t a, cudaEvent_t b)
-{
-    (void)a;
-    (void)b;
-    *ms = 0;
-    return cudaSuccess;
-}
 static cudaError_t m_capture_begin(cudaStream_t s, enum cudaStreamCaptureMode mode)
 {
     (void)s;
@@ -318,7 +311,6 @@ const struct cuda_rt cuda_rt_real = {.device_count = m_device_count,
                                      .event_record = m_event_record,
                                      .event_query = m_event_query,
                                      .event_sync = m_event_sync,
-                                     .event_elapsed = m_event_elapsed,
                                      .capture_begin = m_capture_begin,
                                      .capture_end = m_capture_end,
                                      .graph_instantiate = m_graph_instantiate,

@@ -97,7 +97,7 @@ static double bench_gemm(const char *name, int32_t m, int32_t n_in, int32_t n_ou
     double us = time_us(run_gemm, &g, n);
     char shape[64];
     snprintf(shape, sizeof shape, "%s M=%d", name, (int)m);
-    double bytes = (double)one + (double)m * (2.0 * n_in + (out_dt == DT_F32 ? 4.0 : 2.0) * n_out);
+    double bytes = (double)one + (double)m * (2.0 * n_in + (double)dtype_size(out_dt) * n_out);
     if (print)
         line("gemm", shape, us, bytes, flops);
     return flops / us * 1e-6;
@@ -159,7 +159,7 @@ static void batch_open(struct batch *b)
                                   .page_tokens = PAGE,
                                   .head_dim = HEAD_DIM};
     b->kv.base = dev("pool", kv_page_elems(&b->kv) * 2 * POOL_PAGES);
-    b->work_bytes = be_attn_work_bytes(be, 256, MAX_TOK, HEADS, HEAD_DIM);
+    b->work_bytes = be_attn_work_bytes(be, 256, HEADS, HEAD_DIM);
     b->work = dev("work", b->work_bytes);
     int32_t **at[] = {&b->tok,  &b->pos,   &b->tok_row, &b->slot,
                       &b->tok0, &b->n_new, &b->n_kv,    &b->out};

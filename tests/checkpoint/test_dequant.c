@@ -2,8 +2,8 @@
  * and the vectorised body against the portable one. */
 #include "testing.h"
 
-#include "hostile.h"
 #include "checkpoint/dequant.h"
+#include "hostile.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>

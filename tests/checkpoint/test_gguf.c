@@ -461,9 +461,9 @@ static void test_spoiled(void **state)
         if (c->bytes)
             c->bytes(&f);
         uint8_t *exact = exact_copy(f.p, f.n);
-        int rc = gb_open(&s, exact, f.n, &e);
-        if (rc != c->st || !strstr(e.msg, c->says))
-            fail_msg("%s: %d %s", c->name, rc, e.msg);
+        int st = gb_open(&s, exact, f.n, &e);
+        if (st != c->st || !strstr(e.msg, c->says))
+            fail_msg("%s: %d %s", c->name, st, e.msg);
         assert_null(s);
         free(exact);
         gb_free(&g);

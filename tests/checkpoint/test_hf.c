@@ -2,9 +2,9 @@
  * every damaged file ends in a message. */
 #include "testing.h"
 
+#include "checkpoint/safetensors.h"
 #include "hostile.h"
 #include "model.h"
-#include "checkpoint/safetensors.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -242,9 +242,9 @@ static void test_refusals(void **state)
         char *text = config_with(r->change);
         put_file("config.json", text, strlen(text));
         free(text);
-        int rc = open_dir(&s, false, &e);
-        if (rc != r->st || !strstr(e.msg, r->says))
-            fail_msg("%s: %d %s", r->change, rc, e.msg);
+        int st = open_dir(&s, false, &e);
+        if (st != r->st || !strstr(e.msg, r->says))
+            fail_msg("%s: %d %s", r->change, st, e.msg);
         assert_null(s);
     }
 }
@@ -370,8 +370,8 @@ static int parse_exact(const uint8_t *p, size_t n, struct tensor_table *t, struc
 {
     tensor_table_init(t);
     *e = (struct err){0};
-    int rc = safetensors_parse(t, "x", p, n, e);
-    return rc ? rc : tensor_table_finish(t, e);
+    int st = safetensors_parse(t, "x", p, n, e);
+    return st ? st : tensor_table_finish(t, e);
 }
 
 static void test_bad_headers(void **state)
@@ -382,9 +382,9 @@ static void test_bad_headers(void **state)
     for (size_t i = 0; i < sizeof bad_headers / sizeof *bad_headers; i++) {
         const char *h = bad_headers[i].header;
         struct image m = image_of(h, strlen(h), bad_headers[i].n_data);
-        int rc = parse_exact(m.p, m.n, &t, &e);
-        if (rc != bad_headers[i].st || !strstr(e.msg, bad_headers[i].says))
-            fail_msg("%s: %d %s", h, rc, e.msg);
+        int st = parse_exact(m.p, m.n, &t, &e);
+        if (st != bad_headers[i].st || !strstr(e.msg, bad_headers[i].says))
+            fail_msg("%s: %d %s", h, st, e.msg);
         tensor_table_free(&t);
         free(m.p);
     }
@@ -498,10 +498,10 @@ static void test_shards(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         put_file("model.safetensors.index.json", cases[i].index, strlen(cases[i].index));
-        int rc = open_dir(&s, false, &e);
-        if (rc != cases[i].st || !strstr(e.msg, cases[i].says))
-            fail_msg("%s: %d %s", cases[i].index, rc, e.msg);
-        if (rc == 0)
+        int st = open_dir(&s, false, &e);
+        if (st != cases[i].st || !strstr(e.msg, cases[i].says))
+            fail_msg("%s: %d %s", cases[i].index, st, e.msg);
+        if (st == 0)
             model_source_close(s);
     }
 }

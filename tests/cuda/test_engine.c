@@ -89,7 +89,7 @@ static void open_model(void)
     write_config();
     assert_int_equal(model_source_open(&src, &so, &e), 0);
     assert_int_equal(be_open(&be, &bc, &e), 0);
-    int64_t el = be->info.kv_dt == DT_F32 ? 4 : 2;
+    int64_t el = (int64_t)dtype_size(be->info.kv_dt);
     struct model_opts mo = {.kv_dt = -1,
                             .act_dt = -1,
                             .weight_dt = -1,

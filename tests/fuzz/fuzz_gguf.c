@@ -21,7 +21,7 @@ static void read_weight(const struct tensor *t)
     uint8_t *q = malloc((size_t)cols);
     for (int64_t r = 0; row && scale && offset && q && r < rows; r++) {
         qtype_convert(t->type, t->data + r * bytes, cols, row, DT_F32);
-        if (qtype_levels(t->type, &group))
+        if (qtype_code(t->type, &group) != WC_PLAIN)
             qtype_split(t->type, t->data + r * bytes, cols, 16, q, scale, offset);
     }
     free(row);

@@ -3,8 +3,8 @@
 #include "testing.h"
 
 #include "backend/cpu/cpu.h"
-#include "hostile.h"
 #include "checkpoint/dequant.h"
+#include "hostile.h"
 
 #include <stdio.h>
 
@@ -67,7 +67,7 @@ static void *load(struct be *be, struct rows *r, int n_parts, bool levels)
         part[i] = (struct be_weight_part){.n_rows = N_PART, .arg = &r[i], .fill = fill};
         if (levels) {
             part[i].fill_levels = fill_levels;
-            part[i].bits = qtype_levels(r[i].type, &part[i].group);
+            part[i].bits = qtype_code(r[i].type, &part[i].group) == WC_U4 ? 4 : 8;
             assert_true(part[i].bits == 4 || part[i].bits == 8);
         }
     }
@@ -144,7 +144,7 @@ static void test_every_type(void **state)
     for (int t = 0; t < N_QTYPES; t++) {
         int32_t group;
         bool quantised = t >= QT_Q4_0 && t <= QT_Q6_K;
-        assert_int_equal(qtype_levels(t, &group) != 0, quantised);
+        assert_int_equal(qtype_code(t, &group) != 0, quantised);
         if (!quantised)
             continue;
         check(&t, 1, 512);

@@ -1,8 +1,8 @@
 /* weights.c: every weight arrives where forward.c will look for it, in the layout it expects. */
 #include "testing.h"
 
-#include "gguf_build.h"
 #include "checkpoint/dummy.h"
+#include "gguf_build.h"
 #include "model/weights.h"
 
 #include <math.h>
@@ -48,7 +48,7 @@ static void check_matrix(struct be *be, const struct model_source *s, const void
 {
     int64_t rows[3], cols = 0, total = 0;
     for (int i = 0; i < n; i++) {
-        family_weight_shape(&s->cfg, roles[i], &rows[i], &cols);
+        weight_shape(&s->cfg, layer, roles[i], &rows[i], &cols);
         total += rows[i];
     }
     float *row = xalloc((size_t)cols * sizeof *row);
@@ -68,7 +68,7 @@ static void check_matrix(struct be *be, const struct model_source *s, const void
 static void check_vector(const struct model_source *s, const void *v, int32_t layer, int role)
 {
     int64_t n, cols;
-    family_weight_shape(&s->cfg, role, &n, &cols);
+    weight_shape(&s->cfg, layer, role, &n, &cols);
     const float *f = v;
     for (int64_t i = 0; i < n; i++)
         if (f[i] != gb_value(layer, role, file_row(s, role, i)))
@@ -260,11 +260,11 @@ static void test_no_room(void **state)
     for (int64_t nth = 1;; nth++) {
         struct be *be = open_cpu();
         fault_arm(nth);
-        int rc = weights_load(&w, s, be, -1, -1, NULL, NULL, &e);
+        int st = weights_load(&w, s, be, -1, -1, NULL, NULL, &e);
         bool fired = fault_fired();
         fault_arm(0);
         if (fired) {
-            assert_int_equal(rc, ST_NOMEM);
+            assert_int_equal(st, ST_NOMEM);
             assert_null(w.layer);
             n_failed++;
         }

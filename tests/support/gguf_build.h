@@ -6,11 +6,11 @@
 #ifndef QUIRE_TEST_GGUF_BUILD_H
 #define QUIRE_TEST_GGUF_BUILD_H
 
-#include "mem.h"
 #include "checkpoint/dequant.h"
 #include "checkpoint/family.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/source.h"
+#include "mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,9 +161,9 @@ static inline void gb_weight(struct gb *g, const struct model_config *c, int32_t
 {
     char name[SRC_MAX_NAME];
     int64_t rows, cols;
-    if (!family_has_weight(c, role))
+    if (!weight_exists(c, layer, role))
         return;
-    family_weight_shape(c, role, &rows, &cols);
+    weight_shape(c, layer, role, &rows, &cols);
     family_tensor_name(true, layer, role, name, sizeof name);
     int64_t n = rows * (cols ? cols : 1);
     float *v = xalloc((size_t)n * sizeof *v);
@@ -236,15 +236,15 @@ static inline void gb_model(struct gb *g, const struct gb_shape *s)
 static inline int gb_open(struct model_source **out, const uint8_t *p, size_t n, struct err *e)
 {
     struct model_source *s = source_new();
-    int rc = source_open_gguf(s, p, n, e);
-    if (rc == 0)
-        rc = source_finish(s, e);
-    if (rc) {
+    int st = source_open_gguf(s, p, n, e);
+    if (st == 0)
+        st = source_finish(s, e);
+    if (st) {
         model_source_close(s);
         s = NULL;
     }
     *out = s;
-    return rc;
+    return st;
 }
 
 #endif

@@ -3,8 +3,8 @@
 #ifndef QUIRE_TEST_HOSTILE_H
 #define QUIRE_TEST_HOSTILE_H
 
-#include "mem.h"
 #include "checkpoint/source.h"
+#include "mem.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -74,7 +74,7 @@ static size_t elem_size(int32_t dt)
         return 1;
     if (dt == CASE_TOPS)
         return sizeof(struct token_logprob);
-    return dt == CASE_INT ? 4 : dt_size(dt);
+    return dt == CASE_INT ? 4 : dtype_size(dt);
 }
 
 static int is_output(const struct case_buf *b)
@@ -140,7 +140,7 @@ static size_t work_bytes(struct op_rig *r, const struct op_case *c)
     if (c->id == OP_sample)
         return be_sample_work_bytes(r->be, c->o.sample.n_rows, c->o.sample.vocab);
     const struct op_attn *a = &c->o.attn_prefill;
-    return be_attn_work_bytes(r->be, c->bv.n_rows, c->bv.n_tokens, a->n_heads, a->kv.head_dim);
+    return be_attn_work_bytes(r->be, c->bv.n_rows, a->n_heads, a->kv.head_dim);
 }
 
 static void place(struct op_rig *r, const struct op_case *c, struct placed *p)

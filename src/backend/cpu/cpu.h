@@ -73,11 +73,11 @@ static inline float *cpu_scratch(struct cpu_be *c, int worker)
 
 static inline const void *dt_at(const void *p, int32_t dt, size_t i)
 {
-    return (const char *)p + i * dt_size(dt);
+    return (const char *)p + i * dtype_size(dt);
 }
 static inline void *dt_at_mut(void *p, int32_t dt, size_t i)
 {
-    return (char *)p + i * dt_size(dt);
+    return (char *)p + i * dtype_size(dt);
 }
 
 /* Rows per chunk for jobs of n elements per row. */

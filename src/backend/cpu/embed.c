@@ -49,13 +49,13 @@ static void embed_row(const struct embed *e, int64_t i)
     size_t dim = (size_t)o->dim;
     void *out = dt_at_mut(o->out, o->out_dt, (size_t)i * dim);
     if (id < 0 || id >= o->vocab) {
-        memset(out, 0, dim * dt_size(o->out_dt));
+        memset(out, 0, dim * dtype_size(o->out_dt));
     } else if (e->m && (e->m->packed || e->m->dt != o->out_dt)) {
         gather_row(e, id, out);
     } else {
         const void *row = dt_at(o->table, o->dt, (size_t)id * dim);
         if (o->dt == o->out_dt)
-            memcpy(out, row, dim * dt_size(o->dt));
+            memcpy(out, row, dim * dtype_size(o->dt));
         else
             widen_row(e, row, out);
     }

@@ -49,7 +49,7 @@ static const void *panel_block(const struct gemm *g, int64_t panel, int k0, int 
     const struct cpu_matrix *m = g->m;
     *dt = m ? m->dt : o->dt;
     if (m && m->packed && !m->bits)
-        return g->w + (size_t)(panel * o->n_in + k0) * VEC_PANEL * dt_size(m->dt);
+        return g->w + (size_t)(panel * o->n_in + k0) * VEC_PANEL * dtype_size(m->dt);
     if (m && m->bits) {
         g->vec->unpack(tmp, cpu_levels(m, panel, k0), cpu_scales(m, panel, k0), kc, m->bits,
                        m->group);
@@ -59,7 +59,7 @@ static const void *panel_block(const struct gemm *g, int64_t panel, int k0, int 
     memset(tmp, 0, (size_t)kc * VEC_PANEL * sizeof *tmp);
     for (int j = 0; j < VEC_PANEL && panel * VEC_PANEL + j < o->n_out; j++) {
         size_t at = (size_t)(panel * VEC_PANEL + j) * (size_t)o->n_in + (size_t)k0;
-        g->vec->load(line, g->w + at * dt_size(*dt), *dt, (size_t)kc);
+        g->vec->load(line, g->w + at * dtype_size(*dt), *dt, (size_t)kc);
         for (int k = 0; k < kc; k++)
             tmp[k * VEC_PANEL + j] = line[k];
     }

@@ -152,7 +152,7 @@ static int64_t panel_rows(const struct loading *l, int64_t panel)
 static int fill_panel(struct loading *l, int64_t panel, char *to)
 {
     int st = fill_rows(l->parts, l->n_parts, panel * VEC_PANEL, panel_rows(l, panel),
-                       (size_t)l->m.n_in * dt_size(l->fill_dt), to);
+                       (size_t)l->m.n_in * dtype_size(l->fill_dt), to);
     if (st != 0)
         atomic_store(&l->st, st);
     return st;
@@ -177,12 +177,12 @@ static void load_panels(void *arg, int64_t begin, int64_t end, int worker)
     char *stage = stage_of(l, worker), *narrow = stage ? stage + l->second : NULL;
     for (int64_t p = begin; p < end && !atomic_load(&l->st); p++) {
         int64_t rows = panel_rows(l, p);
-        char *to = l->dst + (size_t)(p * VEC_PANEL * m->n_in) * dt_size(m->dt);
+        char *to = l->dst + (size_t)(p * VEC_PANEL * m->n_in) * dtype_size(m->dt);
         if (fill_panel(l, p, m->packed ? stage : to) != 0 || !m->packed)
             continue;
         if (m->dt != l->fill_dt)
             l->c->vec->store(narrow, (const float *)(void *)stage, m->dt, (size_t)(rows * m->n_in));
-        pack_panel(to, m->dt != l->fill_dt ? narrow : stage, rows, m->n_in, dt_size(m->dt));
+        pack_panel(to, m->dt != l->fill_dt ? narrow : stage, rows, m->n_in, dtype_size(m->dt));
     }
 }
 
@@ -250,7 +250,7 @@ static int alloc_matrix(struct be *be, struct loading *l, const char *what, int6
     struct cpu_matrix *m = &l->m;
     size_t elems, bytes;
     if (!mul_size((size_t)n_panels * VEC_PANEL, (size_t)m->n_in, &elems) ||
-        !mul_size(elems, dt_size(m->dt), &bytes))
+        !mul_size(elems, dtype_size(m->dt), &bytes))
         return err_set(e, ST_INVALID_VALUE, "%s: too large", what);
     if (m->bits)
         bytes = elems / 8 * (size_t)m->bits;

@@ -149,7 +149,7 @@ int cuda_load_matrix(struct be *be, const char *what, const struct be_weight_par
     (void)gemm_operand;
     for (int i = 0; i < n_parts; i++)
         n_rows += parts[i].n_rows;
-    if (n_rows <= 0 || !mul_size((size_t)n_in, dt_size(dt), &row_bytes) ||
+    if (n_rows <= 0 || !mul_size((size_t)n_in, dtype_size(dt), &row_bytes) ||
         row_bytes > STAGE_BYTES || !mul_size(row_bytes, (size_t)n_rows, &bytes))
         return err_set(e, ST_INVALID_VALUE, "%s: no matrix, or too large", what);
     int st = stage_open(c);
