@@ -9,6 +9,7 @@
 #include "ops.h"
 #include "status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -61,27 +62,36 @@ int be_no_room(struct be *be, const char *what, size_t bytes, const char *would,
 /* Print the ledger (one log line per entry) and forbid further allocation. */
 void be_seal(struct be *be);
 
-/* Weights: `src` is host memory (usually mapped) in the storage type dt, [n_out, n_in]; the result
- * is what op_gemm takes as w. CPU may repack; CUDA uploads. Rows may be given in several pieces to
- * fuse matrices: `n_parts` pieces stacked along n_out. fill() writes `bytes` of piece `part` into
- * dst (host staging) starting at row `row0`, so that dequantisation can stream; it is called for
- * disjoint rows from several threads at once, and may be called again for the same rows. The result
- * serves op_gemm as w and op_embed as table; without gemm_operand it is plain row-major and for
- * op_embed (or any other reader) only. */
+/* A weight matrix comes in pieces stacked along n_out, so that matrices can be fused. fill() writes
+ * n_rows rows of its piece, starting at row0, into dst (host staging), so that dequantisation can
+ * stream; it is called for disjoint rows from several threads at once, and may be called again for
+ * the same rows. */
 struct be_weight_part {
     int64_t n_rows;
     void *arg;
     int (*fill)(void *arg, int64_t row0, int64_t n_rows, void *dst); /* dst [n_rows, n_in] of dt */
-    /* Optional: the rows as levels q of `bits` (4: q < 16, or 8) and, for every `group` (16 or 32)
-     * columns, a scale and an offset: what fill() writes as f32 is scale * q + offset rounded once
-     * (up to the sign of a zero). A backend may keep these instead. It passes its own group, 16 or
-     * the part's, and takes q [n_rows, n_in], scale and offset [n_rows, n_in / group]. */
-    int (*fill_levels)(void *arg, int64_t row0, int64_t n_rows, int group, uint8_t *q, float *scale,
-                       float *offset);
-    int32_t bits, group;
+    /* Optional, with code: the rows as codes, one a byte, and for every `group` columns a scale and
+     * an offset; what fill() writes as f32 is what enum wcode says they stand for, rounded once (up
+     * to the sign of a zero). group_out rows of the piece share the scales of group_in columns. A
+     * backend that can keep such codes may take them instead, by its own `group` (a part of
+     * group_in, 16 at least): codes [n_rows, n_in], scale and offset [n_rows, n_in / group]. One
+     * that cannot calls fill(). */
+    int (*fill_codes)(void *arg, int64_t row0, int64_t n_rows, int32_t group, uint8_t *codes,
+                      float *scale, float *offset);
+    int32_t code, group_in, group_out;
 };
-int be_load_matrix(struct be *be, const char *what, const struct be_weight_part *parts, int n_parts,
-                   int64_t n_in, int32_t dt, int gemm_operand, void **out, struct err *e);
+struct be_matrix_spec {
+    const char *what; /* names it in the ledger and in messages */
+    const struct be_weight_part *parts;
+    int32_t n_parts;
+    int32_t dt; /* enum dtype of the values */
+    int64_t n_in;
+    bool gemm_operand; /* false: row-major of dt, for op_embed or any other reader; not op_gemm */
+};
+/* Fills *out, whose data is the backend's (released by be_close). The CPU repacks gemm operands;
+ * CUDA uploads. On an error *out is zeroed. */
+int be_load_matrix(struct be *be, const struct be_matrix_spec *s, struct matrix *out,
+                   struct err *e);
 
 /* Host <-> device copies in stream order; synchronous variants for loading and tests. */
 int be_upload(struct be *be, void *dst, const void *src, size_t bytes);

@@ -18,8 +18,33 @@
 #include "ids.h"
 #include "step.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* What input a matrix wants of op_gemm. Today's backends make ACT_PLAIN only. */
+enum act_form {
+    ACT_PLAIN,    /* numbers of op_gemm.dt as they are */
+    ACT_Q_TOKEN,  /* E4M3, scaled by the largest value of each row */
+    ACT_Q_STATIC, /* E4M3, scaled by act_scale */
+    ACT_Q_G128    /* E4M3, scaled by the largest value of every 128 columns of a row */
+};
+
+/* A weight matrix [n_out, n_in] as its backend keeps it: filled by be_load_matrix (or by hand for
+ * row-major memory) and constant from then on. This description is host memory of its owner; what
+ * it points to is backend memory at fixed addresses, so a recorded graph, which holds the addresses
+ * and not this struct, stays valid. */
+struct matrix {
+    const void *data;
+    const float *scale, *offset; /* of codes, laid out as the backend likes; NULL where plain */
+    int64_t n_out, n_in;
+    int32_t dt;         /* enum dtype: of the numbers in data, or of what codes stand for */
+    int32_t code, bits; /* enum wcode of the elements of data; bits of a code, 0 = plain */
+    int32_t group_in, group_out; /* columns and rows that share a scale; 0 where plain */
+    int32_t act_form;            /* enum act_form */
+    float act_scale;             /* ACT_Q_STATIC */
+    bool packed; /* as this backend's op_gemm and op_embed like it; else row-major */
+};
 
 /* KV pool, page-major: [page][layer][k|v][kv_head][token in page][head_dim], see kv_offset.
  */
@@ -79,12 +104,12 @@ struct op_step_inputs {
     int32_t pad_rows; /* decode graphs: fill up to this many rows with padding; 0 = none */
 };
 
-/* out[i] = table[ids[i]]; table: row-major of dt, or from be_load_matrix (a gemm operand too: tied
- * embeddings need one copy). An id outside the vocabulary, and padding, gives zeros. */
+/* out[i] = table[ids[i]]; the table may be a gemm operand too (tied embeddings need one copy). An
+ * id outside the vocabulary, and padding, gives zeros. */
 struct op_embed {
-    void *out;           /* [n_tokens, dim] of out_dt: DT_F32 or dt */
-    const void *table;   /* [vocab, dim] of dt */
-    const token_id *ids; /* [n_tokens] */
+    void *out;                  /* [n_tokens, dim] of out_dt: DT_F32 or dt */
+    const struct matrix *table; /* [vocab, dim] of dt */
+    const token_id *ids;        /* [n_tokens] */
     int32_t n_tokens, dim, vocab, dt, out_dt;
 };
 
@@ -92,20 +117,20 @@ struct op_embed {
  * res_dt, DT_F32 or dt: it is the sum of all layers, and 16 bits would cost it more precision than
  * all the products together. */
 struct op_add_rmsnorm {
-    void *out;          /* [n_rows, dim]; may equal x */
-    void *residual;     /* [n_rows, dim] of res_dt, updated in place */
-    const void *x;      /* [n_rows, dim] or NULL */
-    const void *weight; /* [dim] */
+    void *out;           /* [n_rows, dim]; may equal x */
+    void *residual;      /* [n_rows, dim] of res_dt, updated in place */
+    const void *x;       /* [n_rows, dim] or NULL */
+    const float *weight; /* [dim] */
     int32_t n_rows, dim, dt, res_dt;
     float eps;
 };
 
 /* out = in @ w^T + bias. */
 struct op_gemm {
-    void *out;        /* [m, n_out], dtype out_dt */
-    const void *in;   /* [m, n_in], dtype dt */
-    const void *w;    /* [n_out, n_in] */
-    const void *bias; /* [n_out] dtype dt, or NULL */
+    void *out;              /* [m, n_out], dtype out_dt */
+    const void *in;         /* [m, n_in], dtype dt */
+    const struct matrix *w; /* [n_out, n_in] of dt; act_form ACT_PLAIN */
+    const void *bias;       /* [n_out] dtype dt, or NULL */
     int32_t m, n_in, n_out, dt, out_dt;
 };
 
@@ -113,8 +138,8 @@ struct op_gemm {
  * given (Qwen3), rotate q and k by position, write q back in place, k and v into the pool. */
 struct op_rope_kv_write {
     void *qkv;
-    const void *q_norm, *k_norm; /* [head_dim] or NULL */
-    const float *inv_freq;       /* [head_dim / 2] */
+    const float *q_norm, *k_norm; /* [head_dim] or NULL */
+    const float *inv_freq;        /* [head_dim / 2] */
     float attn_factor, eps;
     int32_t n_heads, dt, layer;
     struct kv_pool_view kv;

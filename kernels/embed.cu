@@ -57,12 +57,13 @@ extern "C" int cuda_embed(struct be *be, const struct op_embed *o)
     if (st != 0)
         return st;
     if (o->out_dt == o->dt)
-        return pick(c, o->out, o->table, o->ids, o->n_tokens, o->vocab, o->dim, o->dt, "embed");
+        return pick(c, o->out, o->table->data, o->ids, o->n_tokens, o->vocab, o->dim, o->dt,
+                    "embed");
     if (o->n_tokens == 0)
         return 0;
     dim3 grid(o->n_tokens, o->n_tokens < 64 ? ceil_div(o->dim, THREADS) : 1);
     WITH_TYPE(o->dt, widen_rows<T><<<grid, THREADS, 0, c->stream>>>(
-                         (float *)o->out, (const T *)o->table, o->ids, o->vocab, o->dim));
+                         (float *)o->out, (const T *)o->table->data, o->ids, o->vocab, o->dim));
     return cuda_launched(c, "embed");
 }
 

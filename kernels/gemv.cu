@@ -99,11 +99,11 @@ template <class T> int launch(struct cuda_be *c, const struct op_gemm *o)
     int blocks = ceil_div(o->n_out, 16);
     if (o->out_dt == DT_F32)
         launch_early(c, gemv_kernel<T, float>, dim3(blocks), NT, 0, (float *)o->out,
-                     (const T *)o->in, (const T *)o->w, (const T *)o->bias, o->m, o->n_in,
+                     (const T *)o->in, (const T *)o->w->data, (const T *)o->bias, o->m, o->n_in,
                      o->n_out);
     else if (o->out_dt == o->dt)
         launch_early(c, gemv_kernel<T, T>, dim3(blocks), NT, 0, (T *)o->out, (const T *)o->in,
-                     (const T *)o->w, (const T *)o->bias, o->m, o->n_in, o->n_out);
+                     (const T *)o->w->data, (const T *)o->bias, o->m, o->n_in, o->n_out);
     else
         return ST_UNSUPPORTED;
     return cuda_launched(c, "gemv");
@@ -137,7 +137,7 @@ extern "C" int cuda_gemm_any(struct cuda_be *c, const struct op_gemm *o)
 {
     dim3 grid(ceil_div(o->n_out, 128), o->m);
     WITH_TYPE(o->dt, any_kernel<T><<<grid, 128, 0, c->stream>>>(
-                         o->out, (const T *)o->in, (const T *)o->w, (const T *)o->bias, o->m,
+                         o->out, (const T *)o->in, (const T *)o->w->data, (const T *)o->bias, o->m,
                          o->n_in, o->n_out, o->out_dt));
     return cuda_launched(c, "gemm_any");
 }

@@ -13,7 +13,7 @@ enum { MAX_VECS = 4 }; /* vectors of 8 that a thread keeps */
 
 template <class T, class R>
 __global__ void __launch_bounds__(1024)
-    norm_vec(T *out, R *residual, const T *x, const T *weight, int32_t dim, float eps)
+    norm_vec(T *out, R *residual, const T *x, const float *weight, int32_t dim, float eps)
 {
     __shared__ float room[33];
     size_t at = (size_t)blockIdx.x * dim;
@@ -53,7 +53,8 @@ __global__ void __launch_bounds__(1024)
 
 /* Any width. */
 template <class T, class R>
-__global__ void norm_any(T *out, R *residual, const T *x, const T *weight, int32_t dim, float eps)
+__global__ void norm_any(T *out, R *residual, const T *x, const float *weight, int32_t dim,
+                         float eps)
 {
     __shared__ float room[33];
     size_t at = (size_t)blockIdx.x * dim;
@@ -69,7 +70,7 @@ __global__ void norm_any(T *out, R *residual, const T *x, const T *weight, int32
     }
     float scale = 1.0f / sqrtf(block_sum(sum, room) / (float)dim + eps);
     for (int i = threadIdx.x; i < dim; i += blockDim.x)
-        out[at + i] = from_f32<T>(to_f32(residual[at + i]) * scale * to_f32(weight[i]));
+        out[at + i] = from_f32<T>(to_f32(residual[at + i]) * scale * weight[i]);
 }
 
 template <class T, class R> void launch(struct cuda_be *c, const struct op_add_rmsnorm *o)
@@ -80,10 +81,10 @@ template <class T, class R> void launch(struct cuda_be *c, const struct op_add_r
         threads *= 2;
     if (o->dim % 8 == 0 && threads * MAX_VECS >= n_vec)
         launch_early(c, norm_vec<T, R>, dim3(o->n_rows), threads, 0, (T *)o->out, (R *)o->residual,
-                     (const T *)o->x, (const T *)o->weight, o->dim, o->eps);
+                     (const T *)o->x, o->weight, o->dim, o->eps);
     else
         norm_any<T, R><<<o->n_rows, 256, 0, c->stream>>>(
-            (T *)o->out, (R *)o->residual, (const T *)o->x, (const T *)o->weight, o->dim, o->eps);
+            (T *)o->out, (R *)o->residual, (const T *)o->x, o->weight, o->dim, o->eps);
 }
 
 } // namespace

@@ -54,13 +54,12 @@ void be_close(struct be *be)
     free(be);
 }
 
-int be_load_matrix(struct be *be, const char *what, const struct be_weight_part *parts, int n_parts,
-                   int64_t n_in, int32_t dt, int gemm_operand, void **out, struct err *e)
+int be_load_matrix(struct be *be, const struct be_matrix_spec *s, struct matrix *out, struct err *e)
 {
-    *out = NULL;
-    if (n_parts < 1 || n_in < 1 || dt < 0 || dt >= N_DTYPES)
-        return err_set(e, ST_INVALID_VALUE, "%s: no matrix", what);
-    return be->call->load_matrix(be, what, parts, n_parts, n_in, dt, gemm_operand, out, e);
+    *out = (struct matrix){0};
+    if (s->n_parts < 1 || s->n_in < 1 || s->dt < 0 || s->dt >= N_DTYPES)
+        return err_set(e, ST_INVALID_VALUE, "%s: no matrix", s->what);
+    return be->call->load_matrix(be, s, out, e);
 }
 
 int be_upload(struct be *be, void *dst, const void *src, size_t bytes)

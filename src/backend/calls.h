@@ -10,9 +10,9 @@ struct be_calls {
     void *(*alloc)(struct be *be, size_t bytes);
     void *(*alloc_host)(struct be *be, size_t bytes);
     void (*seal)(struct be *be); /* may be NULL */
-    int (*load_matrix)(struct be *be, const char *what, const struct be_weight_part *parts,
-                       int n_parts, int64_t n_in, int32_t dt, int gemm_operand, void **out,
-                       struct err *e); /* takes its memory by be_alloc(be, what, ...) */
+    /* takes its memory by be_alloc(be, s->what, ...) */
+    int (*load_matrix)(struct be *be, const struct be_matrix_spec *s, struct matrix *out,
+                       struct err *e);
     int (*upload)(struct be *be, void *dst, const void *src, size_t bytes);
     int (*download)(struct be *be, void *dst, const void *src, size_t bytes);
     int (*sync)(struct be *be);

@@ -5,23 +5,23 @@
  */
 #include "state.h"
 
-static int gemm(struct model *m, void *out, const void *in, const void *w, const void *bias,
-                int32_t n_in, int32_t n_out)
+static int gemm(struct model *m, void *out, const void *in, const struct matrix *w,
+                const void *bias)
 {
     struct op_gemm o = {.out = out,
                         .in = in,
                         .w = w,
                         .bias = bias,
                         .m = m->bv.n_tokens,
-                        .n_in = n_in,
-                        .n_out = n_out,
+                        .n_in = (int32_t)w->n_in,
+                        .n_out = (int32_t)w->n_out,
                         .dt = m->act_dt,
                         .out_dt = m->act_dt};
     return m->be->op->gemm(m->be, &o);
 }
 
 /* h = norm(x += y); y == NULL adds nothing. */
-static int norm(struct model *m, const void *y, const void *weight)
+static int norm(struct model *m, const void *y, const float *weight)
 {
     struct op_add_rmsnorm o = {.out = m->h,
                                .residual = m->x,
@@ -74,18 +74,17 @@ static int block(struct model *m, int32_t kind, int32_t layer, const void *y)
 {
     const struct model_config *c = &m->cfg;
     const struct layer_weights *w = &m->w.layer[layer];
-    int32_t n_q = c->n_heads * c->head_dim, n_qkv = n_q + 2 * c->n_kv_heads * c->head_dim;
     int st = norm(m, y, w->attn_norm);
     if (st == 0)
-        st = gemm(m, m->qkv, m->h, w->wqkv, w->bqkv, c->dim, n_qkv);
+        st = gemm(m, m->qkv, m->h, &w->wqkv, w->bqkv);
     if (st == 0)
         st = attention(m, kind, layer, w);
     if (st == 0)
-        st = gemm(m, m->h, m->attn, w->wo, w->bo, n_q, c->dim);
+        st = gemm(m, m->h, m->attn, &w->wo, w->bo);
     if (st == 0)
         st = norm(m, m->h, w->ffn_norm);
     if (st == 0)
-        st = gemm(m, m->gate_up, m->h, w->w_gate_up, w->b_gate_up, c->dim, 2 * c->ffn_dim);
+        st = gemm(m, m->gate_up, m->h, &w->w_gate_up, w->b_gate_up);
     if (st != 0)
         return st;
     struct op_silu_mul s = {.out = m->act,
@@ -96,13 +95,13 @@ static int block(struct model *m, int32_t kind, int32_t layer, const void *y)
     st = m->be->op->silu_mul(m->be, &s);
     if (st != 0)
         return st;
-    return gemm(m, m->h, m->act, w->w_down, w->b_down, c->ffn_dim, c->dim);
+    return gemm(m, m->h, m->act, &w->w_down, w->b_down);
 }
 
 int forward_layers(struct model *m, int32_t kind)
 {
     struct op_embed em = {.out = m->x,
-                          .table = m->w.embed,
+                          .table = &m->w.embed,
                           .ids = m->bv.tok,
                           .n_tokens = m->bv.n_tokens,
                           .dim = m->cfg.dim,
@@ -135,7 +134,7 @@ int forward_sample(struct model *m, int32_t kind, int any_logprobs)
         return st;
     struct op_gemm head = {.out = m->logits,
                            .in = in,
-                           .w = m->w.head,
+                           .w = &m->w.head,
                            .m = n,
                            .n_in = c->dim,
                            .n_out = c->vocab,

@@ -21,7 +21,7 @@ struct loader {
     const struct model_config *cfg;
     struct be *be;
     struct err *e;
-    char *vec_host, *vec_dev; /* all vectors, act_dt, each aligned to VECTOR_ALIGN */
+    char *vec_host, *vec_dev; /* all vectors, each aligned to VECTOR_ALIGN */
     size_t vec_used, vec_bytes;
     void (*progress)(void *arg, const char *phase, double fraction);
     void *progress_arg;
@@ -31,10 +31,11 @@ struct loader {
 static struct be_weight_part part_of(struct weight_rows *r)
 {
     struct be_weight_part p = {.n_rows = r->n_rows, .arg = r, .fill = weight_rows_fill};
-    if (r->dt == DT_F32 && r->code != WC_PLAIN) {
-        p.fill_levels = weight_rows_codes;
-        p.bits = r->code == WC_U4 ? 4 : 8;
-        p.group = r->group_in;
+    if (r->code != WC_PLAIN) {
+        p.fill_codes = weight_rows_codes;
+        p.code = r->code;
+        p.group_in = r->group_in;
+        p.group_out = 1;
     }
     return p;
 }
@@ -48,12 +49,11 @@ static void report(struct loader *l, double bytes)
 
 /* Stack n weights of one width into one matrix. */
 static int load_matrix(struct loader *l, int32_t layer, const int *roles, int n, int32_t dt,
-                       int gemm_operand, const void **out)
+                       bool gemm_operand, struct matrix *out)
 {
     struct weight_rows reader[MAX_PARTS];
     struct be_weight_part part[MAX_PARTS];
     char name[NAME_BYTES + 16], what[NAME_BYTES];
-    void *p;
     int64_t rows = 0;
     for (int i = 0; i < n; i++) {
         reader[i] = weight_rows_of(l->s, layer, roles[i], dt);
@@ -62,12 +62,26 @@ static int load_matrix(struct loader *l, int32_t layer, const int *roles, int n,
     }
     weight_name(l->s, layer, roles[0], what, sizeof what);
     snprintf(name, sizeof name, "weights.%s", what);
-    int st = be_load_matrix(l->be, name, part, n, reader[0].n_in, dt, gemm_operand, &p, l->e);
+    const struct be_matrix_spec spec = {.what = name,
+                                        .parts = part,
+                                        .n_parts = n,
+                                        .dt = dt,
+                                        .n_in = reader[0].n_in,
+                                        .gemm_operand = gemm_operand};
+    int st = be_load_matrix(l->be, &spec, out, l->e);
     if (st)
         return st;
-    *out = p;
     report(l, (double)rows * (double)reader[0].n_in * (double)dtype_size(dt));
     return 0;
+}
+
+/* Norms stay f32 on every backend: some families add 1 to them, and 16 bits would lose them then.
+ */
+static int32_t vector_dt(int role, int32_t act_dt)
+{
+    bool norm = role == W_ATTN_NORM || role == W_FFN_NORM || role == W_FINAL_NORM ||
+                role == W_Q_NORM || role == W_K_NORM;
+    return norm ? DT_F32 : act_dt;
 }
 
 /* Put n vectors one behind the other into the shared staging. NULL where the model has none. */
@@ -77,7 +91,8 @@ static const void *stage_vector(struct loader *l, int32_t layer, const int *role
         return NULL;
     size_t start = l->vec_used, at = start;
     for (int i = 0; i < n; i++) {
-        struct weight_rows r = weight_rows_of(l->s, layer, roles[i], l->w->act_dt);
+        struct weight_rows r = weight_rows_of(l->s, layer, roles[i],
+                                              vector_dt(roles[i], l->w->act_dt));
         weight_rows_fill(&r, 0, r.n_rows, l->vec_host + at);
         at += (size_t)r.n_rows * dtype_size(r.dt);
     }
@@ -90,7 +105,7 @@ static const void *stage_vector(struct loader *l, int32_t layer, const int *role
                  (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)))
 #define MATRIX(l, layer, dt, out, ...)                                                             \
     load_matrix(l, layer, (const int[]){__VA_ARGS__},                                              \
-                (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)), dt, 1, out)
+                (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)), dt, true, out)
 
 /* Bytes of all vectors; the sum has the same terms as load_vectors. */
 static size_t vector_bytes(const struct model_config *c, int32_t act_dt)
@@ -107,7 +122,7 @@ static size_t vector_bytes(const struct model_config *c, int32_t act_dt)
         for (const int *role = groups[g]; *role >= 0 && weight_exists(c, 0, *role); role++) {
             int64_t rows, cols;
             weight_shape(c, 0, *role, &rows, &cols);
-            bytes += (size_t)rows * dtype_size(act_dt);
+            bytes += (size_t)rows * dtype_size(vector_dt(*role, act_dt));
         }
         bytes = (bytes + VECTOR_ALIGN - 1) / VECTOR_ALIGN * VECTOR_ALIGN;
         sum += groups[g][0] == W_FINAL_NORM ? bytes : bytes * (size_t)c->n_layers;

@@ -75,9 +75,13 @@ static int run_gemm(void *arg, int i)
 {
     const struct gemm_bench *g = arg;
     size_t one = (size_t)g->n_in * (size_t)g->n_out * 2;
+    const struct matrix w = {.data = weights + (size_t)(i % g->n_copies) * one,
+                             .n_out = g->n_out,
+                             .n_in = g->n_in,
+                             .dt = DT_BF16};
     struct op_gemm o = {.out = outs,
                         .in = acts,
-                        .w = weights + (size_t)(i % g->n_copies) * one,
+                        .w = &w,
                         .m = g->m,
                         .n_in = g->n_in,
                         .n_out = g->n_out,
@@ -291,7 +295,7 @@ static int run_norm(void *arg, int i)
     struct op_add_rmsnorm o = {.out = at + ACTS / 8,
                                .residual = outs + (size_t)(i % 4) * (ACTS / 4),
                                .x = at + ACTS / 8,
-                               .weight = weights,
+                               .weight = (const float *)(const void *)weights,
                                .n_rows = b->n,
                                .dim = DIM,
                                .dt = DT_BF16,

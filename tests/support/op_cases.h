@@ -25,7 +25,8 @@ enum case_role {
     CASE_OUT,
     CASE_INOUT,
     CASE_WEIGHT, /* be_load_matrix, a gemm operand */
-    CASE_TABLE,  /* be_load_matrix, plain */
+    CASE_TABLE,  /* be_load_matrix, row-major */
+    CASE_ROWS,   /* a row-major matrix that nobody loaded: an input described by hand */
     CASE_HOST,   /* input in be_alloc_host memory */
     CASE_WORK    /* scratch; sized by the backend at run time */
 };
@@ -37,7 +38,7 @@ struct case_buf {
     size_t n;   /* elements; bytes of CASE_RAW */
     int32_t dt; /* enum dtype, CASE_INT (int32), CASE_RAW (bytes) or CASE_TOPS (token_logprob) */
     int32_t role;
-    int64_t n_rows, n_cols; /* CASE_WEIGHT, CASE_TABLE */
+    int64_t n_rows, n_cols; /* of a matrix */
 };
 
 #define X(n) struct op_##n n;

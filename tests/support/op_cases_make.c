@@ -102,7 +102,7 @@ static void make_embed(struct maker *m)
                            .out_dt = rng_range(r, 0, 1) ? m->dt : DT_F32};
     size_t n = (size_t)o->n_tokens, dim = (size_t)o->dim, vocab = (size_t)o->vocab;
     add(m, AT(m, embed.out), "out", CASE_OUT, o->out_dt, n * dim);
-    int role = PICK(m, CASE_IN, CASE_WEIGHT, CASE_TABLE);
+    int role = PICK(m, CASE_ROWS, CASE_WEIGHT, CASE_TABLE);
     int t = add_random(m, AT(m, embed.table), "table", role, o->dt, vocab * dim, 1.0f);
     m->c->buf[t].n_rows = o->vocab;
     m->c->buf[t].n_cols = o->dim;
@@ -134,7 +134,7 @@ static void make_add_rmsnorm(struct maker *m)
     if (mode == 1)
         add_random(m, AT(m, add_rmsnorm.x), "x", CASE_IN, o->dt, n, 1.0f);
     add_random(m, AT(m, add_rmsnorm.residual), "residual", CASE_INOUT, o->res_dt, n, 3.0f);
-    add_random(m, AT(m, add_rmsnorm.weight), "weight", CASE_IN, o->dt, (size_t)o->dim, 1.0f);
+    add_random(m, AT(m, add_rmsnorm.weight), "weight", CASE_IN, DT_F32, (size_t)o->dim, 1.0f);
     snprintf(m->c->text, sizeof m->c->text, "rows=%d dim=%d dt=%d res_dt=%d x=%d", o->n_rows,
              o->dim, o->dt, o->res_dt, mode);
 }
@@ -300,8 +300,8 @@ static void make_rope_kv_write(struct maker *m)
                (size_t)m->c->bv.n_tokens * n_all * hd, 1.0f);
     int norm = rng_range(&m->rng, 0, 1);
     if (norm) {
-        add_random(m, AT(m, rope_kv_write.q_norm), "q_norm", CASE_IN, o->dt, hd, 1.0f);
-        add_random(m, AT(m, rope_kv_write.k_norm), "k_norm", CASE_IN, o->dt, hd, 1.0f);
+        add_random(m, AT(m, rope_kv_write.q_norm), "q_norm", CASE_IN, DT_F32, hd, 1.0f);
+        add_random(m, AT(m, rope_kv_write.k_norm), "k_norm", CASE_IN, DT_F32, hd, 1.0f);
     }
     int f = add(m, AT(m, rope_kv_write.inv_freq), "inv_freq", CASE_IN, DT_F32, hd / 2);
     for (size_t i = 0; i < hd / 2; i++)

@@ -76,7 +76,6 @@ static void cpu_close(struct be *be)
             free(b->p);
         free(b);
     }
-    free(c->matrix);
     free(c->scratch);
     free(c);
 }
@@ -153,7 +152,6 @@ int cpu_open(struct be *be, const struct be_config *conf, struct err *e)
         return err_set(e, ST_NOMEM, "cannot start %d CPU threads", (int)conf->threads);
     }
     c->vec = vec_pick();
-    c->matrix = xcalloc2(MAX_MATRICES, sizeof *c->matrix);
     c->scratch_stride = (cpu_attn_scratch() + 1023) & ~(size_t)1023;
     c->scratch = xalloc_aligned(64, (size_t)cpu_pool_threads(c->pool) * c->scratch_stride *
                                         sizeof *c->scratch);
