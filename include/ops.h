@@ -46,14 +46,15 @@ struct matrix {
     bool packed; /* as this backend's op_gemm and op_embed like it; else row-major */
 };
 
-/* KV pool, page-major: [page][layer][k|v][kv_head][token in page][head_dim], see kv_offset.
+/* KV pool of the layers that keep KV, in their order; page-major: [page][layer][k|v][kv_head][token
+ * in page][head_dim], see kv_offset.
  */
 struct kv_pool_view {
     void *base;
     int32_t dt; /* enum dtype */
     int32_t n_pages, n_layers, n_kv_heads, page_tokens, head_dim;
 };
-/* Element offset of token `t` of head `h` (k: which = 0, v: 1) in `page`, `layer`. */
+/* Element offset of token `t` of head `h` (k: which = 0, v: 1) in `page`, `layer` (of the pool). */
 static inline size_t kv_offset(const struct kv_pool_view *p, page_id page, int32_t layer, int which,
                                int32_t h, int32_t t)
 {
@@ -141,7 +142,7 @@ struct op_rope_kv_write {
     const float *q_norm, *k_norm; /* [head_dim] or NULL */
     const float *inv_freq;        /* [head_dim / 2] */
     float attn_factor, eps;
-    int32_t n_heads, dt, layer;
+    int32_t n_heads, dt, layer; /* layer: of the pool */
     struct kv_pool_view kv;
     const struct batch_view *bv;
 };
@@ -149,10 +150,10 @@ struct op_rope_kv_write {
 /* Causal attention of every new token over its row's KV (which already holds the new tokens).
  * q: first n_heads*head_dim columns of each qkv row (stride qkv_stride elements). */
 struct op_attn {
-    void *out;     /* [n_tokens, n_heads * head_dim] */
-    const void *q; /* [n_tokens, qkv_stride] */
-    int32_t qkv_stride, n_heads, dt, layer;
-    float scale; /* usually 1/sqrt(head_dim) */
+    void *out;                              /* [n_tokens, n_heads * head_dim] */
+    const void *q;                          /* [n_tokens, qkv_stride] */
+    int32_t qkv_stride, n_heads, dt, layer; /* layer: of the pool */
+    float scale;                            /* usually 1/sqrt(head_dim) */
     struct kv_pool_view kv;
     const struct batch_view *bv;
     void *work; /* CUDA: split-KV partials and work list; sized by be_attn_work_bytes */

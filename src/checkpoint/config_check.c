@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_DIM = 1 << 17, MAX_FFN = 1 << 20, MAX_HEADS = 1024, MAX_HEAD_DIM = 256 };
+enum { MAX_DIM = 1 << 17, MAX_FFN = 1 << 20, MAX_HEADS = 1024 };
 
 void config_init(struct model_config *c)
 {
@@ -14,7 +14,8 @@ void config_init(struct model_config *c)
     c->bos = -1;
     c->gen_temperature = c->gen_top_p = c->gen_min_p = NAN;
     c->gen_top_k = -1;
-    c->rope_attn_factor = 1;
+    c->n_kinds = c->n_ropes = 1;
+    c->rope[0].attn_factor = 1;
 }
 
 static int check_range(const char *what, int64_t v, int64_t min, int64_t max, struct err *e)
@@ -25,15 +26,15 @@ static int check_range(const char *what, int64_t v, int64_t min, int64_t max, st
                    (long long)v, (long long)min, (long long)max);
 }
 
-int config_check(const struct model_config *c, struct err *e)
+static int check_sizes(const struct model_config *c, const struct layer_kind *k, struct err *e)
 {
     const struct {
         const char *what;
         int64_t v, max;
     } sizes[] = {
-        {"layers", c->n_layers, SRC_MAX_LAYERS}, {"hidden size", c->dim, MAX_DIM},
-        {"heads", c->n_heads, MAX_HEADS},        {"key/value heads", c->n_kv_heads, MAX_HEADS},
-        {"head size", c->head_dim, MAX_DIM},     {"feed-forward size", c->ffn_dim, MAX_FFN},
+        {"layers", c->n_layers, MAX_LAYERS},     {"hidden size", c->dim, MAX_DIM},
+        {"heads", k->n_heads, MAX_HEADS},        {"key/value heads", k->n_kv_heads, MAX_HEADS},
+        {"head size", k->head_dim, MAX_DIM},     {"feed-forward size", k->ffn_dim, MAX_FFN},
         {"vocabulary", c->vocab, SRC_MAX_VOCAB}, {"context length", c->max_position, INT32_MAX / 2},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -41,17 +42,35 @@ int config_check(const struct model_config *c, struct err *e)
         if (st)
             return st;
     }
-    if (c->n_heads % c->n_kv_heads != 0)
-        return err_set(e, ST_FORMAT, "%d heads do not share %d key/value heads evenly", c->n_heads,
-                       c->n_kv_heads);
-    if (c->head_dim % 16 != 0 || c->head_dim > MAX_HEAD_DIM)
+    return 0;
+}
+
+static int check_kind(const struct model_config *c, const struct layer_kind *k, struct err *e)
+{
+    int st = check_sizes(c, k, e);
+    if (st)
+        return st;
+    if (k->n_heads % k->n_kv_heads != 0)
+        return err_set(e, ST_FORMAT, "%d heads do not share %d key/value heads evenly", k->n_heads,
+                       k->n_kv_heads);
+    if (k->head_dim % 16 != 0 || k->head_dim > MAX_HEAD_DIM)
         return err_set(e, ST_UNSUPPORTED,
                        "head size %d is not supported: it must be a multiple of 16 up to %d",
-                       c->head_dim, MAX_HEAD_DIM);
-    if (c->dim % 8 != 0 || c->ffn_dim % 8 != 0)
+                       k->head_dim, MAX_HEAD_DIM);
+    if (c->dim % 8 != 0 || k->ffn_dim % 8 != 0)
         return err_set(e, ST_UNSUPPORTED,
                        "hidden size %d and feed-forward size %d must be multiples of 8", c->dim,
-                       c->ffn_dim);
+                       k->ffn_dim);
+    return 0;
+}
+
+int config_check(const struct model_config *c, struct err *e)
+{
+    for (int32_t i = 0; i < c->n_kinds; i++) {
+        int st = check_kind(c, &c->kind[i], e);
+        if (st)
+            return st;
+    }
     if (!(c->norm_eps >= 0 && c->norm_eps < 1))
         return err_set(e, ST_FORMAT, "norm epsilon %g makes no sense", (double)c->norm_eps);
     return 0;

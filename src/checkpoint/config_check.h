@@ -4,7 +4,8 @@
 
 #include "checkpoint.h"
 
-/* A configuration in which nothing is given yet (bos -1, generation defaults NAN or -1). */
+/* A configuration in which nothing is given yet (bos -1, generation defaults NAN or -1), with one
+ * kind of layers and one rope table. */
 void config_init(struct model_config *c);
 /* Bounds and divisibility of everything that kernels and the engine rely on; FORMAT for values
  * that cannot be, UNSUPPORTED for ones that we do not compute. Before rope_fill. */

@@ -118,8 +118,8 @@ bool weight_exists(const struct model_config *c, int32_t layer, int role)
 void weight_shape(const struct model_config *c, int32_t layer, int role, int64_t *n_rows,
                   int64_t *n_cols)
 {
-    (void)layer;
-    int64_t q = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
+    const struct layer_kind *k = layer_kind_of(c, layer < 0 ? 0 : layer);
+    int64_t q = (int64_t)k->n_heads * k->head_dim, kv = (int64_t)k->n_kv_heads * k->head_dim;
     const int64_t shape[N_ROLES][2] = {
         [W_ATTN_NORM] = {c->dim, 0},
         [W_Q] = {q, c->dim},
@@ -128,16 +128,16 @@ void weight_shape(const struct model_config *c, int32_t layer, int role, int64_t
         [W_Q_BIAS] = {q, 0},
         [W_K_BIAS] = {kv, 0},
         [W_V_BIAS] = {kv, 0},
-        [W_Q_NORM] = {c->head_dim, 0},
-        [W_K_NORM] = {c->head_dim, 0},
+        [W_Q_NORM] = {k->head_dim, 0},
+        [W_K_NORM] = {k->head_dim, 0},
         [W_O] = {c->dim, q},
         [W_O_BIAS] = {c->dim, 0},
         [W_FFN_NORM] = {c->dim, 0},
-        [W_GATE] = {c->ffn_dim, c->dim},
-        [W_UP] = {c->ffn_dim, c->dim},
-        [W_DOWN] = {c->dim, c->ffn_dim},
-        [W_GATE_BIAS] = {c->ffn_dim, 0},
-        [W_UP_BIAS] = {c->ffn_dim, 0},
+        [W_GATE] = {k->ffn_dim, c->dim},
+        [W_UP] = {k->ffn_dim, c->dim},
+        [W_DOWN] = {c->dim, k->ffn_dim},
+        [W_GATE_BIAS] = {k->ffn_dim, 0},
+        [W_UP_BIAS] = {k->ffn_dim, 0},
         [W_DOWN_BIAS] = {c->dim, 0},
         [W_EMBED] = {c->vocab, c->dim},
         [W_FINAL_NORM] = {c->dim, 0},

@@ -74,36 +74,38 @@ static int refuse_foreign_keys(struct reader *r)
 static int read_sizes(struct model_source *s, struct reader *r)
 {
     struct model_config *c = &s->cfg;
+    struct layer_kind *k = &c->kind[0]; /* of all layers */
     double eps = NAN;
     int64_t window = 0;
     int st = get_size(r, "block_count", &c->n_layers);
     if (st == 0)
         st = get_size(r, "embedding_length", &c->dim);
     if (st == 0)
-        st = get_size(r, "feed_forward_length", &c->ffn_dim);
+        st = get_size(r, "feed_forward_length", &k->ffn_dim);
     if (st == 0)
         st = get_size(r, "context_length", &c->max_position);
     if (st == 0)
-        st = get_size(r, "attention.head_count", &c->n_heads);
-    c->n_kv_heads = c->n_heads;
+        st = get_size(r, "attention.head_count", &k->n_heads);
+    k->n_kv_heads = k->n_heads;
     if (st == 0)
-        st = get_size(r, "attention.head_count_kv", &c->n_kv_heads);
+        st = get_size(r, "attention.head_count_kv", &k->n_kv_heads);
     if (st)
         return st;
     int32_t value_len;
-    c->head_dim = c->dim / c->n_heads;
-    if ((st = get_size(r, "attention.key_length", &c->head_dim)) != 0)
+    k->head_dim = c->dim / k->n_heads;
+    if ((st = get_size(r, "attention.key_length", &k->head_dim)) != 0)
         return st;
-    value_len = c->head_dim;
+    value_len = k->head_dim;
     if ((st = get_size(r, "attention.value_length", &value_len)) != 0)
         return st;
-    if (value_len != c->head_dim)
+    if (value_len != k->head_dim)
         return err_set(r->e, ST_UNSUPPORTED, "gguf: key length %d and value length %d differ",
-                       c->head_dim, value_len);
+                       k->head_dim, value_len);
     if ((st = get_float(r, "attention.layer_norm_rms_epsilon", &eps)) != 0)
         return st;
     if (isnan(eps))
         return err_set(r->e, ST_FORMAT, "gguf: %s is missing", r->key);
+    k->rope_dim = k->head_dim;
     c->norm_eps = (float)eps;
     st = gguf_get_int(r->g, arch_key(r, "attention.sliding_window"), &window, r->e);
     return st ? st : config_check_window(c, window, r->e);
@@ -117,9 +119,9 @@ static int find_freq_factors(struct model_source *s, float *buf, const float **o
     if (!t)
         return 0;
     t->used = true;
-    if (t->type != QT_F32 || t->n_dims != 1 || t->dim[0] != s->cfg.head_dim / 2)
+    if (t->type != QT_F32 || t->n_dims != 1 || t->dim[0] != s->cfg.kind[0].rope_dim / 2)
         return err_set(e, ST_FORMAT, "gguf: rope_freqs.weight must be F32 [%d]",
-                       s->cfg.head_dim / 2);
+                       s->cfg.kind[0].rope_dim / 2);
     memcpy(buf, t->data, t->bytes);
     *out = buf;
     return 0;
@@ -129,15 +131,15 @@ static int read_rope(struct model_source *s, struct reader *r)
 {
     struct rope_params p = {.theta = 10000, .factor = 1, .attn_factor = NAN};
     struct view type = {0};
-    int32_t rot = s->cfg.head_dim;
+    int32_t head_dim = s->cfg.kind[0].head_dim, rot = head_dim;
     double attn = 1;
     float factors[128];
     int st = get_size(r, "rope.dimension_count", &rot);
     if (st)
         return st;
-    if (rot != s->cfg.head_dim)
+    if (rot != head_dim)
         return err_set(r->e, ST_UNSUPPORTED, "gguf: %s = %d of %d: partial rotary embeddings",
-                       r->key, rot, s->cfg.head_dim);
+                       r->key, rot, head_dim);
     if ((st = get_float(r, "rope.freq_base", &p.theta)) != 0 ||
         (st = gguf_get_string(r->g, arch_key(r, "rope.scaling.type"), &type, r->e)) != 0)
         return st;
@@ -160,7 +162,7 @@ static int read_rope(struct model_source *s, struct reader *r)
         st = find_freq_factors(s, factors, &p.freq_factors, r->e);
     if (st)
         return st;
-    return rope_fill(&s->cfg, &p, r->e);
+    return rope_fill(&s->cfg.rope[0], s->cfg.kind[0].rope_dim, &p, r->e);
 }
 
 /* Control tokens that end a turn although only one id has a key of its own. */

@@ -84,14 +84,15 @@ static int refuse_foreign_keys(const struct json_obj *j, struct err *e)
 
 static int read_sizes(struct model_config *c, const struct json_obj *j, struct err *e)
 {
+    struct layer_kind *k = &c->kind[0]; /* of all layers */
     const struct {
         const char *key;
         int32_t *out;
     } sizes[] = {
         {"hidden_size", &c->dim},
         {"num_hidden_layers", &c->n_layers},
-        {"num_attention_heads", &c->n_heads},
-        {"intermediate_size", &c->ffn_dim},
+        {"num_attention_heads", &k->n_heads},
+        {"intermediate_size", &k->ffn_dim},
         {"vocab_size", &c->vocab},
         {"max_position_embeddings", &c->max_position},
     };
@@ -100,16 +101,17 @@ static int read_sizes(struct model_config *c, const struct json_obj *j, struct e
         if (st)
             return st;
     }
-    c->n_kv_heads = c->n_heads;
-    int st = get_size(j, "num_key_value_heads", &c->n_kv_heads, e);
+    k->n_kv_heads = k->n_heads;
+    int st = get_size(j, "num_key_value_heads", &k->n_kv_heads, e);
     if (st)
         return st;
-    if (!json_find(j, "head_dim") && c->dim % c->n_heads != 0)
+    if (!json_find(j, "head_dim") && c->dim % k->n_heads != 0)
         return err_set(e, ST_FORMAT, "%s: %d heads do not share a hidden size of %d evenly",
-                       j->file, c->n_heads, c->dim);
-    c->head_dim = c->dim / c->n_heads;
+                       j->file, k->n_heads, c->dim);
+    k->head_dim = c->dim / k->n_heads;
     if (json_find(j, "head_dim"))
-        st = get_size(j, "head_dim", &c->head_dim, e);
+        st = get_size(j, "head_dim", &k->head_dim, e);
+    k->rope_dim = k->head_dim;
     double eps = 1e-6;
     if (st == 0)
         st = json_num(j, "rms_norm_eps", &eps, e);
@@ -200,7 +202,7 @@ static int read_rope(struct model_config *c, const struct json_obj *j, struct er
     if (st)
         return st;
     if (!r.o)
-        return rope_fill(c, &p, e);
+        return rope_fill(&c->rope[0], c->kind[0].rope_dim, &p, e);
     if ((st = json_str(&r, "type", &type, e)) != 0 ||
         (st = json_str(&r, "rope_type", &type, e)) != 0 ||
         (st = rope_kind_parse(type, strlen(type), &p.kind, e)) != 0)
@@ -231,7 +233,7 @@ static int read_rope(struct model_config *c, const struct json_obj *j, struct er
         st = err_set(e, ST_UNSUPPORTED, "%s: partial_rotary_factor %g is not supported", j->file,
                      partial);
     p.no_truncate = !truncate;
-    return st ? st : rope_fill(c, &p, e);
+    return st ? st : rope_fill(&c->rope[0], c->kind[0].rope_dim, &p, e);
 }
 
 /* An id or a list of ids. */

@@ -24,14 +24,21 @@ static uint64_t hash_bytes(uint64_t h, const void *p, size_t n)
  */
 static uint64_t hash_source(const struct model_source *s)
 {
+    const struct model_config *c = &s->cfg;
     uint64_t h = 0xcbf29ce484222325u;
-    h = hash_bytes(h, s->cfg.family, strlen(s->cfg.family));
+    h = hash_bytes(h, c->family, strlen(c->family));
     if (s->dummy)
         h = hash_bytes(h, &s->seed, sizeof s->seed);
-    const int32_t shape[] = {s->cfg.n_layers, s->cfg.dim,     s->cfg.n_heads, s->cfg.n_kv_heads,
-                             s->cfg.head_dim, s->cfg.ffn_dim, s->cfg.vocab,   s->dummy};
-    h = hash_bytes(h, shape, sizeof shape);
-    h = hash_bytes(h, s->cfg.inv_freq, sizeof s->cfg.inv_freq);
+    for (int32_t i = 0; i < c->n_kinds; i++) {
+        const struct layer_kind *k = &c->kind[i];
+        const int32_t shape[] = {c->n_layers, c->dim,     k->n_heads, k->n_kv_heads,
+                                 k->head_dim, k->ffn_dim, c->vocab,   s->dummy};
+        h = hash_bytes(h, shape, sizeof shape);
+    }
+    if (c->n_kinds > 1) /* otherwise ids stay what they were when there was one shape for all */
+        h = hash_bytes(h, c->kind_of, (size_t)c->n_layers);
+    for (int32_t i = 0; i < c->n_ropes; i++)
+        h = hash_bytes(h, c->rope[i].inv_freq, sizeof c->rope[i].inv_freq);
     for (size_t i = 0; i < s->tensors.n; i++) {
         const struct tensor *t = &s->tensors.v[i];
         h = hash_bytes(h, t->name, strlen(t->name) + 1);

@@ -106,16 +106,17 @@ static int check(const struct rope_params *p, struct err *e)
     return 0;
 }
 
-int rope_fill(struct model_config *c, const struct rope_params *params, struct err *e)
+int rope_fill(struct rope_table *t, int32_t rope_dim, const struct rope_params *params,
+              struct err *e)
 {
     struct rope_params p = *params;
-    double dim = c->head_dim;
+    double dim = rope_dim;
     p.beta_fast = p.beta_fast != 0 ? p.beta_fast : 32;
     p.beta_slow = p.beta_slow != 0 ? p.beta_slow : 1;
     int st = check(&p, e);
     if (st)
         return st;
-    for (int i = 0; i < c->head_dim / 2; i++) {
+    for (int i = 0; i < rope_dim / 2; i++) {
         double freq = pow(p.theta, -2.0 * i / dim);
         if (p.freq_factors) {
             double f = p.freq_factors[i];
@@ -129,9 +130,9 @@ int rope_fill(struct model_config *c, const struct rope_params *params, struct e
             freq = llama3_scale(&p, freq);
         else if (p.kind == ROPE_YARN)
             freq = yarn_scale(&p, freq, i, dim);
-        c->inv_freq[i] = (float)freq;
+        t->inv_freq[i] = (float)freq;
     }
-    c->rope_theta = (float)p.theta;
-    c->rope_attn_factor = p.kind == ROPE_YARN ? (float)yarn_attn_factor(&p) : 1.0F;
+    t->theta = (float)p.theta;
+    t->attn_factor = p.kind == ROPE_YARN ? (float)yarn_attn_factor(&p) : 1.0F;
     return 0;
 }

@@ -22,8 +22,8 @@ struct rope_params {
 
 /* ST_UNSUPPORTED naming it when the type is not one of ours. */
 int rope_kind_parse(const char *name, size_t n, enum rope_kind *kind, struct err *e);
-/* Fills rope_theta, rope_attn_factor and inv_freq of *c, whose head_dim is set and checked.
- * ST_FORMAT naming the parameter that makes no sense. */
-int rope_fill(struct model_config *c, const struct rope_params *p, struct err *e);
+/* Fills *t for rope_dim columns, at most MAX_HEAD_DIM. ST_FORMAT naming the parameter that makes no
+ * sense. */
+int rope_fill(struct rope_table *t, int32_t rope_dim, const struct rope_params *p, struct err *e);
 
 #endif

@@ -20,7 +20,7 @@ struct weight_rows weight_rows_of(const struct model_source *s, int32_t layer, i
         r.n_in = 1;
     r.t = source_weight(s, layer, role);
     if (s->is_gguf && s->family->gguf_permuted && is_pair_role(role))
-        r.pair_dim = s->cfg.head_dim;
+        r.pair_dim = layer_kind_of(&s->cfg, layer)->head_dim;
     if (r.t)
         r.code = qtype_code(r.t->type, &r.group_in);
     return r;

@@ -17,7 +17,6 @@ enum {
     SRC_MAX_TENSORS = 1 << 18,
     SRC_MAX_DIMS = 4,
     SRC_MAX_NAME = 256, /* bytes of a tensor name */
-    SRC_MAX_LAYERS = 1024,
     SRC_MAX_VOCAB = 1 << 22,
 };
 

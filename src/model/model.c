@@ -53,14 +53,15 @@ static int alloc_inputs(struct model *m, struct err *e)
         {(void **)&m->out_logprob, "results.logprob", r, sizeof *m->out_logprob},
         {(void **)&m->out_n_top, "results.n_top", r, sizeof *m->out_n_top},
         {(void **)&m->out_top, "results.top", r * MAX_LOGPROBS, sizeof *m->out_top},
-        {(void **)&m->inv_freq, "inputs.inv_freq", (size_t)m->cfg.head_dim / 2,
-         sizeof *m->inv_freq},
+        {(void **)&m->inv_freq, "inputs.inv_freq", (size_t)m->cfg.n_ropes,
+         sizeof m->cfg.rope[0].inv_freq},
     };
     int st = alloc_all(m->be, v, sizeof v / sizeof *v, 0, NULL, e);
     if (st != 0)
         return st;
-    st = be_upload(m->be, m->inv_freq, m->cfg.inv_freq,
-                   (size_t)m->cfg.head_dim / 2 * sizeof *m->inv_freq);
+    for (int32_t i = 0; st == 0 && i < m->cfg.n_ropes; i++)
+        st = be_upload(m->be, m->inv_freq + i * (MAX_HEAD_DIM / 2), m->cfg.rope[i].inv_freq,
+                       sizeof m->cfg.rope[i].inv_freq);
     return st != 0 ? err_set(e, st, "the first copy to %s failed", m->be->info.name) : 0;
 }
 
@@ -84,18 +85,22 @@ static void workspace_hint(const struct model *m, const struct want *v, size_t n
 static int alloc_workspace(struct model *m, struct err *e)
 {
     const struct model_config *c = &m->cfg;
-    size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs, d = (size_t)c->head_dim;
+    const struct model_dims *d = &m->d;
+    size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs;
     size_t el = dtype_size(m->act_dt);
-    size_t n_q = (size_t)c->n_heads * d, n_qkv = n_q + 2 * (size_t)c->n_kv_heads * d;
-    m->attn_work_bytes = be_attn_work_bytes(m->be, m->max_seqs, c->n_heads, c->head_dim);
+    for (int32_t i = 0; i < c->n_kinds; i++) {
+        size_t bytes = be_attn_work_bytes(m->be, m->max_seqs, d->kind[i].n_heads,
+                                          d->kind[i].head_dim);
+        m->attn_work_bytes = bytes > m->attn_work_bytes ? bytes : m->attn_work_bytes;
+    }
     m->sample_work_bytes = be_sample_work_bytes(m->be, m->max_seqs, c->vocab);
     struct want v[] = {
         {(void **)&m->x, "workspace.x", t * (size_t)c->dim, sizeof *m->x},
         {&m->h, "workspace.h", t * (size_t)c->dim, el},
-        {&m->qkv, "workspace.qkv", t * n_qkv, el},
-        {&m->attn, "workspace.attn", t * n_q, el},
-        {&m->gate_up, "workspace.gate_up", t * 2 * (size_t)c->ffn_dim, el},
-        {&m->act, "workspace.act", t * (size_t)c->ffn_dim, el},
+        {&m->qkv, "workspace.qkv", t * (size_t)d->n_qkv, el},
+        {&m->attn, "workspace.attn", t * (size_t)d->n_q, el},
+        {&m->gate_up, "workspace.gate_up", t * 2 * (size_t)d->ffn_dim, el},
+        {&m->act, "workspace.act", t * (size_t)d->ffn_dim, el},
         {&m->last, "workspace.last", r * (size_t)c->dim, el},
         {(void **)&m->logits, "logits", r * (size_t)c->vocab, sizeof(float)},
         {&m->attn_work, "workspace.attention", m->attn_work_bytes, 1},
@@ -155,6 +160,33 @@ static int check_opts(const struct model_opts *o, struct err *e)
     return 0;
 }
 
+static int32_t larger(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* This rank holds the whole model. */
+static void set_dims(struct model *m)
+{
+    const struct model_config *c = &m->cfg;
+    struct model_dims *d = &m->d;
+    for (int32_t i = 0; i < c->n_kinds; i++) {
+        const struct layer_kind *k = &c->kind[i];
+        d->kind[i] = (struct layer_dims){.n_heads = k->n_heads,
+                                         .n_kv_heads = k->n_kv_heads,
+                                         .head_dim = k->head_dim,
+                                         .ffn_dim = k->ffn_dim,
+                                         .n_q = k->n_heads * k->head_dim,
+                                         .n_qkv = (k->n_heads + 2 * k->n_kv_heads) * k->head_dim,
+                                         .attn_scale = 1.0f / sqrtf((float)k->head_dim)};
+        d->n_q = larger(d->n_q, d->kind[i].n_q);
+        d->n_qkv = larger(d->n_qkv, d->kind[i].n_qkv);
+        d->ffn_dim = larger(d->ffn_dim, k->ffn_dim);
+    }
+    for (int32_t l = 0; l < c->n_layers; l++)
+        d->kv_layer[l] = layer_kind_of(c, l)->mixer == MIX_ATTN ? d->n_kv_layers++ : -1;
+}
+
 /* After an allocation of the weights failed: what all of them take. */
 static void weights_hint(const struct model *m, const struct model_opts *o, struct err *e)
 {
@@ -180,7 +212,7 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
     m->act_dt = o->act_dt >= 0 ? o->act_dt : be->info.act_dt;
     m->max_seqs = o->max_seqs;
     m->max_tokens = o->max_step_tokens > o->max_seqs ? o->max_step_tokens : o->max_seqs;
-    m->attn_scale = 1.0f / sqrtf((float)m->cfg.head_dim);
+    set_dims(m);
     int64_t t0 = clock_us(), t1 = 0, t2 = 0;
     st = alloc_inputs(m, e);
     if (st == 0)

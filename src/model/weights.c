@@ -107,6 +107,19 @@ static const void *stage_vector(struct loader *l, int32_t layer, const int *role
     load_matrix(l, layer, (const int[]){__VA_ARGS__},                                              \
                 (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)), dt, true, out)
 
+/* What stage_vector takes for these roles. */
+static size_t staged_bytes(const struct model_config *c, int32_t layer, const int *roles,
+                           int32_t act_dt)
+{
+    size_t bytes = 0;
+    for (const int *role = roles; *role >= 0 && weight_exists(c, layer, *role); role++) {
+        int64_t rows, cols;
+        weight_shape(c, layer, *role, &rows, &cols);
+        bytes += (size_t)rows * dtype_size(vector_dt(*role, act_dt));
+    }
+    return (bytes + VECTOR_ALIGN - 1) / VECTOR_ALIGN * VECTOR_ALIGN;
+}
+
 /* Bytes of all vectors; the sum has the same terms as load_vectors. */
 static size_t vector_bytes(const struct model_config *c, int32_t act_dt)
 {
@@ -114,19 +127,11 @@ static size_t vector_bytes(const struct model_config *c, int32_t act_dt)
         {W_ATTN_NORM, -1}, {W_Q_BIAS, W_K_BIAS, W_V_BIAS, -1},
         {W_Q_NORM, -1},    {W_K_NORM, -1},
         {W_O_BIAS, -1},    {W_FFN_NORM, -1},
-        {W_DOWN_BIAS, -1}, {W_GATE_BIAS, W_UP_BIAS, -1},
-        {W_FINAL_NORM, -1}};
-    size_t sum = 0;
-    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
-        size_t bytes = 0;
-        for (const int *role = groups[g]; *role >= 0 && weight_exists(c, 0, *role); role++) {
-            int64_t rows, cols;
-            weight_shape(c, 0, *role, &rows, &cols);
-            bytes += (size_t)rows * dtype_size(vector_dt(*role, act_dt));
-        }
-        bytes = (bytes + VECTOR_ALIGN - 1) / VECTOR_ALIGN * VECTOR_ALIGN;
-        sum += groups[g][0] == W_FINAL_NORM ? bytes : bytes * (size_t)c->n_layers;
-    }
+        {W_DOWN_BIAS, -1}, {W_GATE_BIAS, W_UP_BIAS, -1}};
+    size_t sum = staged_bytes(c, -1, (const int[]){W_FINAL_NORM, -1}, act_dt);
+    for (int32_t l = 0; l < c->n_layers; l++)
+        for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++)
+            sum += staged_bytes(c, l, groups[g], act_dt);
     return sum;
 }
 
@@ -237,11 +242,12 @@ int64_t weights_bytes(const struct model_config *c, int32_t act_dt, int32_t weig
 {
     static const int matrices[] = {W_Q, W_K, W_V, W_O, W_GATE, W_UP, W_DOWN};
     int64_t elems = 0, rows, cols;
-    for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++) {
-        weight_shape(c, 0, matrices[i], &rows, &cols);
-        elems += rows * cols;
-    }
-    int64_t bytes = elems * c->n_layers * (int64_t)dtype_size(weight_dt);
+    for (int32_t l = 0; l < c->n_layers; l++)
+        for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++) {
+            weight_shape(c, l, matrices[i], &rows, &cols);
+            elems += rows * cols;
+        }
+    int64_t bytes = elems * (int64_t)dtype_size(weight_dt);
     weight_shape(c, -1, W_EMBED, &rows, &cols);
     bytes += rows * cols * (int64_t)dtype_size(act_dt);
     if (!shares_embedding(c, act_dt, weight_dt))

@@ -51,11 +51,12 @@ static void test_good_file(void **state)
     assert_string_equal(c->family, "llama");
     assert_int_equal(c->n_layers, 1);
     assert_int_equal(c->dim, 16);
-    assert_int_equal(c->ffn_dim, 8);
+    assert_int_equal(c->kind[0].ffn_dim, 8);
     assert_int_equal(c->vocab, 5);
     assert_int_equal(c->max_position, 512);
     assert_true(c->tied_head && !c->qkv_bias && !c->qk_norm);
-    assert_true(c->norm_eps == 1e-5f && c->rope_theta == 10000.0f && c->inv_freq[0] == 1.0f);
+    assert_true(c->norm_eps == 1e-5f && c->rope[0].theta == 10000.0f &&
+                c->rope[0].inv_freq[0] == 1.0f);
     assert_string_equal(c->torch_dtype, "F32");
     assert_int_equal(c->bos, 1);
     assert_int_equal(c->n_eos, 3); /* the key's, then control tokens that end a turn */
@@ -103,7 +104,7 @@ static void test_rope_keys(void **state)
         for (int i = 0; i < 8; i++) {
             double by = how == 2 ? (double)factors[i] : 4;
             double want = pow(10000, -2.0 * i / 16) / by;
-            assert_true(fabs((double)s->cfg.inv_freq[i] / want - 1) < 1e-6);
+            assert_true(fabs((double)s->cfg.rope[0].inv_freq[i] / want - 1) < 1e-6);
         }
         model_source_close(s);
         gb_free(&g);

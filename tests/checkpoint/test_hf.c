@@ -159,7 +159,7 @@ static void test_good_folder(void **state)
         fail_msg("%s", e.msg);
     const struct model_config *c = model_source_config(s);
     assert_string_equal(c->family, "llama");
-    assert_true(c->tied_head && c->head_dim == 16 && c->n_eos == 3 && c->eos[2] == 4);
+    assert_true(c->tied_head && c->kind[0].head_dim == 16 && c->n_eos == 3 && c->eos[2] == 4);
     assert_true(c->gen_top_k == 20 && fabsf(c->gen_temperature - 0.6f) < 1e-6f);
     assert_true(read_everything(&s->tensors) != 0);
     model_source_close(s);

@@ -20,19 +20,19 @@ static void check_golden(const cJSON *g)
     if (hf_config_read(s, config, strlen(config), &e) != 0)
         fail_msg("%s: %s", name, e.msg);
     const cJSON *want = cJSON_GetObjectItem(g, "inv_freq"), *it;
-    assert_int_equal(cJSON_GetArraySize(want), s->cfg.head_dim / 2);
+    assert_int_equal(cJSON_GetArraySize(want), s->cfg.kind[0].head_dim / 2);
     int i = 0;
     cJSON_ArrayForEach(it, want)
     {
-        double got = (double)s->cfg.inv_freq[i];
+        double got = (double)s->cfg.rope[0].inv_freq[i];
         /* the reference computes in single precision */
         if (!(fabs(got / it->valuedouble - 1) < 3e-6))
             fail_msg("%s: frequency %d is %.9g, expected %.9g", name, i, got, it->valuedouble);
         i++;
     }
     double attn = cJSON_GetObjectItem(g, "attention_factor")->valuedouble;
-    if (!(fabs((double)s->cfg.rope_attn_factor - attn) < 1e-6))
-        fail_msg("%s: attention factor %g, expected %g", name, (double)s->cfg.rope_attn_factor,
+    if (!(fabs((double)s->cfg.rope[0].attn_factor - attn) < 1e-6))
+        fail_msg("%s: attention factor %g, expected %g", name, (double)s->cfg.rope[0].attn_factor,
                  attn);
     model_source_close(s);
     free(config);
@@ -77,9 +77,9 @@ static void test_nonsense_is_refused(void **state)
                                        .low_freq = 1,
                                        .high_freq = 4,
                                        .attn_factor = NAN};
-    struct model_config c = {.head_dim = 64};
+    struct rope_table t;
     struct err e;
-    assert_int_equal(rope_fill(&c, &llama3, &e), 0);
+    assert_int_equal(rope_fill(&t, 64, &llama3, &e), 0);
     struct {
         const char *name;
         struct rope_params p;
@@ -105,7 +105,7 @@ static void test_nonsense_is_refused(void **state)
     cases[9].p.attn_factor = -1;
     cases[10].p.freq_factors = zeros;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(rope_fill(&c, &cases[i].p, &e), ST_FORMAT);
+        assert_int_equal(rope_fill(&t, 64, &cases[i].p, &e), ST_FORMAT);
         if (!strstr(e.msg, cases[i].name))
             fail_msg("case %zu: %s", i, e.msg);
     }

@@ -36,7 +36,7 @@ static int64_t file_row(const struct model_source *s, int role, int64_t r)
     bool pairs = role == W_Q || role == W_K || role == W_Q_BIAS || role == W_K_BIAS;
     if (!s->family->gguf_permuted || !pairs)
         return r;
-    int64_t d = s->cfg.head_dim, head = r / d * d;
+    int64_t d = s->cfg.kind[0].head_dim, head = r / d * d;
     for (int64_t f = 0; f < d; f++) /* file row f holds element f % 2 * d/2 + f / 2 */
         if (f % 2 * (d / 2) + f / 2 == r - head)
             return head + f;
@@ -93,7 +93,8 @@ static void check_layer(struct be *be, const struct model_source *s, const struc
     assert_null(y->b_down);
     if (s->cfg.qkv_bias) {
         check_vector(s, y->bqkv, i, W_Q_BIAS);
-        check_vector(s, (const float *)y->bqkv + s->cfg.n_heads * s->cfg.head_dim, i, W_K_BIAS);
+        check_vector(s, (const float *)y->bqkv + s->cfg.kind[0].n_heads * s->cfg.kind[0].head_dim,
+                     i, W_K_BIAS);
     }
     if (s->cfg.qk_norm) {
         check_vector(s, y->q_norm, i, W_Q_NORM);
