@@ -111,9 +111,9 @@ int be_ready(struct be *be, int slot);
  * (the caller then skips enqueueing it), 0 when the caller must enqueue it now and call
  * be_graph_end with the same key: the first time that records and launches, from then on it
  * replays. All arguments of the recorded ops must be a function of the key alone: fixed addresses,
- * counts of the bucket (batch_view.n_rows, n_tokens, max_kv are rounded up by the executor; kernels
- * skip padding rows by row_new == 0 and read true lengths on the device). Where info.graphs is 0,
- * begin returns 0 and end does nothing. Negative: ST_DEVICE*. Engine thread. */
+ * counts of the bucket (struct batch: n_rows, n_tokens, max_kv are rounded up by the executor;
+ * kernels skip padding rows by row_new == 0 and read true lengths on the device). Where info.graphs
+ * is 0, begin returns 0 and end does nothing. Negative: ST_DEVICE*. Engine thread. */
 int be_graph_begin(struct be *be, uint64_t key);
 int be_graph_end(struct be *be, uint64_t key);
 

@@ -69,21 +69,21 @@ static inline size_t kv_page_elems(const struct kv_pool_view *p)
            (size_t)p->head_dim;
 }
 
-/* What a step looks like to the layer ops: all arrays live in backend memory at fixed addresses and
- * are filled once per step by step_inputs. Counts are host values (upper bounds under CUDA graphs:
- * rows beyond the real ones carry n_new = 0 and are skipped). */
-struct batch_view {
+/* What a step looks like to the layer ops: arrays in backend memory at fixed addresses, filled once
+ * per step by step_inputs, which alone writes them. Counts are host values (upper bounds under CUDA
+ * graphs: rows beyond the real ones carry row_new = 0 and are skipped). */
+struct batch {
     int32_t n_rows, n_tokens, max_new; /* max_new: most new tokens of any row */
     int32_t max_kv;                    /* most KV tokens of any row after this step */
-    const token_id *tok;               /* [n_tokens] input ids, fed-back tokens resolved */
-    const int32_t *pos;                /* [n_tokens] position in its sequence */
-    const int32_t *tok_row;  /* [n_tokens] index into the row arrays below; -1 = padding */
-    const int32_t *row_slot; /* [n_rows] row_id, selects the page table line */
-    const int32_t *row_tok0; /* [n_rows] first token in the batch */
-    const int32_t *row_new;  /* [n_rows] new tokens */
-    const int32_t *row_kv;   /* [n_rows] KV tokens after this step (cached + new) */
-    const int32_t *row_out;  /* [n_rows] token index to sample from (last of the row), -1 = none */
-    const page_id *page_table; /* [max rows][table_stride] */
+    token_id *tok;                     /* [n_tokens] input ids, fed-back tokens resolved */
+    int32_t *pos;                      /* [n_tokens] position in its sequence */
+    int32_t *tok_row;    /* [n_tokens] index into the row arrays below; -1 = padding */
+    int32_t *row_slot;   /* [n_rows] row_id, selects the page table line */
+    int32_t *row_tok0;   /* [n_rows] first token in the batch */
+    int32_t *row_new;    /* [n_rows] new tokens */
+    int32_t *row_kv;     /* [n_rows] KV tokens after this step (cached + new) */
+    int32_t *row_out;    /* [n_rows] token index to sample from (last of the row), -1 = none */
+    page_id *page_table; /* [max rows][table_stride] */
     int32_t table_stride;
 };
 
@@ -91,15 +91,12 @@ struct batch_view {
  * the attention factor that multiplies cos and sin. Rotation pairs (i, i + head_dim/2), the Hugging
  * Face "rotate half" layout; GGUF llama weights are permuted to it at load. */
 
-/* tok/pos/... of batch_view from host-built arrays; applies edits to the page table; feeds back
+/* Fills a batch from a step: its arrays and counts; applies edits to the page table; feeds back
  * sampled tokens where ids are TOKEN_FROM_ROW (last_token[row_slot]). `step` is host memory on CPU
  * and pinned host memory on CUDA; the device body copies only the used parts. */
 struct op_step_inputs {
     const struct step *step;
-    struct batch_view *bv; /* host struct whose device arrays are written; counts are set */
-    token_id *tok;         /* the writable twins of bv's pointers */
-    int32_t *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out;
-    page_id *page_table;
+    struct batch *bv;
     const token_id *last_token;   /* [max rows] */
     struct sample_params *params; /* [n_rows] out, backend memory: step->sample for op_sample */
     int32_t pad_rows; /* decode graphs: fill up to this many rows with padding; 0 = none */
@@ -144,7 +141,7 @@ struct op_rope_kv_write {
     float attn_factor, eps;
     int32_t n_heads, dt, layer; /* layer: of the pool */
     struct kv_pool_view kv;
-    const struct batch_view *bv;
+    const struct batch *bv;
 };
 
 /* Causal attention of every new token over its row's KV (which already holds the new tokens).
@@ -155,7 +152,7 @@ struct op_attn {
     int32_t qkv_stride, n_heads, dt, layer; /* layer: of the pool */
     float scale;                            /* usually 1/sqrt(head_dim) */
     struct kv_pool_view kv;
-    const struct batch_view *bv;
+    const struct batch *bv;
     void *work; /* CUDA: split-KV partials and work list; sized by be_attn_work_bytes */
     size_t work_bytes;
 };

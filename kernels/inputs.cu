@@ -91,7 +91,7 @@ extern "C" int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
     if (st != 0)
         return st;
     const struct step *s = o->step;
-    struct batch_view *bv = o->bv;
+    struct batch *bv = o->bv;
     bv->n_rows = s->n_rows;
     bv->n_tokens = s->n_tokens;
     bv->max_new = 0;
@@ -111,9 +111,10 @@ extern "C" int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
     st = cuda_readable_step(c, &s);
     if (st != 0)
         return st;
-    inputs in = {s,          o->tok,      o->pos,     o->tok_row,      o->row_slot,   o->row_tok0,
-                 o->row_new, o->row_kv,   o->row_out, o->page_table,   o->last_token, o->params,
-                 s->n_rows,  s->n_tokens, s->n_edits, bv->table_stride};
+    inputs in = {
+        s,           bv->tok,     bv->pos,     bv->tok_row,     bv->row_slot,  bv->row_tok0,
+        bv->row_new, bv->row_kv,  bv->row_out, bv->page_table,  o->last_token, o->params,
+        s->n_rows,   s->n_tokens, s->n_edits,  bv->table_stride};
     int threads = s->n_edits > THREADS ? EDIT_THREADS : THREADS;
     step_inputs_kernel<<<1 + bv->n_rows, threads, 0, c->stream>>>(in);
     return cuda_launched(c, "step_inputs");

@@ -116,7 +116,7 @@ extern "C" int cuda_rope_kv_write(struct be *be, const struct op_rope_kv_write *
     int st = opcheck_rope_kv_write(o);
     if (st != 0 || o->bv->n_tokens == 0)
         return st;
-    const struct batch_view *b = o->bv;
+    const struct batch *b = o->bv;
     rope r = {o->qkv,     o->q_norm,   o->k_norm,     o->inv_freq,    o->attn_factor,
               o->eps,     o->n_heads,  o->layer,      o->kv,          b->pos,
               b->tok_row, b->row_slot, b->page_table, b->table_stride};

@@ -31,7 +31,7 @@ static int is_pool(const struct kv_pool_view *p)
            p->head_dim % 16 == 0 && p->head_dim <= 256;
 }
 
-static int is_batch(const struct batch_view *b)
+static int is_batch(const struct batch *b)
 {
     return b && b->n_rows >= 0 && b->n_rows <= MAX_ROWS && b->n_tokens >= 0 &&
            b->n_tokens <= MAX_STEP_TOKENS && b->max_new >= 0 && b->max_kv >= 0 &&
@@ -42,9 +42,7 @@ static int is_batch(const struct batch_view *b)
 int opcheck_step_inputs(const struct op_step_inputs *o)
 {
     const struct step *s = o->step;
-    if (!s || !o->bv || !is_batch(o->bv) || !o->tok || !o->pos || !o->tok_row || !o->row_slot ||
-        !o->row_tok0 || !o->row_new || !o->row_kv || !o->row_out || !o->page_table ||
-        !o->last_token || !o->params)
+    if (!s || !is_batch(o->bv) || !o->last_token || !o->params)
         return ST_INVALID_VALUE;
     return verdict(s->version == STEP_VERSION && s->n_rows >= 0 && s->n_rows <= MAX_ROWS &&
                    s->n_tokens >= 0 && s->n_tokens <= MAX_STEP_TOKENS && s->n_edits >= 0 &&

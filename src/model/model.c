@@ -39,14 +39,14 @@ static int alloc_inputs(struct model *m, struct err *e)
 {
     size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs;
     struct want v[] = {
-        {(void **)&m->tok, "inputs.tok", t, sizeof *m->tok},
-        {(void **)&m->pos, "inputs.pos", t, sizeof *m->pos},
-        {(void **)&m->tok_row, "inputs.tok_row", t, sizeof *m->tok_row},
-        {(void **)&m->row_slot, "inputs.row_slot", r, sizeof *m->row_slot},
-        {(void **)&m->row_tok0, "inputs.row_tok0", r, sizeof *m->row_tok0},
-        {(void **)&m->row_new, "inputs.row_new", r, sizeof *m->row_new},
-        {(void **)&m->row_kv, "inputs.row_kv", r, sizeof *m->row_kv},
-        {(void **)&m->row_out, "inputs.row_out", r, sizeof *m->row_out},
+        {(void **)&m->bv.tok, "inputs.tok", t, sizeof *m->bv.tok},
+        {(void **)&m->bv.pos, "inputs.pos", t, sizeof *m->bv.pos},
+        {(void **)&m->bv.tok_row, "inputs.tok_row", t, sizeof *m->bv.tok_row},
+        {(void **)&m->bv.row_slot, "inputs.row_slot", r, sizeof *m->bv.row_slot},
+        {(void **)&m->bv.row_tok0, "inputs.row_tok0", r, sizeof *m->bv.row_tok0},
+        {(void **)&m->bv.row_new, "inputs.row_new", r, sizeof *m->bv.row_new},
+        {(void **)&m->bv.row_kv, "inputs.row_kv", r, sizeof *m->bv.row_kv},
+        {(void **)&m->bv.row_out, "inputs.row_out", r, sizeof *m->bv.row_out},
         {(void **)&m->last_token, "inputs.last_token", r, sizeof *m->last_token},
         {(void **)&m->params, "inputs.params", r, sizeof *m->params},
         {(void **)&m->out_token, "results.token", r, sizeof *m->out_token},
@@ -132,19 +132,10 @@ static int alloc_slots(struct model *m, struct err *e)
 static int alloc_table(struct model *m, struct err *e)
 {
     int32_t stride = (m->max_len + m->kv.page_tokens - 1) / m->kv.page_tokens;
-    struct want v[] = {{(void **)&m->page_table, "page table", (size_t)m->max_seqs * (size_t)stride,
-                        sizeof *m->page_table}};
+    struct want v[] = {{(void **)&m->bv.page_table, "page table",
+                        (size_t)m->max_seqs * (size_t)stride, sizeof *m->bv.page_table}};
     int st = alloc_all(m->be, v, 1, 0, "a smaller kv.pool_bytes would leave room", e);
-    m->bv = (struct batch_view){.tok = m->tok,
-                                .pos = m->pos,
-                                .tok_row = m->tok_row,
-                                .row_slot = m->row_slot,
-                                .row_tok0 = m->row_tok0,
-                                .row_new = m->row_new,
-                                .row_kv = m->row_kv,
-                                .row_out = m->row_out,
-                                .page_table = m->page_table,
-                                .table_stride = stride};
+    m->bv.table_stride = stride;
     return st;
 }
 

@@ -46,10 +46,7 @@ struct model {
     float *inv_freq; /* backend memory, [n_ropes][MAX_HEAD_DIM / 2] */
 
     /* step inputs: backend memory, see op_step_inputs */
-    struct batch_view bv;
-    token_id *tok;
-    int32_t *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out;
-    page_id *page_table;
+    struct batch bv;
     token_id *last_token; /* [max_seqs]: TOKEN_FROM_ROW reads it */
     struct sample_params *params;
 

@@ -374,14 +374,14 @@ int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
     if (st != 0)
         return st;
     const struct step *s = o->step;
-    struct batch_view *bv = o->bv;
+    struct batch *bv = o->bv;
     int32_t pad = o->pad_rows > s->n_rows ? o->pad_rows - s->n_rows : 0;
     bv->n_rows = s->n_rows + pad;
     bv->n_tokens = s->n_tokens + pad;
     bv->max_new = bv->max_kv = 1;
     for (int32_t i = 0; i < bv->n_rows; i++) {
-        o->row_slot[i] = i < s->n_rows ? s->rows[i].row : 0;
-        o->row_out[i] = i < s->n_rows && s->rows[i].sample ? i : -1;
+        bv->row_slot[i] = i < s->n_rows ? s->rows[i].row : 0;
+        bv->row_out[i] = i < s->n_rows && s->rows[i].sample ? i : -1;
     }
     return 0;
 }

@@ -235,20 +235,20 @@ static void bench_attn(struct bench *b, int32_t rows, int32_t n_new, int32_t ctx
 {
     enum { HEADS = 9, KV_HEADS = 3, HD = 64, LAYERS = 8, PAGE = 16 };
     int32_t pages = (ctx + PAGE - 1) / PAGE, nt = rows * n_new;
-    struct batch_view bv = {.n_rows = rows,
-                            .n_tokens = nt,
-                            .max_new = n_new,
-                            .max_kv = ctx,
-                            .tok = ramp(b, (size_t)nt, 0, 0),
-                            .pos = ramp(b, (size_t)nt, 0, 1),
-                            .tok_row = ramp(b, (size_t)nt, 0, 0),
-                            .row_slot = ramp(b, (size_t)rows, 0, 1),
-                            .row_tok0 = ramp(b, (size_t)rows, 0, n_new),
-                            .row_new = ramp(b, (size_t)rows, n_new, 0),
-                            .row_kv = ramp(b, (size_t)rows, ctx, 0),
-                            .row_out = ramp(b, (size_t)rows, 0, 1),
-                            .page_table = ramp(b, (size_t)(rows * pages), 0, 1),
-                            .table_stride = pages};
+    struct batch bv = {.n_rows = rows,
+                       .n_tokens = nt,
+                       .max_new = n_new,
+                       .max_kv = ctx,
+                       .tok = ramp(b, (size_t)nt, 0, 0),
+                       .pos = ramp(b, (size_t)nt, 0, 1),
+                       .tok_row = ramp(b, (size_t)nt, 0, 0),
+                       .row_slot = ramp(b, (size_t)rows, 0, 1),
+                       .row_tok0 = ramp(b, (size_t)rows, 0, n_new),
+                       .row_new = ramp(b, (size_t)rows, n_new, 0),
+                       .row_kv = ramp(b, (size_t)rows, ctx, 0),
+                       .row_out = ramp(b, (size_t)rows, 0, 1),
+                       .page_table = ramp(b, (size_t)(rows * pages), 0, 1),
+                       .table_stride = pages};
     struct attn_run a = {.be = b->be, .decode = n_new == 1};
     a.o = (struct op_attn){.qkv_stride = (HEADS + 2 * KV_HEADS) * HD,
                            .n_heads = HEADS,

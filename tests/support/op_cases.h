@@ -52,7 +52,7 @@ struct op_case {
     uint64_t seed;
     char text[160]; /* for messages: the shape */
     union op_any o; /* counts are set; pointers are filled in by the rig */
-    struct batch_view bv;
+    struct batch bv;
     struct case_buf buf[CASE_MAX_BUFS];
     int n_bufs;
     struct {
@@ -82,7 +82,7 @@ void op_case_free(struct op_case *c);
 struct op_result {
     double *val[CASE_MAX_BUFS];
     void *raw[CASE_MAX_BUFS];
-    struct batch_view bv; /* counts, after step_inputs */
+    struct batch bv; /* counts, after step_inputs */
 };
 void op_result_free(struct op_result *r);
 

@@ -35,7 +35,7 @@ static void rotate(float *x, const struct angles *a, int32_t half)
 static void rope_token(const struct rope *r, int32_t t)
 {
     const struct op_rope_kv_write *o = r->o;
-    const struct batch_view *bv = o->bv;
+    const struct batch *bv = o->bv;
     const struct kv_pool_view *kv = &o->kv;
     int32_t row = bv->tok_row[t], hd = kv->head_dim, half = hd / 2, pos = bv->pos[t];
     if (row < 0)
