@@ -247,7 +247,7 @@ struct rows_view {
     const page_id *page_table;
     int32_t table_stride, n_rows;
 };
-static inline rows_view rows_of(const batch_view *b)
+static inline rows_view rows_of(const struct batch *b)
 {
     return {.row_slot = b->row_slot,
             .row_tok0 = b->row_tok0,

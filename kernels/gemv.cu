@@ -122,7 +122,7 @@ template <class T, class O> product<T, O> product_of(const struct op_gemm *o)
 {
     return {.out = (O *)o->out,
             .in = (const T *)o->in,
-            .w = (const T *)o->w,
+            .w = (const T *)o->w->data,
             .bias = (const T *)o->bias,
             .m = o->m,
             .n_in = o->n_in,

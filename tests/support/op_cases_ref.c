@@ -221,7 +221,7 @@ static void ref_step_inputs(const struct ref *f)
 {
     const struct step *s = data(f, "step");
     const int32_t *last = data(f, "last_token");
-    struct batch_view *bv = &f->r->bv;
+    struct batch *bv = &f->r->bv;
     int32_t pad = f->c->o.step_inputs.pad_rows;
     bv->n_rows = pad > s->n_rows ? pad : s->n_rows;
     bv->n_tokens = s->n_tokens + bv->n_rows - s->n_rows;
