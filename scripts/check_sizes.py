@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes (files, functions, what a header declares), single copies, and the licence line of each source."""
+import pathlib
+import re
+
+import sources
+
+MAX_FILE, MAX_FUNCTION, MAX_SOURCES = 650, 80, 2
+
+# Headers that declare the functions of more than two sources, each with its reason.
+WIDE_HEADERS = {}
+
+# What stands in the tree once: name -> (pattern of a definition in code, the file that has it). A second
+# match elsewhere is a second copy.
+SINGLE = {}
+
+# Markers of a copy: constants and shapes that only the one definition needs.
+FNV = r"1099511628211|0x100000001b3|16777619|0x0?1000193"
+
+
+def check_lengths(srcs):
+    bad = []
+    for s in srcs:
+        if s.lines > MAX_FILE:
+            bad.append(f"{s.rel}: {s.lines} lines; at most {MAX_FILE}")
+        for name, first, last, _ in s.functions:
+            if last - first + 1 > MAX_FUNCTION:
+                bad.append(f"{s.rel}:{first}: {name} has {last - first + 1} lines; at most {MAX_FUNCTION}")
+    return bad
+
+
+def declared_sources(srcs):
+    """{header: sources that define the functions it declares}. Tests do not count: neither their headers
+    nor the bodies they bring for functions of ours (mocks)."""
+    ours = [s for s in srcs if not s.rel.startswith("tests/")]
+    home = {}
+    for s in ours:
+        for name, _, _, local in s.functions:
+            if not local and s.path.suffix in (".c", ".cu"):
+                home.setdefault(name, set()).add(s.rel)
+    return {s.rel: {f for name in s.prototypes for f in home.get(name, ())}
+            for s in ours if s.path.suffix in (".h", ".cuh")}
+
+
+def check_headers(srcs):
+    bad = []
+    wide = {h: f for h, f in declared_sources(srcs).items() if len(f) > MAX_SOURCES}
+    for header, files in sorted(wide.items()):
+        if header not in WIDE_HEADERS:
+            names = " ".join(sorted(pathlib.PurePosixPath(f).name for f in files))
+            bad.append(f"{header}: declares the functions of {len(files)} sources ({names}); "
+                       f"at most {MAX_SOURCES}")
+    bad += [f"scripts/check_sizes.py: {h} is no longer wide: take it out of WIDE_HEADERS"
+            for h in sorted(WIDE_HEADERS) if h not in wide]
+    return bad
+
+
+def check_single(srcs):
+    bad = []
+    for what, pattern in SINGLE.items():
+        places = [f"{s.rel}:{s.code.count(chr(10), 0, m.start()) + 1}"
+                  for s in srcs if not s.rel.startswith("tests/") for m in re.finditer(pattern, s.code)]
+        if len(places) != 1:
+            bad.append(f"{what}: {len(places)} definitions, one expected: {' '.join(places)}")
+    return bad
+
+
+def check_fnv(srcs):
+    """The prime of FNV-1a stands in one file."""
+    files = sorted({s.rel for s in srcs if not s.rel.startswith("tests/")
+                    and re.search(FNV, s.uncommented, re.I)})
+    return [] if len(files) == 1 else [f"FNV hash: {len(files)} copies, one expected: {' '.join(files)}"]
+
+
+def check_licence(root, srcs):
+    """Every source has its SPDX line; scripts may have the line of their interpreter before it."""
+    texts = {s.rel: s.text for s in srcs}
+    for folder in ("scripts", "tests"):
+        for p in sorted((root / folder).rglob("*")):
+            if p.suffix in (".py", ".sh") and p.is_file():
+                texts[p.relative_to(root).as_posix()] = p.read_text(encoding="utf-8")
+    return [f"{rel}: no SPDX-License-Identifier in the first two lines" for rel, text in texts.items()
+            if "SPDX-License-Identifier: Apache-2.0" not in "\n".join(text.split("\n")[:2])]
+
+
+def check(root, srcs):
+    srcs = srcs + sources.load(root, ("tests",))
+    return (check_lengths(srcs) + check_headers(srcs) + check_single(srcs) + check_fnv(srcs)
+            + check_licence(root, srcs))
