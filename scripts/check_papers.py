@@ -19,7 +19,7 @@ STARTS = ("", "src", "include", "tests")
 NOT_OURS = {"build/", "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
             "compile_commands.json", "chat_template.jinja"}
 
-CODE = re.compile(r"\b([A-Z]-?\d{1,2}[a-z]?)\b(?!\s*(?:code point|bit))")
+CODE = re.compile(r"\b([A-Z]-?\d{1,2}[a-z]?)\b(?! cache)")
 # Not rules: standards, formats and products that look like one.
 NOT_RULES = re.compile(r"C(11|17|20|23)|Q\d|F(16|32|64)|D\d|U\d|[BIEST]\d+|X\d+|N\d+|W\d+|Z\d*")
 RULE = re.compile(r"^\s*(?:[-*]|\|)\s*\*\*([A-Z]\d{1,2})\*\*", re.M)
@@ -73,32 +73,39 @@ def walk_rows(text):
 
 
 def check_walk(root, srcs, paper="include/README.md"):
-    """Each stop exists, the stops are numbered in order, and no room is entered twice, there or back."""
+    """Each stop exists, the stops are numbered in order, and no room is entered twice, there or back.
+
+    A room that called another is entered no second time when the call returns: rooms are kept as a stack,
+    and going to a room on it leaves those above for good. Every room stands on base, so base is free.
+    """
     rows = walk_rows((root / paper).read_text(encoding="utf-8"))
     if not rows:
         return [f"{paper}: no walk: a table under {WALK_HEAD}"]
     by_rel = {s.rel: s for s in srcs}
-    bad, number, room, left = [], 0, None, set()
+    bad, number, inside, left = [], 0, [], set()
     for line, cells in rows:
         where = f"{paper}:{line}"
         if not cells[0]:
             if any(WAY_BACK in c for c in cells):
-                room, left = None, set()
+                inside, left = [], set()
             continue
         number += 1
         if cells[0] != str(number):
             bad.append(f"{where}: stop {cells[0]} is the {number}. in order")
-        names = [n for n in re.findall(r"`([^`]+)`", cells[2])]
-        src = by_rel.get(names[0] if names else "") or by_rel.get("src/" + names[0] if names else "")
+        names = re.findall(r"`([^`]+)`", cells[2])
+        src = by_rel.get(names[0]) if names else None
         if src is None:
             bad.append(f"{where}: no such source: {cells[2]}")
             continue
         bad += check_stop(where, src, re.findall(r"`(\w+)`", cells[3]))
-        if src.room != room:
-            if src.room in left:
-                bad.append(f"{where}: the walk enters {src.room} a second time")
-            left.add(room)
-            room = src.room
+        if src.room in left:
+            bad.append(f"{where}: the walk enters {src.room} a second time")
+        elif src.room in inside:
+            at = inside.index(src.room) + 1
+            left.update(inside[at:])
+            del inside[at:]
+        elif src.room != "base":
+            inside.append(src.room)
     return bad
 
 
