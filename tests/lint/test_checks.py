@@ -150,9 +150,11 @@ class Single(unittest.TestCase):
             (root / "src/base/a.c").write_text("int h = 0x100000001b3;\n", encoding="utf-8")
             (root / "src/base/b.c").write_text("/* 0x100000001b3 */\nint h = 1099511628211;\n", encoding="utf-8")
             srcs = sources.load(root, ("src",))
-            self.assertEqual(check_sizes.check_fnv(srcs),
+            only = {"FNV hash": check_sizes.SINGLE["FNV hash"]}
+            self.assertEqual(check_sizes.check_single(srcs, only),
                              ["FNV hash: 2 copies, one expected: src/base/a.c src/base/b.c"])
-            self.assertEqual(check_sizes.check_fnv(srcs[:1]), [])
+            self.assertEqual(check_sizes.check_single(srcs[:1], only), [])
+            self.assertEqual(len(check_sizes.check_single([], only)), 1)
             self.assertEqual(len(check_sizes.check_licence(root, srcs)), 2)
 
 
