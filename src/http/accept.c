@@ -6,7 +6,7 @@
  * connections together stay below the cap. A2 a socket is a newcomer, or microhttpd's, or
  * lingering, never two of them.
  */
-#include "server.h"
+#include "state.h"
 
 #include "clock.h"
 #include "head.h"

@@ -1,5 +1,5 @@
 /* auth.c - API keys: a file of keys, one constant-time check. Loaded at start, then read-only. */
-#include "server.h"
+#include "state.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef QUIRE_HTTP_REQUEST_H
 #define QUIRE_HTTP_REQUEST_H
 
-#include "server.h"
+#include "state.h"
 
 struct head {
     size_t n_fields, n_bytes;

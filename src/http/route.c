@@ -1,5 +1,5 @@
 /* route.c - every path of the server in one table, and the one way to read a request target. */
-#include "server.h"
+#include "state.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* fuzz_json.c - any bytes as a body: the strict scanner's document is well formed and every part of
  * it reads the same alone; then the whole request checker, both endpoints, whose error (if any) is
  * one of the request's own. */
-#include "http/genreq.h"
+#include "api/genreq.h"
 #include "http/json_in.h"
 
 #include <stdint.h>

@@ -5,7 +5,7 @@
  * and is never called from inside its callbacks. L2 no timer runs while nothing is open: an idle
  * server sleeps.
  */
-#include "server.h"
+#include "state.h"
 
 #include "clock.h"
 #include "log.h"

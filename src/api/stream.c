@@ -6,7 +6,7 @@
  */
 #include "clock.h"
 #include "log.h"
-#include "server.h"
+#include "http/state.h"
 
 #include <stdlib.h>
 #include <string.h>

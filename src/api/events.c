@@ -1,7 +1,7 @@
 /* events.c - the text of answers and events. Everything constant is written once per request; only
  * the delta is new per token. Loop thread.
  */
-#include "server.h"
+#include "http/state.h"
 
 #include <stdio.h>
 #include <string.h>

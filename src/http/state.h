@@ -6,10 +6,10 @@
 #ifndef QUIRE_HTTP_SERVER_H
 #define QUIRE_HTTP_SERVER_H
 
-#include "genreq.h"
+#include "api/genreq.h"
 #include "http.h"
 #include "json_out.h"
-#include "metrics.h"
+#include "api/metrics.h"
 
 #include <stdatomic.h>
 #include <uv.h>

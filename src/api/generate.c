@@ -2,7 +2,7 @@
  * /v1/chat/completions: body to a checked request. A job works on its own request's copies; the
  * connection may be gone by then.
  */
-#include "server.h"
+#include "http/state.h"
 
 enum { INLINE_BYTES = 16 << 10 };
 

@@ -3,7 +3,7 @@
  */
 #include "metrics.h"
 
-#include "server.h"
+#include "http/state.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
 #define QUIRE_HTTP_GENREQ_H
 
 #include "http.h"
-#include "json_in.h"
+#include "http/json_in.h"
 
 enum { MAX_STOP_STRINGS = 16 };
 

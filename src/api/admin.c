@@ -1,7 +1,7 @@
 /* api_admin.c - models, health, version, metrics, tokenize and detokenize. Nothing here waits for
  * the engine: states are atomics or the last copied statistics.
  */
-#include "server.h"
+#include "http/state.h"
 
 #include "clock.h"
 

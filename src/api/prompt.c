@@ -1,7 +1,7 @@
 /* prompt.c - prompts and messages to token ids, lengths against the context. Pure; any thread. */
 #include "clock.h"
 #include "genreq.h"
-#include "json_out.h"
+#include "http/json_out.h"
 
 #include <stdio.h>
 #include <stdlib.h>
