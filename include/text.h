@@ -5,6 +5,7 @@
 #ifndef QUIRE_TEXT_H
 #define QUIRE_TEXT_H
 
+#include "buf.h"
 #include "ids.h"
 #include "mem.h"
 #include "status.h"
@@ -14,13 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A growing byte string and a growing id list; free with buf_free / ids_free. */
-struct buf {
-    char *p;
-    size_t n, cap;
-};
-void buf_add(struct buf *b, const void *p, size_t n);
-void buf_free(struct buf *b);
+/* A growing id list; free with ids_free. */
 struct ids {
     token_id *p;
     size_t n, cap;
@@ -104,13 +99,6 @@ bool chat_knows_developer(const struct chat *c);
  * message content (as opposed to the template's own text) are appended to *spans as [begin, end)
  * byte offsets when spans is not NULL, so special tokens in user text can be kept plain.
  * ST_TEMPLATE with the template's own raise_exception text or line:column. Any thread. */
-struct span {
-    size_t begin, end;
-};
-struct spans {
-    struct span *p;
-    size_t n, cap;
-};
 int chat_render(const struct chat *c, const char *json, size_t n, int64_t now_unix_s,
                 size_t max_out, struct buf *out, struct spans *spans, struct err *e);
 /* Encode rendered text. flags: TOK_SPECIAL; TOK_PARSE_SPECIAL parses special tokens everywhere,

@@ -6,13 +6,10 @@
 #ifndef QUIRE_TEXT_SOURCE_H
 #define QUIRE_TEXT_SOURCE_H
 
+#include "buf.h"
+
 #include <stddef.h>
 #include <stdint.h>
-
-struct view {
-    const char *p; /* not zero-terminated; NULL = absent */
-    size_t n;
-};
 
 struct text_source {
     /* Hugging Face folder */

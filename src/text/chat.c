@@ -1,7 +1,7 @@
 /* chat.c - a model's chat template: found in its files, compiled once, rendered for any thread.
  *
  * Knows where templates and the special tokens' strings are kept, what variables every template
- * gets, and how much a rendering may cost. The language is jinja_*.c; what a conversation is, and
+ * gets, and how much a rendering may cost. The language is src/jinja; what a conversation is, and
  * which JSON describes it, is the caller's business.
  */
 #include "jinja.h"

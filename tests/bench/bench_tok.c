@@ -8,7 +8,7 @@
  */
 #include "../text/golden.h"
 
-#include "text/utf8.h"
+#include "utf8.h"
 
 #include <time.h>
 

@@ -2,7 +2,7 @@
  * every spelling; JSON that was printed reads back as itself. */
 #include "fuzzing.h"
 
-#include "text/jinja.h"
+#include "jinja.h"
 
 #define PRINT "{{ x }}{{ x|tojson(indent=2, sort_keys=true, ensure_ascii=true) }}{{ x == x }}"
 #define CHAT                                                                                       \

@@ -3,7 +3,7 @@
  * variables have is always marked as the caller's. */
 #include "fuzzing.h"
 
-#include "text/jinja.h"
+#include "jinja.h"
 
 static const char variables[] =
     "{\"messages\":[{\"role\":\"system\",\"content\":\"\xE7\xBE\x8E sys\"},{\"role\":\"user\","

@@ -5,7 +5,7 @@
 
 #include "text.h"
 #include "text/tok.h"
-#include "text/utf8.h"
+#include "utf8.h"
 
 #include <stdint.h>
 #include <stdio.h>

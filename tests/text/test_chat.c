@@ -1,7 +1,7 @@
 /* test_chat.c - every chat template and language snippet against the reference's output. */
 #include "golden.h"
 
-#include "text/jinja.h"
+#include "jinja.h"
 
 #include <time.h>
 

@@ -2,7 +2,7 @@
  * that hold against any template and any JSON. */
 #include "golden.h"
 
-#include "text/jinja.h"
+#include "jinja.h"
 
 #include <pthread.h>
 

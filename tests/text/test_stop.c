@@ -2,7 +2,7 @@
 #include "golden.h"
 
 #include "text/tok.h"
-#include "text/utf8.h"
+#include "utf8.h"
 
 /* ---- stop strings against the plain definition ---- */
 

@@ -1,9 +1,9 @@
-/* jinja_parse.c - statements, and compiling a template as a whole.
+/* parse.c - statements, and compiling a template as a whole.
  *
  * Runs once per template, in the loading thread; the result is immutable. Recursion over nested
  * blocks is bounded by JINJA_MAX_PARSE_DEPTH.
  */
-#include "jinja_ast.h"
+#include "ast.h"
 
 #include "utf8.h"
 

@@ -1,20 +1,20 @@
-/* jinja_globals.c - global functions, and how calls bind to parameter names.
+/* globals.c - global functions, and how calls bind to parameter names.
  *
  * lipsum exists only so that `is defined` answers as Jinja does; calling it is refused (random
  * text).
  */
-#include "jinja_val.h"
+#include "val.h"
 
 #include <time.h>
 
 /* ---- arguments ---- */
 
 void jbind(struct jrun *r, const struct jcall *c, const char *fn, const char *const *names,
-           struct jval *out)
+           struct jv *out)
 {
     uint32_t n = 0;
     while (names[n])
-        out[n++] = (struct jval){0};
+        out[n++] = (struct jv){0};
     if (c->n_pos > n)
         jfail(r, "%s() takes at most %u argument(s)", fn, n);
     for (uint32_t i = 0; i < c->n_pos; i++)
@@ -26,7 +26,7 @@ void jbind(struct jrun *r, const struct jcall *c, const char *fn, const char *co
         if (i == n)
             jfail(r, "%s() got an unexpected keyword argument '%.*s'", fn,
                   (int)(c->kw[k].name->n % 65), c->kw[k].name->p);
-        if (out[i].k != J_ABSENT)
+        if (out[i].k != JV_ABSENT)
             jfail(r, "%s() got multiple values for argument '%s'", fn, names[i]);
         out[i] = c->kw[k].v;
     }
@@ -38,50 +38,50 @@ void jno_args(struct jrun *r, const struct jcall *c, const char *fn)
         jfail(r, "%s takes no arguments", fn);
 }
 
-bool jarg_bool(struct jval v, bool dflt)
+bool jarg_bool(struct jv v, bool dflt)
 {
-    return v.k == J_ABSENT ? dflt : jtruth(v);
+    return v.k == JV_ABSENT ? dflt : jtruth(v);
 }
 
-int64_t jarg_int(struct jrun *r, struct jval v, int64_t dflt, const char *what)
+int64_t jarg_int(struct jrun *r, struct jv v, int64_t dflt, const char *what)
 {
     int64_t i;
-    if (v.k == J_ABSENT)
+    if (v.k == JV_ABSENT)
         return dflt;
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
     if (!jint_of(v, &i))
         jfail(r, "%s must be an integer, not %s", what, jkind_name(v));
     return i;
 }
 
-const struct jstr *jarg_str(struct jrun *r, struct jval v, const char *what)
+const struct jstr *jarg_str(struct jrun *r, struct jv v, const char *what)
 {
-    if (v.k == J_ABSENT)
+    if (v.k == JV_ABSENT)
         jfail(r, "missing argument: %s", what);
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
-    if (v.k != J_STR)
+    if (v.k != JV_STR)
         jfail(r, "%s must be a string, not %s", what, jkind_name(v));
     return v.s;
 }
 
 /* ---- functions ---- */
 
-static struct jval fn_raise(struct jrun *r, struct jcall *c)
+static struct jv fn_raise(struct jrun *r, struct jcall *c)
 {
     static const char *const names[] = {"message", NULL};
-    struct jval a[1];
+    struct jv a[1];
     jbind(r, c, "raise_exception", names, a);
-    if (a[0].k == J_ABSENT)
+    if (a[0].k == JV_ABSENT)
         jfail(r, "raise_exception() needs a message");
     jfail_raise(r, a[0]);
 }
 
-static struct jval fn_strftime(struct jrun *r, struct jcall *c)
+static struct jv fn_strftime(struct jrun *r, struct jcall *c)
 {
     static const char *const names[] = {"format", NULL};
-    struct jval a[1];
+    struct jv a[1];
     const struct jstr *f;
     struct tm tm;
     time_t t = (time_t)r->now;
@@ -104,7 +104,7 @@ static struct jval fn_strftime(struct jrun *r, struct jcall *c)
     return jstr_val(r, text, n - 1, f->taint != TAINT_NONE);
 }
 
-static struct jval fn_range(struct jrun *r, struct jcall *c)
+static struct jv fn_range(struct jrun *r, struct jcall *c)
 {
     int64_t v[3] = {0, 0, 1}, n;
     struct jlist *l;
@@ -125,17 +125,17 @@ static struct jval fn_range(struct jrun *r, struct jcall *c)
     for (int64_t i = 0; i < n; i++)
         jlist_add(r, l, jv_int(v[0] + i * v[2]));
     memcpy(l->r, v, sizeof(v));
-    return jv_list(l, J_RANGE);
+    return jv_list(l, JV_RANGE);
 }
 
-static void add_pairs(struct jrun *r, struct jdict *d, struct jval v, const char *fn)
+static void add_pairs(struct jrun *r, struct jdict *d, struct jv v, const char *fn)
 {
-    if (v.k == J_DICT || v.k == J_NS) {
+    if (v.k == JV_DICT || v.k == JV_NS) {
         for (uint32_t i = 0; i < v.d->n; i++)
             jdict_set(r, d, v.d->v[i].key, v.d->v[i].v);
         return;
     }
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
     const struct jlist *l = jiter(r, v);
     for (uint32_t i = 0; i < l->n; i++) {
@@ -146,7 +146,7 @@ static void add_pairs(struct jrun *r, struct jdict *d, struct jval v, const char
     }
 }
 
-static struct jval dict_of(struct jrun *r, struct jcall *c, const char *fn, enum jkind k)
+static struct jv dict_of(struct jrun *r, struct jcall *c, const char *fn, enum jkind k)
 {
     struct jdict *d = jdict_new(r, 0);
     if (c->n_pos > 1)
@@ -155,22 +155,22 @@ static struct jval dict_of(struct jrun *r, struct jcall *c, const char *fn, enum
         add_pairs(r, d, c->pos[0], fn);
     for (uint32_t i = 0; i < c->n_kw; i++)
         jdict_set(r, d, jv_str(c->kw[i].name), c->kw[i].v);
-    return (struct jval){.k = (uint8_t)k, .d = d};
+    return (struct jv){.k = (uint8_t)k, .d = d};
 }
 
-static struct jval fn_dict(struct jrun *r, struct jcall *c)
+static struct jv fn_dict(struct jrun *r, struct jcall *c)
 {
-    return dict_of(r, c, "dict", J_DICT);
+    return dict_of(r, c, "dict", JV_DICT);
 }
 
-static struct jval fn_namespace(struct jrun *r, struct jcall *c)
+static struct jv fn_namespace(struct jrun *r, struct jcall *c)
 {
-    return dict_of(r, c, "namespace", J_NS);
+    return dict_of(r, c, "namespace", JV_NS);
 }
 
-static struct jval fn_cycler(struct jrun *r, struct jcall *c)
+static struct jv fn_cycler(struct jrun *r, struct jcall *c)
 {
-    struct jval v = {.k = J_CYCLER, .cycle = jalloc(r, sizeof(*v.cycle))};
+    struct jv v = {.k = JV_CYCLER, .cycle = jalloc(r, sizeof(*v.cycle))};
     if (c->n_kw || !c->n_pos)
         jfail(r, "at least one item has to be provided");
     v.cycle->items = jlist_new(r, c->n_pos);
@@ -179,17 +179,17 @@ static struct jval fn_cycler(struct jrun *r, struct jcall *c)
     return v;
 }
 
-static struct jval fn_joiner(struct jrun *r, struct jcall *c)
+static struct jv fn_joiner(struct jrun *r, struct jcall *c)
 {
     static const char *const names[] = {"sep", NULL};
-    struct jval a[1], v = {.k = J_JOINER, .cycle = jalloc(r, sizeof(*v.cycle))};
+    struct jv a[1], v = {.k = JV_JOINER, .cycle = jalloc(r, sizeof(*v.cycle))};
     jbind(r, c, "joiner", names, a);
     v.cycle->items = jlist_new(r, 1);
-    jlist_add(r, v.cycle->items, a[0].k == J_ABSENT ? jstr_lit(r, ", ") : a[0]);
+    jlist_add(r, v.cycle->items, a[0].k == JV_ABSENT ? jstr_lit(r, ", ") : a[0]);
     return v;
 }
 
-static struct jval fn_lipsum(struct jrun *r, struct jcall *c)
+static struct jv fn_lipsum(struct jrun *r, struct jcall *c)
 {
     (void)c;
     jfail(r, "lipsum() is not supported: it makes random text");

@@ -1,8 +1,8 @@
-/* jinja_repr.c - str(), repr() and JSON of values, spelled as Python does.
+/* repr.c - str(), repr() and JSON of values, spelled as Python does.
  *
  * Containers that a template nests in a loop are followed to JINJA_MAX_NEST levels at most.
  */
-#include "jinja_case.h"
+#include "case.h"
 
 #include "utf8.h"
 
@@ -123,17 +123,17 @@ static void repr_items(struct jsb *b, const struct jlist *l, unsigned depth)
     }
 }
 
-static void repr_list(struct jsb *b, struct jval v, unsigned depth)
+static void repr_list(struct jsb *b, struct jv v, unsigned depth)
 {
     static const char *const view[] = {"dict_items([", "dict_keys([", "dict_values(["};
-    jsb_lit(b, v.k == J_TUPLE ? "(" : v.k == J_VIEW ? view[v.sub] : "[");
+    jsb_lit(b, v.k == JV_TUPLE ? "(" : v.k == JV_VIEW ? view[v.sub] : "[");
     repr_items(b, v.l, depth);
-    jsb_lit(b, v.k == J_TUPLE ? (v.l->n == 1 ? ",)" : ")") : v.k == J_VIEW ? "])" : "]");
+    jsb_lit(b, v.k == JV_TUPLE ? (v.l->n == 1 ? ",)" : ")") : v.k == JV_VIEW ? "])" : "]");
 }
 
-static void repr_dict(struct jsb *b, struct jval v, unsigned depth)
+static void repr_dict(struct jsb *b, struct jv v, unsigned depth)
 {
-    jsb_lit(b, v.k == J_NS ? "<Namespace {" : "{");
+    jsb_lit(b, v.k == JV_NS ? "<Namespace {" : "{");
     for (uint32_t i = 0; i < v.d->n; i++) {
         if (i)
             jsb_lit(b, ", ");
@@ -141,56 +141,56 @@ static void repr_dict(struct jsb *b, struct jval v, unsigned depth)
         jsb_lit(b, ": ");
         jput_repr(b, v.d->v[i].v, depth + 1);
     }
-    jsb_lit(b, v.k == J_NS ? "}>" : "}");
+    jsb_lit(b, v.k == JV_NS ? "}>" : "}");
 }
 
-void jput_repr(struct jsb *b, struct jval v, unsigned depth)
+void jput_repr(struct jsb *b, struct jv v, unsigned depth)
 {
     jcharge(b->r, 1);
     if (depth > JINJA_MAX_NEST)
         jfail(b->r, "a value nests too deeply");
     switch (v.k) {
-    case J_NONE:
+    case JV_NONE:
         jsb_lit(b, "None");
         break;
-    case J_BOOL:
+    case JV_BOOL:
         jsb_lit(b, v.b ? "True" : "False");
         break;
-    case J_INT:
+    case JV_INT:
         jsb_fmt(b, "%lld", (long long)v.i);
         break;
-    case J_BIG:
+    case JV_BIG:
         jsb_str(b, v.s);
         break;
-    case J_FLOAT:
+    case JV_FLOAT:
         jput_float(b, v.f);
         break;
-    case J_STR:
+    case JV_STR:
         if (v.sub)
             jsb_lit(b, "Markup(");
         repr_str(b, v.s);
         if (v.sub)
             jsb_lit(b, ")");
         break;
-    case J_LIST:
-    case J_TUPLE:
-    case J_VIEW:
+    case JV_LIST:
+    case JV_TUPLE:
+    case JV_VIEW:
         repr_list(b, v, depth);
         break;
-    case J_RANGE:
+    case JV_RANGE:
         jsb_fmt(b, "range(%lld, %lld", (long long)v.l->r[0], (long long)v.l->r[1]);
         if (v.l->r[2] != 1)
             jsb_fmt(b, ", %lld", (long long)v.l->r[2]);
         jsb_lit(b, ")");
         break;
-    case J_DICT:
-    case J_NS:
+    case JV_DICT:
+    case JV_NS:
         repr_dict(b, v, depth);
         break;
-    case J_UNDEF:
+    case JV_UNDEF:
         jsb_lit(b, "Undefined");
         break;
-    case J_LOOP:
+    case JV_LOOP:
         jsb_fmt(b, "<LoopContext %u/%u>", v.loop->at + 1, v.loop->items->n);
         break;
     default:
@@ -198,18 +198,18 @@ void jput_repr(struct jsb *b, struct jval v, unsigned depth)
     }
 }
 
-void jput_str(struct jsb *b, struct jval v)
+void jput_str(struct jsb *b, struct jv v)
 {
-    if (v.k == J_STR)
+    if (v.k == JV_STR)
         jsb_str(b, v.s);
-    else if (v.k != J_UNDEF)
+    else if (v.k != JV_UNDEF)
         jput_repr(b, v, 0);
 }
 
-struct jval jstr_of(struct jrun *r, struct jval v)
+struct jv jstr_of(struct jrun *r, struct jv v)
 {
     struct jsb b;
-    if (v.k == J_STR)
+    if (v.k == JV_STR)
         return v;
     jsb_init(&b, r);
     jput_str(&b, v);
@@ -267,13 +267,13 @@ static void json_break(struct jsb *b, const struct jjson *o, unsigned depth)
     }
 }
 
-static void json_key(struct jsb *b, struct jval k, const struct jjson *o)
+static void json_key(struct jsb *b, struct jv k, const struct jjson *o)
 {
-    if (k.k == J_STR) {
+    if (k.k == JV_STR) {
         json_str(b, k.s, o);
         return;
     }
-    if (k.k != J_NONE && k.k != J_BOOL && k.k != J_INT && k.k != J_FLOAT && k.k != J_BIG)
+    if (k.k != JV_NONE && k.k != JV_BOOL && k.k != JV_INT && k.k != JV_FLOAT && k.k != JV_BIG)
         jfail(b->r, "keys must be str, int, float, bool or None, not %s", jkind_name(k));
     jsb_lit(b, "\"");
     jput_json(b, k, o, 0);
@@ -323,36 +323,36 @@ static void json_list(struct jsb *b, const struct jlist *l, const struct jjson *
     jsb_lit(b, "]");
 }
 
-void jput_json(struct jsb *b, struct jval v, const struct jjson *o, unsigned depth)
+void jput_json(struct jsb *b, struct jv v, const struct jjson *o, unsigned depth)
 {
     jcharge(b->r, 1);
     if (depth > JINJA_MAX_NEST)
         jfail(b->r, "a value nests too deeply");
     switch (v.k) {
-    case J_NONE:
+    case JV_NONE:
         jsb_lit(b, "null");
         break;
-    case J_BOOL:
+    case JV_BOOL:
         jsb_lit(b, v.b ? "true" : "false");
         break;
-    case J_FLOAT:
+    case JV_FLOAT:
         if (isnan(v.f) || isinf(v.f))
             jsb_lit(b, isnan(v.f) ? "NaN" : v.f < 0 ? "-Infinity" : "Infinity");
         else
             jput_float(b, v.f);
         break;
-    case J_INT:
-    case J_BIG:
+    case JV_INT:
+    case JV_BIG:
         jput_repr(b, v, 0);
         break;
-    case J_STR:
+    case JV_STR:
         json_str(b, v.s, o);
         break;
-    case J_LIST:
-    case J_TUPLE:
+    case JV_LIST:
+    case JV_TUPLE:
         json_list(b, v.l, o, depth);
         break;
-    case J_DICT:
+    case JV_DICT:
         json_dict(b, v.d, o, depth);
         break;
     default:

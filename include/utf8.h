@@ -1,8 +1,11 @@
 /* utf8.h - code points in byte strings. Pure functions, any thread. */
-#ifndef QUIRE_TEXT_UTF8_H
-#define QUIRE_TEXT_UTF8_H
+#ifndef QUIRE_UTF8_H
+#define QUIRE_UTF8_H
 
-#include "text.h"
+#include "buf.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 /* Length of the code point whose lead byte is c, in a string known to be valid. */
 static inline unsigned utf8_len(unsigned char c)

@@ -1,9 +1,9 @@
-/* jinja_expr.c - tokens to expression nodes, with Jinja's precedence.
+/* expr.c - tokens to expression nodes, with Jinja's precedence.
  *
  * Recursion is bounded by JINJA_MAX_PARSE_DEPTH. Chains (a.b.c, a | f | g) grow without recursion
  * here; the evaluator's own depth limit holds them. Runs once per template.
  */
-#include "jinja_ast.h"
+#include "ast.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@ static void enter(struct jparse *p)
         jparse_fail(p, p->tok[p->i].at, "expressions or blocks nest too deeply");
 }
 
-static struct jval int_val(struct jparse *p, const struct jtok *t)
+static struct jv int_val(struct jparse *p, const struct jtok *t)
 {
     unsigned base = 10;
     const char *s = t->p;
@@ -34,10 +34,10 @@ static struct jval int_val(struct jparse *p, const struct jtok *t)
         return jv_int(v);
     if (base != 10)
         jparse_fail(p, t->at, "integer literal too large");
-    return (struct jval){.k = J_BIG, .s = jparse_string_val(p, t->p, t->n).s};
+    return (struct jv){.k = JV_BIG, .s = jparse_string_val(p, t->p, t->n).s};
 }
 
-static struct jnode *constant(struct jparse *p, struct jval v)
+static struct jnode *constant(struct jparse *p, struct jv v)
 {
     struct jnode *n = jparse_node(p, E_CONST);
     n->val = v;

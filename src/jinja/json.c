@@ -1,10 +1,10 @@
-/* jinja_json.c - the request's JSON to template values.
+/* json.c - the request's JSON to template values.
  *
  * A parser of its own because templates print numbers back: 1.0 stays a float, 12345678901234567890
  * stays whole, keys keep their order. Strict (RFC 8259); nesting is bounded and nothing recurses:
  * open containers stand on an explicit stack. Strings without escapes are views into the text.
  */
-#include "jinja_val.h"
+#include "val.h"
 
 #include "utf8.h"
 
@@ -82,7 +82,7 @@ static size_t plain_run(const char *p, size_t n)
 }
 
 /* The string in [from, end), its escapes undone. */
-static struct jval escaped(struct reader *x, size_t from, size_t end)
+static struct jv escaped(struct reader *x, size_t from, size_t end)
 {
     static const char plain[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
     char *out = jalloc(x->r, end - from + 1);
@@ -110,7 +110,7 @@ static struct jval escaped(struct reader *x, size_t from, size_t end)
     return jstr_val(x->r, out, n, true);
 }
 
-static struct jval string(struct reader *x)
+static struct jv string(struct reader *x)
 {
     size_t from = ++x->at;
     bool esc = false;
@@ -140,7 +140,7 @@ static size_t digit_run(struct reader *x)
     return x->at - from;
 }
 
-static struct jval number(struct reader *x)
+static struct jv number(struct reader *x)
 {
     size_t from = x->at, n;
     bool is_float = false;
@@ -176,10 +176,10 @@ static struct jval number(struct reader *x)
     i = strtoll(text, &end, 10);
     if (errno == 0)
         return jv_int(i);
-    return (struct jval){.k = J_BIG, .s = jstr_val(x->r, text, n, true).s};
+    return (struct jv){.k = JV_BIG, .s = jstr_val(x->r, text, n, true).s};
 }
 
-static struct jval scalar(struct reader *x)
+static struct jv scalar(struct reader *x)
 {
     static const char *const words[] = {"null", "true", "false"};
     if (x->at >= x->n)
@@ -200,9 +200,9 @@ static struct jval scalar(struct reader *x)
 
 /* A role is a bare word of the protocol, not text of the caller's: templates make their markers of
  * it ('<|' + role + '|>'). Anything else under that name stays the caller's. */
-static bool is_role(const struct jstr *key, struct jval v)
+static bool is_role(const struct jstr *key, struct jv v)
 {
-    if (!jstr_is(key, "role") || v.k != J_STR || v.s->n > 32)
+    if (!jstr_is(key, "role") || v.k != JV_STR || v.s->n > 32)
         return false;
     for (uint32_t i = 0; i < v.s->n; i++)
         if ((v.s->p[i] < 'a' || v.s->p[i] > 'z') && v.s->p[i] != '_')
@@ -211,9 +211,9 @@ static bool is_role(const struct jstr *key, struct jval v)
 }
 
 /* "key" : */
-static struct jval key(struct reader *x)
+static struct jv key(struct reader *x)
 {
-    struct jval k;
+    struct jv k;
     space(x);
     if (x->at >= x->n || x->s[x->at] != '"')
         bad(x, "expected a key");
@@ -235,17 +235,17 @@ static bool closes(struct reader *x, char close)
 }
 
 struct open {
-    struct jval box, key;
+    struct jv box, key;
 };
 
 /* One value that begins at x->at; a container is pushed instead (true). */
-static bool begins_box(struct reader *x, struct jval *v)
+static bool begins_box(struct reader *x, struct jv *v)
 {
     space(x);
     if (x->at < x->n && x->s[x->at] == '{')
-        *v = (struct jval){.k = J_DICT, .d = jdict_new(x->r, 0)};
+        *v = (struct jv){.k = JV_DICT, .d = jdict_new(x->r, 0)};
     else if (x->at < x->n && x->s[x->at] == '[')
-        *v = jv_list(jlist_new(x->r, 0), J_LIST);
+        *v = jv_list(jlist_new(x->r, 0), JV_LIST);
     else
         return false;
     x->at++;
@@ -253,22 +253,22 @@ static bool begins_box(struct reader *x, struct jval *v)
     return true;
 }
 
-struct jval jparse_json(struct jrun *r, const char *s, size_t n)
+struct jv jparse_json(struct jrun *r, const char *s, size_t n)
 {
     struct reader x = {.r = r, .s = s, .n = n};
     struct open stack[JSON_DEPTH];
     unsigned depth = 0;
-    struct jval v = jv_none();
+    struct jv v = jv_none();
     if (utf8_valid_prefix(s, n) != n)
         bad(&x, "not valid UTF-8");
     for (;;) {
         bool box = begins_box(&x, &v);
-        char close = v.k == J_DICT ? '}' : ']';
+        char close = v.k == JV_DICT ? '}' : ']';
         if (box && !(x.at < n && s[x.at] == close)) {
             if (depth == JSON_DEPTH)
                 bad(&x, "nested too deeply");
             stack[depth].box = v;
-            if (v.k == J_DICT)
+            if (v.k == JV_DICT)
                 stack[depth].key = key(&x);
             depth++;
             continue;
@@ -279,7 +279,7 @@ struct jval jparse_json(struct jrun *r, const char *s, size_t n)
             v = scalar(&x);
         for (; depth; v = stack[--depth].box) {
             struct open *o = &stack[depth - 1];
-            bool dict = o->box.k == J_DICT;
+            bool dict = o->box.k == JV_DICT;
             if (dict && is_role(o->key.s, v))
                 v = jstr_val(r, v.s->p, v.s->n, false);
             if (dict)

@@ -1,9 +1,9 @@
-/* jinja_exec.c - statements: output, loops, assignment, macros; and one rendering as a whole.
+/* exec.c - statements: output, loops, assignment, macros; and one rendering as a whole.
  *
  * Scopes follow Jinja: a loop body, a macro, a with or filter block has its own; an if does not. A
  * rendering owns one arena; every failure jumps back to jinja_render, which frees it.
  */
-#include "jinja_ast.h"
+#include "ast.h"
 
 #include "utf8.h"
 
@@ -18,7 +18,7 @@ static struct jscope *push(struct jrun *r, struct jscope *up)
 }
 
 /* Run a body with its output caught. */
-static struct jval capture(struct jrun *r, const struct jbody *body)
+static struct jv capture(struct jrun *r, const struct jbody *body)
 {
     struct jsb b, *outer = r->out;
     jsb_init(&b, r);
@@ -28,7 +28,7 @@ static struct jval capture(struct jrun *r, const struct jbody *body)
     return jsb_val(&b);
 }
 
-static struct jval apply_filters(struct jrun *r, const struct jnode *f, struct jval v)
+static struct jv apply_filters(struct jrun *r, const struct jnode *f, struct jv v)
 {
     struct jcall c;
     if (!f)
@@ -59,7 +59,7 @@ static struct jlist *filtered(struct jrun *r, const struct jnode *n, struct jlis
     return out;
 }
 
-static void run_loop(struct jrun *r, const struct jnode *n, struct jval over, struct jscope *outer,
+static void run_loop(struct jrun *r, const struct jnode *n, struct jv over, struct jscope *outer,
                      uint32_t depth0)
 {
     struct jscope *saved = r->scope;
@@ -74,7 +74,7 @@ static void run_loop(struct jrun *r, const struct jnode *n, struct jval over, st
     for (loop->at = 0; loop->at < items->n; loop->at++) {
         struct jscope *s = push(r, outer);
         jcharge(r, 1);
-        jscope_set(r, s, r->t->id_loop, (struct jval){.k = J_LOOP, .loop = loop});
+        jscope_set(r, s, r->t->id_loop, (struct jv){.k = JV_LOOP, .loop = loop});
         jassign(r, n->a, items->v[loop->at]);
         if (jexec(r, &n->body) == FLOW_BREAK)
             break;
@@ -87,7 +87,7 @@ static void run_loop(struct jrun *r, const struct jnode *n, struct jval over, st
     r->scope = saved;
 }
 
-struct jval jcall_loop(struct jrun *r, struct jloop *l, struct jcall *c)
+struct jv jcall_loop(struct jrun *r, struct jloop *l, struct jcall *c)
 {
     struct jsb b, *outer = r->out;
     if (!l->recursive)
@@ -103,27 +103,27 @@ struct jval jcall_loop(struct jrun *r, struct jloop *l, struct jcall *c)
     return jsb_val(&b);
 }
 
-static struct jval loop_cycle(struct jrun *r, struct jval self, struct jcall *c)
+static struct jv loop_cycle(struct jrun *r, struct jv self, struct jcall *c)
 {
     if (c->n_kw || !c->n_pos)
         jfail(r, "no items for cycling given");
     return c->pos[self.loop->at % c->n_pos];
 }
 
-static struct jval loop_changed(struct jrun *r, struct jval self, struct jcall *c)
+static struct jv loop_changed(struct jrun *r, struct jv self, struct jcall *c)
 {
     struct jlist *l = jlist_new(r, c->n_pos);
-    struct jval now, before = self.loop->last;
+    struct jv now, before = self.loop->last;
     for (uint32_t i = 0; i < c->n_pos; i++)
         jlist_add(r, l, c->pos[i]);
-    now = jv_list(l, J_TUPLE);
-    if (before.k == J_TUPLE && jequal(r, before, now))
+    now = jv_list(l, JV_TUPLE);
+    if (before.k == JV_TUPLE && jequal(r, before, now))
         return jv_bool(false);
     self.loop->last = now;
     return jv_bool(true);
 }
 
-struct jval jloop_attr(struct jrun *r, struct jloop *l, const struct jstr *name)
+struct jv jloop_attr(struct jrun *r, struct jloop *l, const struct jstr *name)
 {
     static const struct jmethod methods[] = {{"cycle", loop_cycle}, {"changed", loop_changed}};
     static const char *const counts[] = {"index",  "index0", "revindex", "revindex0",
@@ -144,19 +144,19 @@ struct jval jloop_attr(struct jrun *r, struct jloop *l, const struct jstr *name)
     for (size_t i = 0; i < 2; i++)
         if (jstr_is(name, methods[i].name)) {
             struct jbound *b = jalloc(r, sizeof(*b));
-            *b = (struct jbound){{.k = J_LOOP, .loop = l}, &methods[i]};
-            return (struct jval){.k = J_METHOD, .bound = b};
+            *b = (struct jbound){{.k = JV_LOOP, .loop = l}, &methods[i]};
+            return (struct jv){.k = JV_METHOD, .bound = b};
         }
-    return (struct jval){0};
+    return (struct jv){0};
 }
 
 /* ---- macros ---- */
 
-static struct jval macro_value(struct jrun *r, const struct jnode *n)
+static struct jv macro_value(struct jrun *r, const struct jnode *n)
 {
     struct jmacro *m = jalloc(r, sizeof(*m));
     *m = (struct jmacro){n, r->scope};
-    return (struct jval){.k = J_MACRO, .macro = m};
+    return (struct jv){.k = JV_MACRO, .macro = m};
 }
 
 /* Keyword arguments: each to its parameter, `caller`, or the rest for `kwargs`. */
@@ -166,7 +166,7 @@ static void macro_keywords(struct jrun *r, const struct jnode *n, const struct j
     struct jdict *rest = NULL;
     if (n->sub & USES_KWARGS) {
         rest = jdict_new(r, 0);
-        jscope_set(r, s, r->t->id_kwargs, (struct jval){.k = J_DICT, .d = rest});
+        jscope_set(r, s, r->t->id_kwargs, (struct jv){.k = JV_DICT, .d = rest});
     }
     for (uint32_t k = 0; k < c->n_kw; k++) {
         uint32_t i = 0;
@@ -198,7 +198,7 @@ static void macro_args(struct jrun *r, const struct jnode *n, const struct jcall
         struct jlist *l = jlist_new(r, 0);
         for (uint32_t i = k; i < c->n_pos; i++)
             jlist_add(r, l, c->pos[i]);
-        jscope_set(r, s, r->t->id_varargs, jv_list(l, J_TUPLE));
+        jscope_set(r, s, r->t->id_varargs, jv_list(l, JV_TUPLE));
     } else if (c->n_pos > n->kids.n) {
         jfail(r, "macro takes not more than %u argument(s)", n->kids.n);
     }
@@ -213,10 +213,10 @@ static void macro_args(struct jrun *r, const struct jnode *n, const struct jcall
     }
 }
 
-struct jval jcall_macro(struct jrun *r, const struct jmacro *m, struct jcall *c)
+struct jv jcall_macro(struct jrun *r, const struct jmacro *m, struct jcall *c)
 {
     struct jscope *saved = r->scope;
-    struct jval v;
+    struct jv v;
     jenter(r);
     macro_args(r, m->node, c, push(r, m->scope));
     v = capture(r, &m->node->body);
@@ -227,7 +227,7 @@ struct jval jcall_macro(struct jrun *r, const struct jmacro *m, struct jcall *c)
 
 static void exec_call_block(struct jrun *r, const struct jnode *n)
 {
-    struct jval fn = jeval(r, n->a->a);
+    struct jv fn = jeval(r, n->a->a);
     struct jcall c;
     struct jkw *kw;
     jeval_args(r, n->a->args, &c);
@@ -245,7 +245,7 @@ static void exec_call_block(struct jrun *r, const struct jnode *n)
 static void exec_set(struct jrun *r, const struct jnode *n)
 {
     struct jscope *saved = r->scope;
-    struct jval v;
+    struct jv v;
     if (n->op == S_SET) {
         v = jeval(r, n->b);
     } else {
@@ -267,7 +267,7 @@ static enum jflow exec_scope(struct jrun *r, const struct jnode *n)
     if (n->op == S_WITH) {
         r->scope = saved; /* values do not see each other's names */
         for (uint32_t i = 0; i < n->kids.n; i++) {
-            struct jval v = jeval(r, n->other.v[i]);
+            struct jv v = jeval(r, n->other.v[i]);
             r->scope = inner;
             jassign(r, n->kids.v[i], v);
             r->scope = saved;
@@ -319,7 +319,7 @@ static enum jflow exec_one(struct jrun *r, const struct jnode *n)
         exec_call_block(r, n);
         return FLOW_NEXT;
     case S_FILTER: {
-        struct jval v;
+        struct jv v;
         push(r, saved);
         v = capture(r, &n->body);
         r->scope = saved;
@@ -350,7 +350,7 @@ enum jflow jexec(struct jrun *r, const struct jbody *b)
 static void fill_top(struct jrun *r, const struct jinja_input *in)
 {
     const struct jinja *t = r->t;
-    struct jval vars;
+    struct jv vars;
     r->top = jalloc2(r, (size_t)t->n_names + 1, sizeof(*r->top));
     for (int i = 0; i < in->n_vars; i++) {
         int32_t id = jinja_find_name(t, in->vars[i].name, strlen(in->vars[i].name));
@@ -359,7 +359,7 @@ static void fill_top(struct jrun *r, const struct jinja_input *in)
             r->top[id] = s->p ? jstr_val(r, s->p, s->n, false) : jv_none();
     }
     vars = jparse_json(r, in->json, in->n);
-    if (vars.k != J_DICT) {
+    if (vars.k != JV_DICT) {
         err_set(r->e, ST_INVALID_TYPE, "template variables: not a JSON object");
         longjmp(r->jump, 3);
     }
@@ -370,15 +370,6 @@ static void fill_top(struct jrun *r, const struct jinja_input *in)
         if (id >= 0)
             r->top[id] = vars.d->v[i].v;
     }
-}
-
-static void spans_add(struct spans *v, size_t begin, size_t end)
-{
-    if (v->n == v->cap) {
-        v->cap = v->cap ? v->cap * 2 : 16;
-        v->p = xrealloc(v->p, v->cap * sizeof(*v->p));
-    }
-    v->p[v->n++] = (struct span){begin, end};
 }
 
 static void deliver(const struct jsb *b, struct buf *out, struct spans *spans)

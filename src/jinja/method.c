@@ -1,26 +1,26 @@
-/* jinja_method.c - methods of strings that templates may call, with Python's names and results.
+/* method.c - methods of strings that templates may call, with Python's names and results.
  *
  * A few names exist (so `is defined` agrees) but cannot be called here (fn NULL).
  */
-#include "jinja_case.h"
+#include "case.h"
 
 #include "utf8.h"
 
 #include <utf8proc.h>
 
 #define METHOD(name)                                                                               \
-    static struct jval m_##name(struct jrun *r __attribute__((unused)),                            \
-                                struct jval self __attribute__((unused)),                          \
-                                struct jcall *c __attribute__((unused)))
+    static struct jv m_##name(struct jrun *r __attribute__((unused)),                              \
+                              struct jv self __attribute__((unused)),                              \
+                              struct jcall *c __attribute__((unused)))
 
 /* ---- cutting ---- */
 
-static struct jval strip(struct jrun *r, struct jval self, struct jcall *c, int side)
+static struct jv strip(struct jrun *r, struct jv self, struct jcall *c, int side)
 {
     static const char *const names[] = {"chars", NULL};
-    struct jval a[1];
+    struct jv a[1];
     jbind(r, c, "strip", names, a);
-    if (a[0].k == J_ABSENT || a[0].k == J_NONE)
+    if (a[0].k == JV_ABSENT || a[0].k == JV_NONE)
         return jstr_strip(r, self.s, NULL, side);
     return jstr_strip(r, self.s, jarg_str(r, a[0], "strip()'s argument"), side);
 }
@@ -37,17 +37,17 @@ METHOD(rstrip)
     return strip(r, self, c, 2);
 }
 
-static struct jval reversed(struct jlist *l)
+static struct jv reversed(struct jlist *l)
 {
     for (uint32_t i = 0; i < l->n / 2; i++) {
-        struct jval t = l->v[i];
+        struct jv t = l->v[i];
         l->v[i] = l->v[l->n - 1 - i];
         l->v[l->n - 1 - i] = t;
     }
-    return jv_list(l, J_LIST);
+    return jv_list(l, JV_LIST);
 }
 
-static struct jval split_space(struct jrun *r, const struct jstr *s, int64_t max, bool right)
+static struct jv split_space(struct jrun *r, const struct jstr *s, int64_t max, bool right)
 {
     struct jlist *l = jlist_new(r, 0);
     size_t b = 0, e = s->n;
@@ -79,11 +79,11 @@ static struct jval split_space(struct jrun *r, const struct jstr *s, int64_t max
             b = from;
         }
     }
-    return right ? reversed(l) : jv_list(l, J_LIST);
+    return right ? reversed(l) : jv_list(l, JV_LIST);
 }
 
-static struct jval split_on(struct jrun *r, const struct jstr *s, const struct jstr *sep,
-                            int64_t max, bool right)
+static struct jv split_on(struct jrun *r, const struct jstr *s, const struct jstr *sep, int64_t max,
+                          bool right)
 {
     struct jlist *l = jlist_new(r, 0);
     size_t b = 0, e = s->n, at;
@@ -102,17 +102,17 @@ static struct jval split_on(struct jrun *r, const struct jstr *s, const struct j
         }
     }
     jlist_add(r, l, jstr_cut(r, s, b, e - b));
-    return right ? reversed(l) : jv_list(l, J_LIST);
+    return right ? reversed(l) : jv_list(l, JV_LIST);
 }
 
-static struct jval split(struct jrun *r, struct jval self, struct jcall *c, bool right)
+static struct jv split(struct jrun *r, struct jv self, struct jcall *c, bool right)
 {
     static const char *const names[] = {"sep", "maxsplit", NULL};
-    struct jval a[2];
+    struct jv a[2];
     int64_t max;
     jbind(r, c, "split", names, a);
     max = jarg_int(r, a[1], -1, "maxsplit");
-    if (a[0].k == J_ABSENT || a[0].k == J_NONE)
+    if (a[0].k == JV_ABSENT || a[0].k == JV_NONE)
         return split_space(r, self.s, max, right);
     return split_on(r, self.s, jarg_str(r, a[0], "the separator"), max, right);
 }
@@ -141,7 +141,7 @@ static size_t line_break(const struct jstr *s, size_t at)
 METHOD(splitlines)
 {
     static const char *const names[] = {"keepends", NULL};
-    struct jval a[1];
+    struct jv a[1];
     struct jlist *l = jlist_new(r, 0);
     size_t from = 0, at = 0;
     jbind(r, c, "splitlines", names, a);
@@ -157,10 +157,10 @@ METHOD(splitlines)
     }
     if (from < self.s->n)
         jlist_add(r, l, jstr_cut(r, self.s, from, self.s->n - from));
-    return jv_list(l, J_LIST);
+    return jv_list(l, JV_LIST);
 }
 
-static struct jval partition(struct jrun *r, struct jval self, struct jcall *c, bool right)
+static struct jv partition(struct jrun *r, struct jv self, struct jcall *c, bool right)
 {
     const struct jstr *s = self.s, *sep;
     struct jlist *l = jlist_new(r, 3);
@@ -180,7 +180,7 @@ static struct jval partition(struct jrun *r, struct jval self, struct jcall *c, 
         jlist_add(r, l, jstr_cut(r, s, at, sep->n));
         jlist_add(r, l, jstr_cut(r, s, at + sep->n, s->n - at - sep->n));
     }
-    return jv_list(l, J_TUPLE);
+    return jv_list(l, JV_TUPLE);
 }
 METHOD(partition)
 {
@@ -197,21 +197,21 @@ static bool begins(const struct jstr *s, const struct jstr *p, bool end)
 }
 METHOD(removeprefix)
 {
-    const struct jstr *p = jarg_str(r, c->n_pos == 1 ? c->pos[0] : (struct jval){0}, "the prefix");
+    const struct jstr *p = jarg_str(r, c->n_pos == 1 ? c->pos[0] : (struct jv){0}, "the prefix");
     return begins(self.s, p, false) ? jstr_cut(r, self.s, p->n, self.s->n - p->n) : self;
 }
 METHOD(removesuffix)
 {
-    const struct jstr *p = jarg_str(r, c->n_pos == 1 ? c->pos[0] : (struct jval){0}, "the suffix");
+    const struct jstr *p = jarg_str(r, c->n_pos == 1 ? c->pos[0] : (struct jv){0}, "the suffix");
     return begins(self.s, p, true) ? jstr_cut(r, self.s, 0, self.s->n - p->n) : self;
 }
 
 /* ---- searching ---- */
 
 /* Arguments sub[, start[, end]] in code points: the part of self they mean. */
-static struct jval window(struct jrun *r, struct jval self, struct jcall *c, int64_t *start)
+static struct jv window(struct jrun *r, struct jv self, struct jcall *c, int64_t *start)
 {
-    struct jval part[3] = {{0}, {0}, {0}};
+    struct jv part[3] = {{0}, {0}, {0}};
     int64_t n = jstr_chars(r, self.s);
     *start = 0;
     if (c->n_kw || c->n_pos < 1 || c->n_pos > 3)
@@ -232,19 +232,19 @@ static struct jval window(struct jrun *r, struct jval self, struct jcall *c, int
     return jslice(r, self, part);
 }
 
-static bool edge(struct jrun *r, struct jval self, struct jcall *c, bool end)
+static bool edge(struct jrun *r, struct jv self, struct jcall *c, bool end)
 {
     int64_t start;
-    struct jval w = window(r, self, c, &start), what = c->pos[0];
-    if (what.k == J_TUPLE) {
+    struct jv w = window(r, self, c, &start), what = c->pos[0];
+    if (what.k == JV_TUPLE) {
         for (uint32_t i = 0; i < what.l->n; i++)
             if (begins(w.s, jarg_str(r, what.l->v[i], "each prefix"), end) && start >= 0)
                 return true;
         return false;
     }
-    if (what.k == J_UNDEF)
+    if (what.k == JV_UNDEF)
         jfail_undef(r, what);
-    if (what.k != J_STR)
+    if (what.k != JV_STR)
         jfail(r, "%s first arg must be str or a tuple of str, not %s",
               end ? "endswith" : "startswith", jkind_name(what));
     return start >= 0 && begins(w.s, what.s, end);
@@ -258,10 +258,10 @@ METHOD(endswith)
     return jv_bool(edge(r, self, c, true));
 }
 
-static int64_t place(struct jrun *r, struct jval self, struct jcall *c, bool right, bool must)
+static int64_t place(struct jrun *r, struct jv self, struct jcall *c, bool right, bool must)
 {
     int64_t start;
-    struct jval w = window(r, self, c, &start);
+    struct jv w = window(r, self, c, &start);
     const struct jstr *sub = jarg_str(r, c->pos[0], "the text to find");
     size_t at = start < 0 ? SIZE_MAX
                 : right   ? jstr_rfind(r, w.s, sub, w.s->n)
@@ -294,7 +294,7 @@ METHOD(rindex)
 METHOD(count)
 {
     int64_t start, n = 0;
-    struct jval w = window(r, self, c, &start);
+    struct jv w = window(r, self, c, &start);
     const struct jstr *sub = jarg_str(r, c->pos[0], "the text to count");
     if (start < 0)
         return jv_int(0);
@@ -312,7 +312,7 @@ METHOD(count)
 METHOD(replace)
 {
     static const char *const names[] = {"old", "new", "count", NULL};
-    struct jval a[3];
+    struct jv a[3];
     jbind(r, c, "replace", names, a);
     return jstr_replace(r, self.s, jarg_str(r, a[0], "replace()'s first argument"),
                         jarg_str(r, a[1], "replace()'s second argument"),
@@ -329,7 +329,7 @@ METHOD(join)
     l = jiter(r, c->pos[0]);
     jsb_init(&b, r);
     for (uint32_t i = 0; i < l->n; i++) {
-        if (l->v[i].k != J_STR)
+        if (l->v[i].k != JV_STR)
             jfail(r, "sequence item %u: expected str instance, %s found", i, jkind_name(l->v[i]));
         if (i)
             jsb_str(&b, self.s);
@@ -344,22 +344,22 @@ METHOD(format)
 METHOD(format_map)
 {
     struct jcall k = {0};
-    if (c->n_pos != 1 || c->pos[0].k != J_DICT)
+    if (c->n_pos != 1 || c->pos[0].k != JV_DICT)
         jfail(r, "format_map() takes one mapping");
     k.kw = jalloc2(r, (size_t)c->pos[0].d->n + 1, sizeof(*k.kw));
     for (uint32_t i = 0; i < c->pos[0].d->n; i++)
-        if (c->pos[0].d->v[i].key.k == J_STR)
+        if (c->pos[0].d->v[i].key.k == JV_STR)
             k.kw[k.n_kw++] = (struct jkw){c->pos[0].d->v[i].key.s, c->pos[0].d->v[i].v};
     return jformat_braces(r, self.s, &k);
 }
 
-static struct jval just(struct jrun *r, struct jval self, struct jcall *c, char how)
+static struct jv just(struct jrun *r, struct jv self, struct jcall *c, char how)
 {
     static const char *const names[] = {"width", "fillchar", NULL};
-    struct jval a[2];
+    struct jv a[2];
     const struct jstr *fill;
     jbind(r, c, "justify", names, a);
-    fill = a[1].k == J_ABSENT ? jstr_lit(r, " ").s : jarg_str(r, a[1], "fillchar");
+    fill = a[1].k == JV_ABSENT ? jstr_lit(r, " ").s : jarg_str(r, a[1], "fillchar");
     if (jstr_chars(r, fill) != 1)
         jfail(r, "The fill character must be exactly one character long");
     return jstr_pad(r, self.s, jarg_int(r, a[0], 0, "width"), fill, how);
@@ -381,12 +381,12 @@ METHOD(zfill)
     int64_t w = jarg_int(r, c->n_pos == 1 ? c->pos[0] : jv_none(), 0, "width");
     const struct jstr *s = self.s, *zero = jstr_lit(r, "0").s;
     bool sign = s->n && (s->p[0] == '-' || s->p[0] == '+');
-    struct jval body = jstr_pad(r, jstr_cut(r, s, sign, s->n - sign).s, w - sign, zero, '>');
+    struct jv body = jstr_pad(r, jstr_cut(r, s, sign, s->n - sign).s, w - sign, zero, '>');
     return sign ? jstr_cat(r, (const struct jstr *[]){jstr_cut(r, s, 0, 1).s, body.s}, 2) : body;
 }
 METHOD(expandtabs)
 {
-    int64_t size = jarg_int(r, c->n_pos ? c->pos[0] : (struct jval){0}, 8, "tabsize"), col = 0;
+    int64_t size = jarg_int(r, c->n_pos ? c->pos[0] : (struct jv){0}, 8, "tabsize"), col = 0;
     struct jsb b;
     jsb_init(&b, r);
     if (size > 1000)

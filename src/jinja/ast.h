@@ -1,9 +1,9 @@
-/* jinja_ast.h - the compiled form: one kind of node, all in the template's arena. Private to text/.
+/* ast.h - the compiled form: one kind of node, all in the template's arena. Private to jinja/.
  */
-#ifndef QUIRE_TEXT_JINJA_AST_H
-#define QUIRE_TEXT_JINJA_AST_H
+#ifndef QUIRE_JINJA_AST_H
+#define QUIRE_JINJA_AST_H
 
-#include "jinja_val.h"
+#include "val.h"
 
 enum jtoken {
     T_EOF,
@@ -88,7 +88,7 @@ struct jnode {
     struct jbody kids, body, other;
     uint8_t *ops; /* E_CMP: one per kid */
     struct jargs *args;
-    struct jval val;
+    struct jv val;
     const struct jfilter *filter;
     const struct jtest *test;
 };
@@ -129,7 +129,7 @@ int32_t jparse_intern(struct jparse *p, const char *s, size_t n);
 
 void jlex(struct jparse *p); /* fills p->tok from p->t->src */
 
-/* token helpers (jinja_token.c) */
+/* token helpers (token.c) */
 bool jtok_is(const struct jtok *t, const char *name);
 bool jparse_is_op(const struct jparse *p, unsigned op);
 bool jparse_is_name(const struct jparse *p, const char *name);
@@ -139,24 +139,24 @@ void jparse_want_op(struct jparse *p, unsigned op);
 _Noreturn void jparse_unexpected(struct jparse *p, const char *wanted);
 struct jnode *jparse_node(struct jparse *p, enum jop op);
 void jparse_push(struct jparse *p, struct jbody *b, struct jnode *n);
-/* expressions (jinja_expr.c) */
+/* expressions (expr.c) */
 struct jnode *jparse_expression(struct jparse *p, bool with_if);
 /* end_name: a name that ends the tuple, or NULL. */
 struct jnode *jparse_tuple(struct jparse *p, bool with_if, const char *end_name, bool parens);
 struct jnode *jparse_filters(struct jparse *p, struct jnode *on, bool inline_first);
 struct jnode *jparse_target(struct jparse *p, const char *end_name, bool with_ns);
 struct jnode *jparse_name_target(struct jparse *p);
-struct jval jparse_string_val(struct jparse *p, const char *s, size_t n);
+struct jv jparse_string_val(struct jparse *p, const char *s, size_t n);
 
-/* the evaluator (jinja_eval.c, jinja_exec.c) */
-struct jval jeval(struct jrun *r, const struct jnode *n);
+/* the evaluator (eval.c, exec.c) */
+struct jv jeval(struct jrun *r, const struct jnode *n);
 void jeval_args(struct jrun *r, const struct jargs *a, struct jcall *c);
-void jassign(struct jrun *r, const struct jnode *target, struct jval v);
-void jscope_set(struct jrun *r, struct jscope *s, int32_t id, struct jval v);
+void jassign(struct jrun *r, const struct jnode *target, struct jv v);
+void jscope_set(struct jrun *r, struct jscope *s, int32_t id, struct jv v);
 enum jflow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };
 enum jflow jexec(struct jrun *r, const struct jbody *b);
-struct jval jcall_macro(struct jrun *r, const struct jmacro *m, struct jcall *c);
-struct jval jcall_loop(struct jrun *r, struct jloop *l, struct jcall *c);
-struct jval jloop_attr(struct jrun *r, struct jloop *l, const struct jstr *name);
+struct jv jcall_macro(struct jrun *r, const struct jmacro *m, struct jcall *c);
+struct jv jcall_loop(struct jrun *r, struct jloop *l, struct jcall *c);
+struct jv jloop_attr(struct jrun *r, struct jloop *l, const struct jstr *name);
 
 #endif

@@ -1,9 +1,9 @@
-/* jinja_box.c - lists and dicts of a rendering, and the accounting all values share.
+/* box.c - lists and dicts of a rendering, and the accounting all values share.
  *
  * Dicts keep insertion order; small ones are searched, larger ones have a hash index whose probes
  * are charged as work, so colliding keys cost the caller, not the server.
  */
-#include "jinja_ast.h"
+#include "ast.h"
 
 #include <stdio.h>
 
@@ -24,14 +24,14 @@ void jfail(struct jrun *r, const char *fmt, ...)
     longjmp(r->jump, 1);
 }
 
-void jfail_raise(struct jrun *r, struct jval msg)
+void jfail_raise(struct jrun *r, struct jv msg)
 {
     const struct jstr *s = jstr_of(r, msg).s;
     err_set(r->e, ST_TEMPLATE, "%.*s", (int)(s->n > 4096 ? 4096 : s->n), s->p);
     longjmp(r->jump, 1);
 }
 
-void jfail_undef(struct jrun *r, struct jval v)
+void jfail_undef(struct jrun *r, struct jv v)
 {
     const struct jundef *u = v.u;
     int n = u->name ? (int)(u->name->n > 128 ? 128 : u->name->n) : 0;
@@ -87,11 +87,11 @@ struct jlist *jlist_new(struct jrun *r, uint32_t cap)
     return l;
 }
 
-void jlist_add(struct jrun *r, struct jlist *l, struct jval v)
+void jlist_add(struct jrun *r, struct jlist *l, struct jv v)
 {
     if (l->n == l->cap) {
         uint32_t cap = l->cap ? l->cap * 2 : 8;
-        struct jval *p;
+        struct jv *p;
         if (l->cap > UINT32_MAX / 4)
             jfail(r, "a list is too long");
         p = jalloc2(r, cap, sizeof(*p));
@@ -104,12 +104,12 @@ void jlist_add(struct jrun *r, struct jlist *l, struct jval v)
     l->v[l->n++] = v;
 }
 
-struct jval jtuple2(struct jrun *r, struct jval a, struct jval b)
+struct jv jtuple2(struct jrun *r, struct jv a, struct jv b)
 {
     struct jlist *l = jlist_new(r, 2);
     jlist_add(r, l, a);
     jlist_add(r, l, b);
-    return jv_list(l, J_TUPLE);
+    return jv_list(l, JV_TUPLE);
 }
 
 /* ---- dicts ---- */
@@ -123,10 +123,10 @@ static uint32_t hash_bytes(const char *p, size_t n)
 }
 
 /* Equal keys hash alike: 1, 1.0 and True are one key. */
-static uint32_t hash_key(struct jrun *r, struct jval k)
+static uint32_t hash_key(struct jrun *r, struct jv k)
 {
     double f = 0;
-    if (k.k == J_STR) {
+    if (k.k == JV_STR) {
         jcharge(r, k.s->n / 16);
         return hash_bytes(k.s->p, k.s->n);
     }
@@ -147,9 +147,9 @@ struct jdict *jdict_new(struct jrun *r, uint32_t cap)
     return d;
 }
 
-static bool same_key(struct jrun *r, struct jval a, struct jval b)
+static bool same_key(struct jrun *r, struct jv a, struct jv b)
 {
-    if (a.k == J_STR && b.k == J_STR)
+    if (a.k == JV_STR && b.k == JV_STR)
         return jstr_eq(a.s, b.s);
     return jequal(r, a, b);
 }
@@ -174,7 +174,7 @@ static void index_build(struct jrun *r, struct jdict *d)
         index_put(r, d, i);
 }
 
-struct jval *jdict_get(struct jrun *r, const struct jdict *d, struct jval key)
+struct jv *jdict_get(struct jrun *r, const struct jdict *d, struct jv key)
 {
     if (!d->slot) {
         jcharge(r, 1);
@@ -192,19 +192,19 @@ struct jval *jdict_get(struct jrun *r, const struct jdict *d, struct jval key)
     return NULL;
 }
 
-static void check_key(struct jrun *r, struct jval k)
+static void check_key(struct jrun *r, struct jv k)
 {
-    if (k.k == J_LIST || k.k == J_DICT || k.k == J_NS)
+    if (k.k == JV_LIST || k.k == JV_DICT || k.k == JV_NS)
         jfail(r, "unhashable type: '%s'", jkind_name(k));
-    if (k.k == J_TUPLE)
+    if (k.k == JV_TUPLE)
         for (uint32_t i = 0; i < k.l->n; i++)
-            if (k.l->v[i].k == J_LIST || k.l->v[i].k == J_DICT || k.l->v[i].k == J_TUPLE)
+            if (k.l->v[i].k == JV_LIST || k.l->v[i].k == JV_DICT || k.l->v[i].k == JV_TUPLE)
                 jfail(r, "a dict key is too complicated");
 }
 
-void jdict_set(struct jrun *r, struct jdict *d, struct jval key, struct jval v)
+void jdict_set(struct jrun *r, struct jdict *d, struct jv key, struct jv v)
 {
-    struct jval *old;
+    struct jv *old;
     check_key(r, key);
     old = jdict_get(r, d, key);
     if (old) {

@@ -1,13 +1,13 @@
-/* jinja_case.h - letter case, character classes, replacing and padding: shared by methods and
- * filters. Private to text/.
+/* case.h - letter case, character classes, replacing and padding: shared by methods and
+ * filters. Private to jinja/.
  */
-#ifndef QUIRE_TEXT_JINJA_CASE_H
-#define QUIRE_TEXT_JINJA_CASE_H
+#ifndef QUIRE_JINJA_CASE_H
+#define QUIRE_JINJA_CASE_H
 
-#include "jinja_val.h"
+#include "val.h"
 
 enum jcase { CASE_UPPER, CASE_LOWER, CASE_FOLD, CASE_SWAP, CASE_CAPITAL, CASE_TITLE };
-struct jval jstr_case(struct jrun *r, const struct jstr *s, enum jcase how);
+struct jv jstr_case(struct jrun *r, const struct jstr *s, enum jcase how);
 
 enum jclass {
     CLASS_DIGIT,
@@ -29,10 +29,10 @@ bool jstr_is_class(struct jrun *r, const struct jstr *s, enum jclass which);
 bool jchar_printable(uint32_t c);
 
 /* max < 0: all of them. */
-struct jval jstr_replace(struct jrun *r, const struct jstr *s, const struct jstr *old,
-                         const struct jstr *new_text, int64_t max);
+struct jv jstr_replace(struct jrun *r, const struct jstr *s, const struct jstr *old,
+                       const struct jstr *new_text, int64_t max);
 /* To `width` code points; how: < > ^ as ljust, rjust, center. */
-struct jval jstr_pad(struct jrun *r, const struct jstr *s, int64_t width, const struct jstr *fill,
-                     char how);
+struct jv jstr_pad(struct jrun *r, const struct jstr *s, int64_t width, const struct jstr *fill,
+                   char how);
 
 #endif

@@ -1,24 +1,24 @@
-/* jinja_filter_seq.c - filters on sequences: choosing, ordering, grouping, joining.
+/* filter_seq.c - filters on sequences: choosing, ordering, grouping, joining.
  *
- * What Python makes lazily is made at once here; the result is still an iterator (J_GEN) where
+ * What Python makes lazily is made at once here; the result is still an iterator (JV_GEN) where
  * Jinja gives one. Sorting is stable and its comparisons are charged as work.
  */
-#include "jinja_case.h"
+#include "case.h"
 
 #define FILTER(name)                                                                               \
-    static struct jval f_##name(struct jrun *r __attribute__((unused)),                            \
-                                struct jval v __attribute__((unused)),                             \
-                                struct jcall *c __attribute__((unused)))
+    static struct jv f_##name(struct jrun *r __attribute__((unused)),                              \
+                              struct jv v __attribute__((unused)),                                 \
+                              struct jcall *c __attribute__((unused)))
 
-static struct jval fold(struct jrun *r, struct jval v, bool case_sensitive)
+static struct jv fold(struct jrun *r, struct jv v, bool case_sensitive)
 {
-    return v.k == J_STR && !case_sensitive ? jstr_case(r, v.s, CASE_LOWER) : v;
+    return v.k == JV_STR && !case_sensitive ? jstr_case(r, v.s, CASE_LOWER) : v;
 }
 
 /* ---- attributes by name: "a.b.0" ---- */
 
-static struct jval one_part(struct jrun *r, struct jval item, const struct jstr *s, size_t from,
-                            size_t end)
+static struct jv one_part(struct jrun *r, struct jv item, const struct jstr *s, size_t from,
+                          size_t end)
 {
     int64_t i = 0;
     size_t k = from;
@@ -29,15 +29,15 @@ static struct jval one_part(struct jrun *r, struct jval item, const struct jstr 
     return jget_item(r, item, jstr_cut(r, s, from, end - from));
 }
 
-static struct jval path(struct jrun *r, struct jval item, const struct jstr *s, size_t from,
-                        size_t end, struct jval dflt)
+static struct jv path(struct jrun *r, struct jv item, const struct jstr *s, size_t from, size_t end,
+                      struct jv dflt)
 {
     for (size_t at = from;; at++) {
         size_t dot = at;
         while (dot < end && s->p[dot] != '.')
             dot++;
         item = one_part(r, item, s, at, dot);
-        if (item.k == J_UNDEF && dflt.k != J_ABSENT && dflt.k != J_NONE)
+        if (item.k == JV_UNDEF && dflt.k != JV_ABSENT && dflt.k != JV_NONE)
             item = dflt;
         at = dot;
         if (dot >= end)
@@ -46,22 +46,22 @@ static struct jval path(struct jrun *r, struct jval item, const struct jstr *s, 
 }
 
 /* attr absent or none: the item itself. */
-static struct jval attr_of(struct jrun *r, struct jval item, struct jval attr, struct jval dflt)
+static struct jv attr_of(struct jrun *r, struct jv item, struct jv attr, struct jv dflt)
 {
-    if (attr.k == J_ABSENT || attr.k == J_NONE)
+    if (attr.k == JV_ABSENT || attr.k == JV_NONE)
         return item;
-    if (attr.k == J_STR)
+    if (attr.k == JV_STR)
         return path(r, item, attr.s, 0, attr.s->n, dflt);
     item = jget_item(r, item, attr);
-    return item.k == J_UNDEF && dflt.k != J_ABSENT && dflt.k != J_NONE ? dflt : item;
+    return item.k == JV_UNDEF && dflt.k != JV_ABSENT && dflt.k != JV_NONE ? dflt : item;
 }
 
 /* sort's "a,b.c": a list of values to order by. */
-static struct jval sort_key(struct jrun *r, struct jval item, struct jval attr, bool case_sensitive)
+static struct jv sort_key(struct jrun *r, struct jv item, struct jv attr, bool case_sensitive)
 {
     struct jlist *l;
-    struct jval none = {0};
-    if (attr.k != J_STR || !memchr(attr.s->p, ',', attr.s->n))
+    struct jv none = {0};
+    if (attr.k != JV_STR || !memchr(attr.s->p, ',', attr.s->n))
         return fold(r, attr_of(r, item, attr, none), case_sensitive);
     l = jlist_new(r, 2);
     for (size_t at = 0, end; at <= attr.s->n; at = end + 1) {
@@ -69,13 +69,13 @@ static struct jval sort_key(struct jrun *r, struct jval item, struct jval attr, 
             end++;
         jlist_add(r, l, fold(r, path(r, item, attr.s, at, end, none), case_sensitive));
     }
-    return jv_list(l, J_LIST);
+    return jv_list(l, JV_LIST);
 }
 
 /* ---- ordering ---- */
 
 struct keyed {
-    struct jval key, v;
+    struct jv key, v;
 };
 
 /* Bottom-up merge sort of n items; the result is in *v or in scratch memory, and returned. */
@@ -103,7 +103,7 @@ static struct keyed *merge_sort(struct jrun *r, struct keyed *v, uint32_t n, boo
     return v;
 }
 
-static struct jlist *sorted(struct jrun *r, const struct jlist *in, struct jval attr,
+static struct jlist *sorted(struct jrun *r, const struct jlist *in, struct jv attr,
                             bool case_sensitive, bool reverse)
 {
     struct keyed *v = jalloc2(r, (size_t)in->n + 1, sizeof(*v));
@@ -119,64 +119,64 @@ static struct jlist *sorted(struct jrun *r, const struct jlist *in, struct jval 
 FILTER(sort)
 {
     static const char *const names[] = {"reverse", "case_sensitive", "attribute", NULL};
-    struct jval a[3];
+    struct jv a[3];
     jbind(r, c, "sort", names, a);
     return jv_list(sorted(r, jiter(r, v), a[2], jarg_bool(a[1], false), jarg_bool(a[0], false)),
-                   J_LIST);
+                   JV_LIST);
 }
 FILTER(dictsort)
 {
     static const char *const names[] = {"case_sensitive", "by", "reverse", NULL};
-    struct jval a[3], at = jv_int(0);
+    struct jv a[3], at = jv_int(0);
     struct jlist *l;
     jbind(r, c, "dictsort", names, a);
-    if (a[1].k == J_STR && jstr_is(a[1].s, "value"))
+    if (a[1].k == JV_STR && jstr_is(a[1].s, "value"))
         at = jv_int(1);
-    else if (a[1].k != J_ABSENT && !(a[1].k == J_STR && jstr_is(a[1].s, "key")))
+    else if (a[1].k != JV_ABSENT && !(a[1].k == JV_STR && jstr_is(a[1].s, "key")))
         jfail(r, "You can only sort by either \"key\" or \"value\"");
-    if (v.k != J_DICT)
+    if (v.k != JV_DICT)
         jfail(r, "'%s' object has no attribute 'items'", jkind_name(v));
     l = jlist_new(r, v.d->n);
     for (uint32_t i = 0; i < v.d->n; i++)
         jlist_add(r, l, jtuple2(r, v.d->v[i].key, v.d->v[i].v));
-    return jv_list(sorted(r, l, at, jarg_bool(a[0], false), jarg_bool(a[2], false)), J_LIST);
+    return jv_list(sorted(r, l, at, jarg_bool(a[0], false), jarg_bool(a[2], false)), JV_LIST);
 }
 FILTER(groupby)
 {
     static const char *const names[] = {"attribute", "default", "case_sensitive", NULL};
-    struct jval a[3], last = {0};
+    struct jv a[3], last = {0};
     struct jlist *out = jlist_new(r, 0), *in = jiter(r, v), *group = NULL;
     struct keyed *k = jalloc2(r, (size_t)in->n + 1, sizeof(*k));
     bool exact;
     jbind(r, c, "groupby", names, a);
     exact = jarg_bool(a[2], false);
-    if (a[0].k == J_ABSENT)
+    if (a[0].k == JV_ABSENT)
         jfail(r, "groupby() needs an attribute");
     for (uint32_t i = 0; i < in->n; i++)
         k[i] = (struct keyed){fold(r, attr_of(r, in->v[i], a[0], a[1]), exact), in->v[i]};
     k = merge_sort(r, k, in->n, false);
     for (uint32_t i = 0; i < in->n; i++) {
         if (!group || !jequal(r, last, k[i].key)) {
-            struct jval pair;
+            struct jv pair;
             group = jlist_new(r, 0);
-            pair = jtuple2(r, attr_of(r, k[i].v, a[0], a[1]), jv_list(group, J_LIST));
+            pair = jtuple2(r, attr_of(r, k[i].v, a[0], a[1]), jv_list(group, JV_LIST));
             pair.sub = 1;
             jlist_add(r, out, pair);
             last = k[i].key;
         }
         jlist_add(r, group, k[i].v);
     }
-    return jv_list(out, J_LIST);
+    return jv_list(out, JV_LIST);
 }
 
-static struct jval extreme(struct jrun *r, struct jval v, struct jcall *c, bool max)
+static struct jv extreme(struct jrun *r, struct jv v, struct jcall *c, bool max)
 {
     static const char *const names[] = {"case_sensitive", "attribute", NULL};
-    struct jval a[2], none = {0}, best = {0}, best_key = {0};
+    struct jv a[2], none = {0}, best = {0}, best_key = {0};
     struct jlist *l = jiter(r, v);
     jbind(r, c, max ? "max" : "min", names, a);
     for (uint32_t i = 0; i < l->n; i++) {
-        struct jval k = fold(r, attr_of(r, l->v[i], a[1], none), jarg_bool(a[0], false));
+        struct jv k = fold(r, attr_of(r, l->v[i], a[1], none), jarg_bool(a[0], false));
         if (i && (max ? jcompare(r, best_key, k, "<") : jcompare(r, k, best_key, "<")) >= 0)
             continue;
         best = l->v[i];
@@ -195,31 +195,31 @@ FILTER(max)
 FILTER(unique)
 {
     static const char *const names[] = {"case_sensitive", "attribute", NULL};
-    struct jval a[2], none = {0};
+    struct jv a[2], none = {0};
     struct jlist *l = jiter(r, v), *out = jlist_new(r, 0);
     struct jdict *seen = jdict_new(r, 0);
     jbind(r, c, "unique", names, a);
     for (uint32_t i = 0; i < l->n; i++) {
-        struct jval k = fold(r, attr_of(r, l->v[i], a[1], none), jarg_bool(a[0], false));
+        struct jv k = fold(r, attr_of(r, l->v[i], a[1], none), jarg_bool(a[0], false));
         if (jdict_get(r, seen, k))
             continue;
         jdict_set(r, seen, k, jv_none());
         jlist_add(r, out, l->v[i]);
     }
-    return jv_list(out, J_GEN);
+    return jv_list(out, JV_GEN);
 }
 FILTER(reverse)
 {
     struct jlist *l, *out;
-    struct jval part[3] = {{0}, {0}, jv_int(-1)};
+    struct jv part[3] = {{0}, {0}, jv_int(-1)};
     jno_args(r, c, "the filter");
-    if (v.k == J_STR)
+    if (v.k == JV_STR)
         return jslice(r, v, part);
     l = jiter(r, v);
     out = jlist_new(r, l->n);
     for (uint32_t i = l->n; i > 0; i--)
         jlist_add(r, out, l->v[i - 1]);
-    return jv_list(out, J_GEN);
+    return jv_list(out, JV_GEN);
 }
 
 /* ---- choosing ---- */
@@ -235,7 +235,7 @@ FILTER(last)
 {
     struct jlist *l;
     jno_args(r, c, "the filter");
-    if (v.k == J_GEN)
+    if (v.k == JV_GEN)
         jfail(r, "'generator' object is not reversible");
     l = jiter(r, v);
     return l->n ? l->v[l->n - 1] : jundef_name(r, NULL);
@@ -248,27 +248,27 @@ FILTER(list)
     copy = jlist_new(r, 0); /* lists are never written, so their items may be shared */
     copy->v = l->v;
     copy->n = copy->cap = l->n;
-    return jv_list(copy, J_LIST);
+    return jv_list(copy, JV_LIST);
 }
 FILTER(items)
 {
     struct jlist *l = jlist_new(r, 0);
     jno_args(r, c, "the filter");
-    if (v.k != J_DICT && v.k != J_UNDEF)
+    if (v.k != JV_DICT && v.k != JV_UNDEF)
         jfail(r, "Can only get item pairs from a mapping.");
-    for (uint32_t i = 0; v.k == J_DICT && i < v.d->n; i++)
+    for (uint32_t i = 0; v.k == JV_DICT && i < v.d->n; i++)
         jlist_add(r, l, jtuple2(r, v.d->v[i].key, v.d->v[i].v));
-    return jv_list(l, J_GEN);
+    return jv_list(l, JV_GEN);
 }
 
-static struct jval choose(struct jrun *r, struct jval v, struct jcall *c, bool by_attr, bool keep)
+static struct jv choose(struct jrun *r, struct jv v, struct jcall *c, bool by_attr, bool keep)
 {
     struct jlist *l, *out = jlist_new(r, 0);
-    struct jval attr = {0}, none = {0};
+    struct jv attr = {0}, none = {0};
     const struct jtest *t = NULL;
     struct jcall rest = *c;
     if (!jtruth(v))
-        return jv_list(out, J_GEN);
+        return jv_list(out, JV_GEN);
     l = jiter(r, v);
     if (by_attr) {
         if (!rest.n_pos)
@@ -284,11 +284,11 @@ static struct jval choose(struct jrun *r, struct jval v, struct jcall *c, bool b
             jfail(r, "No test named '%.*s' found.", (int)(name->n % 65), name->p);
     }
     for (uint32_t i = 0; i < l->n; i++) {
-        struct jval x = attr_of(r, l->v[i], attr, none);
+        struct jv x = attr_of(r, l->v[i], attr, none);
         if ((t ? jtest_run(r, t, x, &rest) : jtruth(x)) == keep)
             jlist_add(r, out, l->v[i]);
     }
-    return jv_list(out, J_GEN);
+    return jv_list(out, JV_GEN);
 }
 FILTER(select)
 {
@@ -309,10 +309,10 @@ FILTER(rejectattr)
 
 /* ---- making ---- */
 
-static struct jlist *map_attr(struct jrun *r, struct jval v, struct jcall *c)
+static struct jlist *map_attr(struct jrun *r, struct jv v, struct jcall *c)
 {
     struct jlist *l = jiter(r, v), *out = jlist_new(r, l->n);
-    struct jval attr = {0}, dflt = {0};
+    struct jv attr = {0}, dflt = {0};
     for (uint32_t i = 0; i < c->n_kw; i++) {
         if (jstr_is(c->kw[i].name, "attribute"))
             attr = c->kw[i].v;
@@ -322,7 +322,7 @@ static struct jlist *map_attr(struct jrun *r, struct jval v, struct jcall *c)
             jfail(r, "Unexpected keyword argument '%.*s'", (int)(c->kw[i].name->n % 65),
                   c->kw[i].name->p);
     }
-    if (attr.k == J_ABSENT)
+    if (attr.k == JV_ABSENT)
         jfail(r, "map requires a filter argument");
     for (uint32_t i = 0; i < l->n; i++)
         jlist_add(r, out, attr_of(r, l->v[i], attr, dflt));
@@ -335,9 +335,9 @@ FILTER(map)
     const struct jfilter *f;
     struct jlist *l, *out;
     if (!jtruth(v))
-        return jv_list(jlist_new(r, 0), J_GEN);
+        return jv_list(jlist_new(r, 0), JV_GEN);
     if (!c->n_pos)
-        return jv_list(map_attr(r, v, c), J_GEN);
+        return jv_list(map_attr(r, v, c), JV_GEN);
     name = jarg_str(r, *rest.pos++, "the filter's name");
     rest.n_pos--;
     f = jfilter_find(name->p, name->n);
@@ -351,19 +351,19 @@ FILTER(map)
         jlist_add(r, out, f->fn(r, l->v[i], &again));
     }
     r->depth--;
-    return jv_list(out, J_GEN);
+    return jv_list(out, JV_GEN);
 }
 FILTER(join)
 {
     static const char *const names[] = {"d", "attribute", NULL};
-    struct jval a[2], none = {0};
+    struct jv a[2], none = {0};
     struct jlist *l;
     struct jsb b;
     jbind(r, c, "join", names, a);
     l = jiter(r, v);
     jsb_init(&b, r);
     for (uint32_t i = 0; i < l->n; i++) {
-        if (i && a[0].k != J_ABSENT)
+        if (i && a[0].k != JV_ABSENT)
             jput_str(&b, a[0]);
         jput_str(&b, attr_of(r, l->v[i], a[1], none));
     }
@@ -372,11 +372,11 @@ FILTER(join)
 FILTER(sum)
 {
     static const char *const names[] = {"attribute", "start", NULL};
-    struct jval a[2], none = {0}, total;
+    struct jv a[2], none = {0}, total;
     struct jlist *l;
     jbind(r, c, "sum", names, a);
-    total = a[1].k == J_ABSENT ? jv_int(0) : a[1];
-    if (total.k == J_STR)
+    total = a[1].k == JV_ABSENT ? jv_int(0) : a[1];
+    if (total.k == JV_STR)
         jfail(r, "sum() can't sum strings");
     l = jiter(r, v);
     for (uint32_t i = 0; i < l->n; i++)
@@ -386,7 +386,7 @@ FILTER(sum)
 FILTER(batch)
 {
     static const char *const names[] = {"linecount", "fill_with", NULL};
-    struct jval a[2];
+    struct jv a[2];
     struct jlist *l, *out = jlist_new(r, 0), *row = NULL;
     int64_t n;
     jbind(r, c, "batch", names, a);
@@ -397,18 +397,18 @@ FILTER(batch)
     for (uint32_t i = 0; i < l->n; i++) {
         if (!row || row->n == n) {
             row = jlist_new(r, 0);
-            jlist_add(r, out, jv_list(row, J_LIST));
+            jlist_add(r, out, jv_list(row, JV_LIST));
         }
         jlist_add(r, row, l->v[i]);
     }
-    while (row && row->n < n && a[1].k != J_ABSENT && a[1].k != J_NONE)
+    while (row && row->n < n && a[1].k != JV_ABSENT && a[1].k != JV_NONE)
         jlist_add(r, row, a[1]);
-    return jv_list(out, J_GEN);
+    return jv_list(out, JV_GEN);
 }
 FILTER(slice)
 {
     static const char *const names[] = {"slices", "fill_with", NULL};
-    struct jval a[2];
+    struct jv a[2];
     struct jlist *l, *out = jlist_new(r, 0), *row;
     int64_t n, each, extra, at = 0;
     jbind(r, c, "slice", names, a);
@@ -422,11 +422,11 @@ FILTER(slice)
         row = jlist_new(r, 0);
         for (int64_t k = each + (i < extra); k > 0; k--)
             jlist_add(r, row, l->v[at++]);
-        if (i >= extra && a[1].k != J_ABSENT && a[1].k != J_NONE)
+        if (i >= extra && a[1].k != JV_ABSENT && a[1].k != JV_NONE)
             jlist_add(r, row, a[1]);
-        jlist_add(r, out, jv_list(row, J_LIST));
+        jlist_add(r, out, jv_list(row, JV_LIST));
     }
-    return jv_list(out, J_GEN);
+    return jv_list(out, JV_GEN);
 }
 
 const struct jfilter jfilters_seq[] = {{"sort", f_sort},

@@ -1,25 +1,25 @@
-/* jinja_method_box.c - methods of dicts, lists, numbers and cyclers, and the look-up of all
+/* method_box.c - methods of dicts, lists, numbers and cyclers, and the look-up of all
  * methods.
  *
  * What changes a list or dict is refused, as the immutable sandbox does.
  */
-#include "jinja_val.h"
+#include "val.h"
 
 #define METHOD(name)                                                                               \
-    static struct jval m_##name(struct jrun *r __attribute__((unused)),                            \
-                                struct jval self __attribute__((unused)),                          \
-                                struct jcall *c __attribute__((unused)))
+    static struct jv m_##name(struct jrun *r __attribute__((unused)),                              \
+                              struct jv self __attribute__((unused)),                              \
+                              struct jcall *c __attribute__((unused)))
 
-static struct jval view(struct jrun *r, struct jval self, int what)
+static struct jv view(struct jrun *r, struct jv self, int what)
 {
     struct jlist *l = jlist_new(r, self.d->n);
-    struct jval v;
+    struct jv v;
     for (uint32_t i = 0; i < self.d->n; i++)
         jlist_add(r, l,
                   what == VIEW_KEYS     ? self.d->v[i].key
                   : what == VIEW_VALUES ? self.d->v[i].v
                                         : jtuple2(r, self.d->v[i].key, self.d->v[i].v));
-    v = jv_list(l, J_VIEW);
+    v = jv_list(l, JV_VIEW);
     v.sub = (uint8_t)what;
     return v;
 }
@@ -40,7 +40,7 @@ METHOD(values)
 }
 METHOD(get)
 {
-    const struct jval *v;
+    const struct jv *v;
     if (c->n_kw || c->n_pos < 1 || c->n_pos > 2)
         jfail(r, "get() takes one or two arguments");
     v = jdict_get(r, self.d, c->pos[0]);
@@ -52,7 +52,7 @@ METHOD(copy_dict)
     jno_args(r, c, "copy");
     for (uint32_t i = 0; i < self.d->n; i++)
         jdict_set(r, d, self.d->v[i].key, self.d->v[i].v);
-    return (struct jval){.k = J_DICT, .d = d};
+    return (struct jv){.k = JV_DICT, .d = d};
 }
 METHOD(copy_list)
 {
@@ -79,11 +79,11 @@ METHOD(count_list)
 }
 METHOD(is_integer)
 {
-    return jv_bool(self.k == J_INT || (self.f == (double)(int64_t)self.f));
+    return jv_bool(self.k == JV_INT || (self.f == (double)(int64_t)self.f));
 }
 METHOD(next)
 {
-    struct jval v = self.cycle->items->v[self.cycle->at];
+    struct jv v = self.cycle->items->v[self.cycle->at];
     self.cycle->at = (self.cycle->at + 1) % self.cycle->items->n;
     jno_args(r, c, "next");
     return v;
@@ -115,31 +115,31 @@ static bool listed(const char *const *names, const struct jstr *name)
     return false;
 }
 
-const struct jmethod *jmethod_find(struct jval self, const struct jstr *name, bool *mutates)
+const struct jmethod *jmethod_find(struct jv self, const struct jstr *name, bool *mutates)
 {
     const struct jmethod *m = NULL;
     switch (self.k) {
-    case J_STR:
+    case JV_STR:
         m = jmethods_str;
         break;
-    case J_DICT:
+    case JV_DICT:
         m = dict_methods;
         *mutates = listed(dict_changes, name);
         break;
-    case J_LIST:
+    case JV_LIST:
         m = list_methods;
         *mutates = listed(list_changes, name);
         break;
-    case J_TUPLE:
-    case J_RANGE:
+    case JV_TUPLE:
+    case JV_RANGE:
         m = list_methods;
         if (jstr_is(name, "copy"))
             return NULL;
         break;
-    case J_FLOAT:
+    case JV_FLOAT:
         m = float_methods;
         break;
-    case J_CYCLER:
+    case JV_CYCLER:
         m = cycler_methods;
         break;
     default:

@@ -1,5 +1,5 @@
-/* jinja_case.c - letter case and character classes by Unicode, replacing, padding. */
-#include "jinja_case.h"
+/* case.c - letter case and character classes by Unicode, replacing, padding. */
+#include "case.h"
 
 #include "utf8.h"
 
@@ -85,7 +85,7 @@ static void put_fold(struct jsb *b, uint32_t c, bool taint)
         jsb_char(b, (uint32_t)out[i], taint);
 }
 
-struct jval jstr_case(struct jrun *r, const struct jstr *s, enum jcase how)
+struct jv jstr_case(struct jrun *r, const struct jstr *s, enum jcase how)
 {
     struct jsb b;
     unsigned k;
@@ -193,8 +193,8 @@ bool jstr_is_class(struct jrun *r, const struct jstr *s, enum jclass which)
     return s->n || which == CLASS_ASCII || which == CLASS_PRINTABLE;
 }
 
-struct jval jstr_replace(struct jrun *r, const struct jstr *s, const struct jstr *old,
-                         const struct jstr *new_text, int64_t max)
+struct jv jstr_replace(struct jrun *r, const struct jstr *s, const struct jstr *old,
+                       const struct jstr *new_text, int64_t max)
 {
     struct jsb b;
     size_t at = 0, hit;
@@ -224,8 +224,8 @@ struct jval jstr_replace(struct jrun *r, const struct jstr *s, const struct jstr
     return jsb_val(&b);
 }
 
-struct jval jstr_pad(struct jrun *r, const struct jstr *s, int64_t width, const struct jstr *fill,
-                     char how)
+struct jv jstr_pad(struct jrun *r, const struct jstr *s, int64_t width, const struct jstr *fill,
+                   char how)
 {
     int64_t n = jstr_chars(r, s), gap = width > n ? width - n : 0, before;
     struct jsb b;

@@ -1,90 +1,90 @@
-/* jinja_py.c - what Python thinks of values: truth, equality, order, membership, iteration.
+/* py.c - what Python thinks of values: truth, equality, order, membership, iteration.
  *
  * Nested containers are followed to JINJA_MAX_NEST levels at most.
  */
-#include "jinja_val.h"
+#include "val.h"
 
-const char *jkind_name(struct jval v)
+const char *jkind_name(struct jv v)
 {
     static const char *const names[] = {
-        [J_ABSENT] = "nothing",   [J_UNDEF] = "Undefined", [J_NONE] = "NoneType",
-        [J_BOOL] = "bool",        [J_INT] = "int",         [J_FLOAT] = "float",
-        [J_BIG] = "int",          [J_STR] = "str",         [J_LIST] = "list",
-        [J_TUPLE] = "tuple",      [J_GEN] = "generator",   [J_VIEW] = "dict_items",
-        [J_RANGE] = "range",      [J_DICT] = "dict",       [J_NS] = "Namespace",
-        [J_LOOP] = "LoopContext", [J_MACRO] = "Macro",     [J_FUNC] = "function",
-        [J_METHOD] = "method",    [J_CYCLER] = "Cycler",   [J_JOINER] = "Joiner"};
+        [JV_ABSENT] = "nothing",   [JV_UNDEF] = "Undefined", [JV_NONE] = "NoneType",
+        [JV_BOOL] = "bool",        [JV_INT] = "int",         [JV_FLOAT] = "float",
+        [JV_BIG] = "int",          [JV_STR] = "str",         [JV_LIST] = "list",
+        [JV_TUPLE] = "tuple",      [JV_GEN] = "generator",   [JV_VIEW] = "dict_items",
+        [JV_RANGE] = "range",      [JV_DICT] = "dict",       [JV_NS] = "Namespace",
+        [JV_LOOP] = "LoopContext", [JV_MACRO] = "Macro",     [JV_FUNC] = "function",
+        [JV_METHOD] = "method",    [JV_CYCLER] = "Cycler",   [JV_JOINER] = "Joiner"};
     return names[v.k];
 }
 
-bool jint_of(struct jval v, int64_t *i)
+bool jint_of(struct jv v, int64_t *i)
 {
-    if (v.k == J_INT)
+    if (v.k == JV_INT)
         *i = v.i;
-    else if (v.k == J_BOOL)
+    else if (v.k == JV_BOOL)
         *i = v.b;
     else
         return false;
     return true;
 }
 
-bool jnumber(struct jval v, double *f)
+bool jnumber(struct jv v, double *f)
 {
-    if (v.k == J_INT)
+    if (v.k == JV_INT)
         *f = (double)v.i;
-    else if (v.k == J_BOOL)
+    else if (v.k == JV_BOOL)
         *f = v.b;
-    else if (v.k == J_FLOAT)
+    else if (v.k == JV_FLOAT)
         *f = v.f;
     else
         return false;
     return true;
 }
 
-bool jis_seq(struct jval v)
+bool jis_seq(struct jv v)
 {
-    return v.k == J_LIST || v.k == J_TUPLE || v.k == J_RANGE;
+    return v.k == JV_LIST || v.k == JV_TUPLE || v.k == JV_RANGE;
 }
 
-bool jiterable(struct jval v)
+bool jiterable(struct jv v)
 {
     switch (v.k) {
-    case J_UNDEF:
-    case J_STR:
-    case J_LIST:
-    case J_TUPLE:
-    case J_GEN:
-    case J_VIEW:
-    case J_RANGE:
-    case J_DICT:
-    case J_LOOP:
+    case JV_UNDEF:
+    case JV_STR:
+    case JV_LIST:
+    case JV_TUPLE:
+    case JV_GEN:
+    case JV_VIEW:
+    case JV_RANGE:
+    case JV_DICT:
+    case JV_LOOP:
         return true;
     default:
         return false;
     }
 }
 
-bool jtruth(struct jval v)
+bool jtruth(struct jv v)
 {
     switch (v.k) {
-    case J_ABSENT:
-    case J_UNDEF:
-    case J_NONE:
+    case JV_ABSENT:
+    case JV_UNDEF:
+    case JV_NONE:
         return false;
-    case J_BOOL:
+    case JV_BOOL:
         return v.b;
-    case J_INT:
+    case JV_INT:
         return v.i != 0;
-    case J_FLOAT:
+    case JV_FLOAT:
         return v.f != 0;
-    case J_STR:
+    case JV_STR:
         return v.s->n != 0;
-    case J_LIST:
-    case J_TUPLE:
-    case J_VIEW:
-    case J_RANGE:
+    case JV_LIST:
+    case JV_TUPLE:
+    case JV_VIEW:
+    case JV_RANGE:
         return v.l->n != 0;
-    case J_DICT:
+    case JV_DICT:
         return v.d->n != 0;
     default:
         return true;
@@ -106,25 +106,25 @@ static bool dicts_equal(struct jrun *r, const struct jdict *a, const struct jdic
     if (a->n != b->n)
         return false;
     for (uint32_t i = 0; i < a->n; i++) {
-        const struct jval *v = jdict_get(r, b, a->v[i].key);
+        const struct jv *v = jdict_get(r, b, a->v[i].key);
         if (!v || !jequal(r, a->v[i].v, *v))
             return false;
     }
     return true;
 }
 
-static bool same_box(struct jrun *r, struct jval a, struct jval b)
+static bool same_box(struct jrun *r, struct jv a, struct jv b)
 {
     bool yes;
     if (a.l == b.l)
         return true;
     jenter(r);
-    yes = a.k == J_DICT ? dicts_equal(r, a.d, b.d) : lists_equal(r, a.l, b.l);
+    yes = a.k == JV_DICT ? dicts_equal(r, a.d, b.d) : lists_equal(r, a.l, b.l);
     r->depth--;
     return yes;
 }
 
-bool jequal(struct jrun *r, struct jval a, struct jval b)
+bool jequal(struct jrun *r, struct jv a, struct jv b)
 {
     double x, y;
     int64_t i, j;
@@ -136,21 +136,21 @@ bool jequal(struct jrun *r, struct jval a, struct jval b)
     if (a.k != b.k)
         return false;
     switch (a.k) {
-    case J_UNDEF:
-    case J_NONE:
+    case JV_UNDEF:
+    case JV_NONE:
         return true;
-    case J_STR:
+    case JV_STR:
         jcharge(r, a.s->n == b.s->n ? a.s->n / 64 : 0);
         return jstr_eq(a.s, b.s);
-    case J_BIG:
+    case JV_BIG:
         return jstr_eq(a.s, b.s);
-    case J_VIEW:
-    case J_LIST:
-    case J_TUPLE:
-    case J_RANGE:
-    case J_DICT:
+    case JV_VIEW:
+    case JV_LIST:
+    case JV_TUPLE:
+    case JV_RANGE:
+    case JV_DICT:
         return same_box(r, a, b);
-    case J_FUNC:
+    case JV_FUNC:
         return a.func == b.func;
     default:
         return a.l == b.l; /* identity */
@@ -167,7 +167,7 @@ static int compare_big(const struct jstr *a, const struct jstr *b)
     return na ? -c : c;
 }
 
-static int compare_lists(struct jrun *r, struct jval a, struct jval b, const char *op)
+static int compare_lists(struct jrun *r, struct jv a, struct jv b, const char *op)
 {
     uint32_t n = a.l->n < b.l->n ? a.l->n : b.l->n;
     int c = a.l->n < b.l->n ? -1 : a.l->n > b.l->n;
@@ -181,47 +181,47 @@ static int compare_lists(struct jrun *r, struct jval a, struct jval b, const cha
     return c;
 }
 
-int jcompare(struct jrun *r, struct jval a, struct jval b, const char *op)
+int jcompare(struct jrun *r, struct jv a, struct jv b, const char *op)
 {
     double x, y;
     int64_t i, j;
     jcharge(r, 1);
-    if (a.k == J_UNDEF)
+    if (a.k == JV_UNDEF)
         jfail_undef(r, a);
-    if (b.k == J_UNDEF)
+    if (b.k == JV_UNDEF)
         jfail_undef(r, b);
     if (jint_of(a, &i) && jint_of(b, &j))
         return i < j ? -1 : i > j;
     if (jnumber(a, &x) && jnumber(b, &y))
         return x < y ? -1 : x > y ? 1 : x == y ? 0 : 2;
-    if (a.k == J_STR && b.k == J_STR) {
+    if (a.k == JV_STR && b.k == JV_STR) {
         uint32_t n = a.s->n < b.s->n ? a.s->n : b.s->n;
         int c = memcmp(a.s->p, b.s->p, n); /* UTF-8 keeps the order of code points */
         jcharge(r, n / 64);
         return c ? c : a.s->n < b.s->n ? -1 : a.s->n > b.s->n;
     }
-    if (a.k == b.k && (a.k == J_LIST || a.k == J_TUPLE))
+    if (a.k == b.k && (a.k == JV_LIST || a.k == JV_TUPLE))
         return compare_lists(r, a, b, op);
-    if (a.k == J_BIG && b.k == J_BIG)
+    if (a.k == JV_BIG && b.k == JV_BIG)
         return compare_big(a.s, b.s);
-    if (a.k == J_BIG && jnumber(b, &y))
+    if (a.k == JV_BIG && jnumber(b, &y))
         return a.s->p[0] == '-' ? -1 : 1;
-    if (b.k == J_BIG && jnumber(a, &x))
+    if (b.k == JV_BIG && jnumber(a, &x))
         return b.s->p[0] == '-' ? 1 : -1;
     jfail(r, "'%s' not supported between instances of '%s' and '%s'", op, jkind_name(a),
           jkind_name(b));
 }
 
-bool jcontains(struct jrun *r, struct jval box, struct jval item)
+bool jcontains(struct jrun *r, struct jv box, struct jv item)
 {
     const struct jlist *l;
     switch (box.k) {
-    case J_STR:
-        if (item.k != J_STR)
+    case JV_STR:
+        if (item.k != JV_STR)
             jfail(r, "'in <string>' requires string as left operand, not %s", jkind_name(item));
         return jstr_find(r, box.s, item.s, 0) != SIZE_MAX;
-    case J_DICT:
-        if (item.k == J_LIST || item.k == J_DICT)
+    case JV_DICT:
+        if (item.k == JV_LIST || item.k == JV_DICT)
             jfail(r, "unhashable type: '%s'", jkind_name(item));
         return jdict_get(r, box.d, item) != NULL;
     default:
@@ -235,47 +235,47 @@ bool jcontains(struct jrun *r, struct jval box, struct jval item)
     }
 }
 
-int64_t jlength(struct jrun *r, struct jval v)
+int64_t jlength(struct jrun *r, struct jv v)
 {
     switch (v.k) {
-    case J_UNDEF:
+    case JV_UNDEF:
         return 0;
-    case J_STR:
+    case JV_STR:
         return jstr_chars(r, v.s);
-    case J_LIST:
-    case J_TUPLE:
-    case J_VIEW:
-    case J_RANGE:
+    case JV_LIST:
+    case JV_TUPLE:
+    case JV_VIEW:
+    case JV_RANGE:
         return v.l->n;
-    case J_DICT:
+    case JV_DICT:
         return v.d->n;
-    case J_LOOP:
+    case JV_LOOP:
         return v.loop->items->n;
     default:
         return -1;
     }
 }
 
-struct jlist *jiter(struct jrun *r, struct jval v)
+struct jlist *jiter(struct jrun *r, struct jv v)
 {
     struct jlist *l;
     switch (v.k) {
-    case J_LIST:
-    case J_TUPLE:
-    case J_VIEW:
-    case J_RANGE:
+    case JV_LIST:
+    case JV_TUPLE:
+    case JV_VIEW:
+    case JV_RANGE:
         return v.l;
-    case J_GEN:
+    case JV_GEN:
         l = jlist_new(r, 0);
         l->v = v.l->v ? v.l->v + v.l->at : NULL;
         l->n = l->cap = v.l->n - v.l->at;
         v.l->at = v.l->n;
         return l;
-    case J_UNDEF:
+    case JV_UNDEF:
         return jlist_new(r, 0);
-    case J_STR:
+    case JV_STR:
         return jstr_char_list(r, v.s).l;
-    case J_DICT:
+    case JV_DICT:
         l = jlist_new(r, v.d->n);
         for (uint32_t i = 0; i < v.d->n; i++)
             jlist_add(r, l, v.d->v[i].key);

@@ -1,43 +1,43 @@
-/* jinja_ops.c - operators, attributes, subscripts and slices, as Python and the sandbox do them.
+/* ops.c - operators, attributes, subscripts and slices, as Python and the sandbox do them.
  *
  * Integers are 64 bits; what does not fit fails instead of growing.
  */
-#include "jinja_ast.h"
+#include "ast.h"
 
 #include <math.h>
 
 /* ---- undefined ---- */
 
-static struct jval undef(struct jrun *r, struct jundef u)
+static struct jv undef(struct jrun *r, struct jundef u)
 {
     struct jundef *p = jalloc(r, sizeof(*p));
     *p = u;
-    return (struct jval){.k = J_UNDEF, .u = p};
+    return (struct jv){.k = JV_UNDEF, .u = p};
 }
 
-struct jval jundef_name(struct jrun *r, const struct jstr *name)
+struct jv jundef_name(struct jrun *r, const struct jstr *name)
 {
     return undef(r, (struct jundef){.name = name});
 }
 
-static struct jval undef_attr(struct jrun *r, struct jval obj, struct jval key)
+static struct jv undef_attr(struct jrun *r, struct jv obj, struct jv key)
 {
-    const char *what = obj.k == J_NONE ? "None" : jkind_name(obj);
-    if (key.k == J_INT)
+    const char *what = obj.k == JV_NONE ? "None" : jkind_name(obj);
+    if (key.k == JV_INT)
         return undef(r, (struct jundef){.what = what, .index = key.i});
     return undef(r, (struct jundef){.what = what, .name = jstr_of(r, key).s});
 }
 
-static struct jval undef_refused(struct jrun *r, const char *text)
+static struct jv undef_refused(struct jrun *r, const char *text)
 {
     return undef(r, (struct jundef){.refused = text});
 }
 
 /* ---- attributes and subscripts ---- */
 
-static bool pair_attr(struct jval obj, const struct jstr *name, struct jval *out)
+static bool pair_attr(struct jv obj, const struct jstr *name, struct jv *out)
 {
-    if (obj.k != J_TUPLE || !obj.sub)
+    if (obj.k != JV_TUPLE || !obj.sub)
         return false;
     if (jstr_is(name, "grouper"))
         *out = obj.l->v[0];
@@ -48,7 +48,7 @@ static bool pair_attr(struct jval obj, const struct jstr *name, struct jval *out
     return true;
 }
 
-static struct jval macro_attr(struct jrun *r, struct jval obj, const struct jstr *name)
+static struct jv macro_attr(struct jrun *r, struct jv obj, const struct jstr *name)
 {
     const struct jnode *n = obj.macro->node;
     if (jstr_is(name, "name"))
@@ -63,20 +63,20 @@ static struct jval macro_attr(struct jrun *r, struct jval obj, const struct jstr
         struct jlist *l = jlist_new(r, n->kids.n);
         for (uint32_t i = 0; i < n->kids.n; i++)
             jlist_add(r, l, jv_str(r->t->names[n->kids.v[i]->name]));
-        return jv_list(l, J_TUPLE);
+        return jv_list(l, JV_TUPLE);
     }
     return undef_attr(r, obj, jv_str(name));
 }
 
 /* getattr(): true with *out when the object has such an attribute. */
-static bool real_attr(struct jrun *r, struct jval obj, const struct jstr *name, struct jval *out)
+static bool real_attr(struct jrun *r, struct jv obj, const struct jstr *name, struct jv *out)
 {
     bool mutates = false;
     const struct jmethod *m;
     struct jbound *b;
-    if (obj.k == J_LOOP) {
+    if (obj.k == JV_LOOP) {
         *out = jloop_attr(r, obj.loop, name);
-        return out->k != J_ABSENT;
+        return out->k != JV_ABSENT;
     }
     if (pair_attr(obj, name, out))
         return true;
@@ -86,7 +86,7 @@ static bool real_attr(struct jrun *r, struct jval obj, const struct jstr *name, 
         *out = undef_refused(r, "access to a private attribute is unsafe");
         return true;
     }
-    if (obj.k == J_CYCLER && jstr_is(name, "current")) {
+    if (obj.k == JV_CYCLER && jstr_is(name, "current")) {
         *out = obj.cycle->items->v[obj.cycle->at];
         return true;
     }
@@ -99,27 +99,27 @@ static bool real_attr(struct jrun *r, struct jval obj, const struct jstr *name, 
         return false;
     b = jalloc(r, sizeof(*b));
     *b = (struct jbound){obj, m};
-    *out = (struct jval){.k = J_METHOD, .bound = b};
+    *out = (struct jv){.k = JV_METHOD, .bound = b};
     return true;
 }
 
-/* obj[key] alone: J_ABSENT when Python would raise. */
-static struct jval subscript(struct jrun *r, struct jval obj, struct jval key)
+/* obj[key] alone: JV_ABSENT when Python would raise. */
+static struct jv subscript(struct jrun *r, struct jv obj, struct jv key)
 {
-    const struct jval *v = NULL;
+    const struct jv *v = NULL;
     int64_t i, n;
-    if (obj.k == J_DICT && key.k != J_LIST && key.k != J_DICT) {
+    if (obj.k == JV_DICT && key.k != JV_LIST && key.k != JV_DICT) {
         v = jdict_get(r, obj.d, key);
-        return v ? *v : (struct jval){0};
+        return v ? *v : (struct jv){0};
     }
-    if (!jint_of(key, &i) || (!jis_seq(obj) && obj.k != J_STR))
-        return (struct jval){0};
+    if (!jint_of(key, &i) || (!jis_seq(obj) && obj.k != JV_STR))
+        return (struct jv){0};
     n = jlength(r, obj);
     if (i < 0)
         i += n;
     if (i < 0 || i >= n)
-        return (struct jval){0};
-    if (obj.k == J_STR) {
+        return (struct jv){0};
+    if (obj.k == JV_STR) {
         size_t at = jstr_offset(obj.s, (size_t)i);
         jcharge(r, at / 64);
         return jstr_cut(r, obj.s, at, jstr_offset(obj.s, (size_t)i + 1) - at);
@@ -127,28 +127,28 @@ static struct jval subscript(struct jrun *r, struct jval obj, struct jval key)
     return obj.l->v[i];
 }
 
-struct jval jget_own_attr(struct jrun *r, struct jval obj, const struct jstr *name)
+struct jv jget_own_attr(struct jrun *r, struct jv obj, const struct jstr *name)
 {
-    struct jval v = {0};
-    if (obj.k == J_UNDEF || obj.k == J_NS || obj.k == J_MACRO)
+    struct jv v = {0};
+    if (obj.k == JV_UNDEF || obj.k == JV_NS || obj.k == JV_MACRO)
         return jget_attr(r, obj, name);
     return real_attr(r, obj, name, &v) ? v : undef_attr(r, obj, jv_str(name));
 }
 
-struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name)
+struct jv jget_attr(struct jrun *r, struct jv obj, const struct jstr *name)
 {
-    struct jval v = {0};
+    struct jv v = {0};
     jcharge(r, 1);
     switch (obj.k) {
-    case J_UNDEF:
+    case JV_UNDEF:
         if (name->n > 1 && name->p[0] == '_' && name->p[1] == '_')
             return undef_attr(r, obj, jv_str(name));
         jfail_undef(r, obj);
-    case J_NS: {
-        const struct jval *p = jdict_get(r, obj.d, jv_str(name));
+    case JV_NS: {
+        const struct jv *p = jdict_get(r, obj.d, jv_str(name));
         return p ? *p : undef_attr(r, obj, jv_str(name));
     }
-    case J_MACRO:
+    case JV_MACRO:
         return macro_attr(r, obj, name);
     default:
         break;
@@ -156,22 +156,22 @@ struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name)
     if (real_attr(r, obj, name, &v))
         return v;
     v = subscript(r, obj, jv_str(name));
-    return v.k == J_ABSENT ? undef_attr(r, obj, jv_str(name)) : v;
+    return v.k == JV_ABSENT ? undef_attr(r, obj, jv_str(name)) : v;
 }
 
-struct jval jget_item(struct jrun *r, struct jval obj, struct jval key)
+struct jv jget_item(struct jrun *r, struct jv obj, struct jv key)
 {
-    struct jval v;
+    struct jv v;
     jcharge(r, 1);
-    if (obj.k == J_UNDEF)
+    if (obj.k == JV_UNDEF)
         jfail_undef(r, obj);
     v = subscript(r, obj, key);
-    if (v.k != J_ABSENT)
+    if (v.k != JV_ABSENT)
         return v;
-    if (key.k == J_STR) {
-        if (obj.k == J_MACRO)
+    if (key.k == JV_STR) {
+        if (obj.k == JV_MACRO)
             return macro_attr(r, obj, key.s);
-        if (obj.k == J_NS)
+        if (obj.k == JV_NS)
             return jget_attr(r, obj, key.s);
         if (real_attr(r, obj, key.s, &v))
             return v;
@@ -181,11 +181,11 @@ struct jval jget_item(struct jrun *r, struct jval obj, struct jval key)
 
 /* ---- slices ---- */
 
-static int64_t bound(struct jrun *r, struct jval v, int64_t dflt, int64_t n, int64_t low,
+static int64_t bound(struct jrun *r, struct jv v, int64_t dflt, int64_t n, int64_t low,
                      int64_t high)
 {
     int64_t i;
-    if (v.k == J_ABSENT || v.k == J_NONE)
+    if (v.k == JV_ABSENT || v.k == JV_NONE)
         return dflt;
     if (!jint_of(v, &i))
         jfail(r, "slice indices must be integers or None");
@@ -194,8 +194,8 @@ static int64_t bound(struct jrun *r, struct jval v, int64_t dflt, int64_t n, int
     return i < low ? low : i > high ? high : i;
 }
 
-static struct jval slice_str(struct jrun *r, const struct jstr *s, int64_t from, int64_t to,
-                             int64_t step)
+static struct jv slice_str(struct jrun *r, const struct jstr *s, int64_t from, int64_t to,
+                           int64_t step)
 {
     struct jsb b;
     if (step == 1) {
@@ -213,17 +213,17 @@ static struct jval slice_str(struct jrun *r, const struct jstr *s, int64_t from,
     return jsb_val(&b);
 }
 
-struct jval jslice(struct jrun *r, struct jval obj, const struct jval part[3])
+struct jv jslice(struct jrun *r, struct jv obj, const struct jv part[3])
 {
     int64_t step = 1, n, from, to;
     struct jlist *l;
-    if (obj.k == J_UNDEF)
+    if (obj.k == JV_UNDEF)
         jfail_undef(r, obj);
-    if (part[2].k != J_ABSENT && part[2].k != J_NONE && !jint_of(part[2], &step))
+    if (part[2].k != JV_ABSENT && part[2].k != JV_NONE && !jint_of(part[2], &step))
         jfail(r, "slice indices must be integers or None");
     if (step == 0)
         jfail(r, "slice step cannot be zero");
-    if (!jis_seq(obj) && obj.k != J_STR)
+    if (!jis_seq(obj) && obj.k != JV_STR)
         return undef_attr(r, obj, jstr_lit(r, "slice"));
     n = jlength(r, obj);
     if (step > n + 1)
@@ -237,7 +237,7 @@ struct jval jslice(struct jrun *r, struct jval obj, const struct jval part[3])
         from = bound(r, part[0], n - 1, n, -1, n - 1);
         to = bound(r, part[1], -1, n, -1, n - 1);
     }
-    if (obj.k == J_STR)
+    if (obj.k == JV_STR)
         return slice_str(r, obj.s, from, to, step);
     l = jlist_new(r, 0);
     if (step == 1) { /* a view: lists are never written */
@@ -247,21 +247,21 @@ struct jval jslice(struct jrun *r, struct jval obj, const struct jval part[3])
         for (int64_t i = from; step > 0 ? i < to : i > to; i += step)
             jlist_add(r, l, obj.l->v[i]);
     }
-    return jv_list(l, obj.k == J_TUPLE ? J_TUPLE : J_LIST);
+    return jv_list(l, obj.k == JV_TUPLE ? JV_TUPLE : JV_LIST);
 }
 
 /* ---- arithmetic ---- */
 
-static _Noreturn void bad_operands(struct jrun *r, const char *op, struct jval a, struct jval b)
+static _Noreturn void bad_operands(struct jrun *r, const char *op, struct jv a, struct jv b)
 {
-    if (a.k == J_UNDEF)
+    if (a.k == JV_UNDEF)
         jfail_undef(r, a);
-    if (b.k == J_UNDEF)
+    if (b.k == JV_UNDEF)
         jfail_undef(r, b);
     jfail(r, "unsupported operand type(s) for %s: '%s' and '%s'", op, jkind_name(a), jkind_name(b));
 }
 
-static struct jval join_lists(struct jrun *r, struct jval a, struct jval b)
+static struct jv join_lists(struct jrun *r, struct jv a, struct jv b)
 {
     struct jlist *l = jlist_new(r, a.l->n + b.l->n);
     for (uint32_t i = 0; i < a.l->n; i++)
@@ -271,11 +271,11 @@ static struct jval join_lists(struct jrun *r, struct jval a, struct jval b)
     return jv_list(l, (enum jkind)a.k);
 }
 
-struct jval jadd(struct jrun *r, struct jval a, struct jval b)
+struct jv jadd(struct jrun *r, struct jv a, struct jv b)
 {
     int64_t i, j, s;
     double x, y;
-    if (a.k == J_STR && b.k == J_STR)
+    if (a.k == JV_STR && b.k == JV_STR)
         return jstr_cat(r, (const struct jstr *[]){a.s, b.s}, 2);
     if (jint_of(a, &i) && jint_of(b, &j)) {
         if (__builtin_add_overflow(i, j, &s))
@@ -284,18 +284,18 @@ struct jval jadd(struct jrun *r, struct jval a, struct jval b)
     }
     if (jnumber(a, &x) && jnumber(b, &y))
         return jv_float(x + y);
-    if ((a.k == J_LIST && b.k == J_LIST) || (a.k == J_TUPLE && b.k == J_TUPLE))
+    if ((a.k == JV_LIST && b.k == JV_LIST) || (a.k == JV_TUPLE && b.k == JV_TUPLE))
         return join_lists(r, a, b);
-    if (a.k == J_STR && b.k != J_UNDEF)
+    if (a.k == JV_STR && b.k != JV_UNDEF)
         jfail(r, "can only concatenate str (not \"%s\") to str", jkind_name(b));
     bad_operands(r, "+", a, b);
 }
 
-static struct jval repeat(struct jrun *r, struct jval what, int64_t n)
+static struct jv repeat(struct jrun *r, struct jv what, int64_t n)
 {
     if (n < 0)
         n = 0;
-    if (what.k == J_STR) {
+    if (what.k == JV_STR) {
         struct jsb b;
         jsb_init(&b, r);
         for (int64_t i = 0; i < n && what.s->n; i++) {
@@ -311,7 +311,7 @@ static struct jval repeat(struct jrun *r, struct jval what, int64_t n)
     return jv_list(l, (enum jkind)what.k);
 }
 
-static struct jval int_power(struct jrun *r, int64_t a, int64_t n)
+static struct jv int_power(struct jrun *r, int64_t a, int64_t n)
 {
     int64_t v = 1;
     if (n < 0) {
@@ -327,7 +327,7 @@ static struct jval int_power(struct jrun *r, int64_t a, int64_t n)
     return jv_int(v);
 }
 
-static struct jval int_arith(struct jrun *r, int op, int64_t a, int64_t b)
+static struct jv int_arith(struct jrun *r, int op, int64_t a, int64_t b)
 {
     int64_t v = 0;
     bool over = false;
@@ -358,7 +358,7 @@ static struct jval int_arith(struct jrun *r, int op, int64_t a, int64_t b)
     return jv_int(v);
 }
 
-static struct jval float_arith(struct jrun *r, int op, double a, double b)
+static struct jv float_arith(struct jrun *r, int op, double a, double b)
 {
     double m;
     if (strchr("/D%", op) && b == 0)
@@ -387,7 +387,7 @@ static struct jval float_arith(struct jrun *r, int op, double a, double b)
     }
 }
 
-struct jval jarith(struct jrun *r, int op, struct jval a, struct jval b)
+struct jv jarith(struct jrun *r, int op, struct jv a, struct jv b)
 {
     static const char *const names[] = {
         ['-'] = "-", ['*'] = "*", ['/'] = "/", ['%'] = "%", ['D'] = "//", ['P'] = "** or pow()"};
@@ -395,25 +395,25 @@ struct jval jarith(struct jrun *r, int op, struct jval a, struct jval b)
     double x, y;
     if (op == '+')
         return jadd(r, a, b);
-    if (op == '%' && a.k == J_STR)
+    if (op == '%' && a.k == JV_STR)
         return jformat_percent(r, a.s, b);
     if (jint_of(a, &i) && jint_of(b, &j))
         return int_arith(r, op, i, j);
     if (jnumber(a, &x) && jnumber(b, &y))
         return float_arith(r, op, x, y);
-    if (op == '*' && (a.k == J_STR || a.k == J_LIST || a.k == J_TUPLE) && jint_of(b, &i))
+    if (op == '*' && (a.k == JV_STR || a.k == JV_LIST || a.k == JV_TUPLE) && jint_of(b, &i))
         return repeat(r, a, i);
-    if (op == '*' && (b.k == J_STR || b.k == J_LIST || b.k == J_TUPLE) && jint_of(a, &i))
+    if (op == '*' && (b.k == JV_STR || b.k == JV_LIST || b.k == JV_TUPLE) && jint_of(a, &i))
         return repeat(r, b, i);
     bad_operands(r, names[op], a, b);
 }
 
-struct jval jneg(struct jrun *r, struct jval v)
+struct jv jneg(struct jrun *r, struct jv v)
 {
     int64_t i;
-    if (v.k == J_FLOAT)
+    if (v.k == JV_FLOAT)
         return jv_float(-v.f);
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
     if (!jint_of(v, &i))
         jfail(r, "bad operand type for unary -: '%s'", jkind_name(v));

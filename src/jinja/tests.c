@@ -1,32 +1,32 @@
-/* jinja_tests.c - the `is` tests. */
-#include "jinja_case.h"
+/* tests.c - the `is` tests. */
+#include "case.h"
 
 #include <math.h>
 
 #define TEST(name)                                                                                 \
     static bool test_##name(struct jrun *r __attribute__((unused)),                                \
-                            struct jval v __attribute__((unused)),                                 \
+                            struct jv v __attribute__((unused)),                                   \
                             struct jcall *c __attribute__((unused)))
 
 TEST(defined)
 {
-    return v.k != J_UNDEF;
+    return v.k != JV_UNDEF;
 }
 TEST(undefined)
 {
-    return v.k == J_UNDEF;
+    return v.k == JV_UNDEF;
 }
 TEST(none)
 {
-    return v.k == J_NONE;
+    return v.k == JV_NONE;
 }
 TEST(string)
 {
-    return v.k == J_STR;
+    return v.k == JV_STR;
 }
 TEST(mapping)
 {
-    return v.k == J_DICT;
+    return v.k == JV_DICT;
 }
 TEST(iterable)
 {
@@ -34,51 +34,51 @@ TEST(iterable)
 }
 TEST(sequence)
 {
-    return v.k == J_UNDEF || v.k == J_STR || v.k == J_DICT || jis_seq(v);
+    return v.k == JV_UNDEF || v.k == JV_STR || v.k == JV_DICT || jis_seq(v);
 }
 TEST(number)
 {
-    return v.k == J_INT || v.k == J_FLOAT || v.k == J_BOOL || v.k == J_BIG;
+    return v.k == JV_INT || v.k == JV_FLOAT || v.k == JV_BOOL || v.k == JV_BIG;
 }
 TEST(integer)
 {
-    return v.k == J_INT || v.k == J_BIG;
+    return v.k == JV_INT || v.k == JV_BIG;
 }
 TEST(float)
 {
-    return v.k == J_FLOAT;
+    return v.k == JV_FLOAT;
 }
 TEST(boolean)
 {
-    return v.k == J_BOOL;
+    return v.k == JV_BOOL;
 }
 TEST(true)
 {
-    return v.k == J_BOOL && v.b;
+    return v.k == JV_BOOL && v.b;
 }
 TEST(false)
 {
-    return v.k == J_BOOL && !v.b;
+    return v.k == JV_BOOL && !v.b;
 }
 TEST(callable)
 {
-    return v.k == J_FUNC || v.k == J_METHOD || v.k == J_MACRO || v.k == J_UNDEF || v.k == J_LOOP ||
-           v.k == J_JOINER;
+    return v.k == JV_FUNC || v.k == JV_METHOD || v.k == JV_MACRO || v.k == JV_UNDEF ||
+           v.k == JV_LOOP || v.k == JV_JOINER;
 }
 TEST(escaped)
 {
-    return v.k == J_STR && v.sub;
+    return v.k == JV_STR && v.sub;
 }
 
-static int64_t remainder_of(struct jrun *r, struct jval v, int64_t by)
+static int64_t remainder_of(struct jrun *r, struct jv v, int64_t by)
 {
-    struct jval m;
-    if (v.k == J_BIG)
+    struct jv m;
+    if (v.k == JV_BIG)
         return (v.s->p[v.s->n - 1] - '0') % by; /* by is 2 */
     m = jarith(r, '%', v, jv_int(by));
-    if (m.k == J_STR)
+    if (m.k == JV_STR)
         jfail(r, "a number was expected");
-    return m.k == J_INT ? m.i : m.f != 0;
+    return m.k == JV_INT ? m.i : m.f != 0;
 }
 TEST(even)
 {
@@ -86,11 +86,11 @@ TEST(even)
 }
 TEST(odd)
 {
-    return v.k == J_FLOAT ? fmod(fabs(v.f), 2) == 1 : remainder_of(r, v, 2) == 1;
+    return v.k == JV_FLOAT ? fmod(fabs(v.f), 2) == 1 : remainder_of(r, v, 2) == 1;
 }
 TEST(divisibleby)
 {
-    struct jval m = jarith(r, '%', v, c->pos[0]);
+    struct jv m = jarith(r, '%', v, c->pos[0]);
     return !jtruth(m);
 }
 
@@ -135,17 +135,17 @@ TEST(in)
 }
 TEST(sameas)
 {
-    struct jval o = c->pos[0];
+    struct jv o = c->pos[0];
     if (v.k != o.k)
         return false;
     switch (v.k) {
-    case J_NONE:
+    case JV_NONE:
         return true;
-    case J_BOOL:
+    case JV_BOOL:
         return v.b == o.b;
-    case J_INT:
+    case JV_INT:
         return v.i == o.i && v.i >= -5 && v.i <= 256; /* the integers that CPython shares */
-    case J_STR:
+    case JV_STR:
         return v.s == o.s || (jstr_eq(v.s, o.s) && v.s->n < 2);
     default:
         return v.l == o.l;

@@ -1,25 +1,25 @@
-/* jinja_eval.c - expressions to values: names, calls, logic.
+/* eval.c - expressions to values: names, calls, logic.
  *
  * One recursive function over the expression tree; jenter bounds its depth and charges its work. A
  * name is looked up in the scopes from the inside out, then among the template's variables, then
  * among the global functions.
  */
-#include "jinja_ast.h"
+#include "ast.h"
 
-static struct jval lookup(struct jrun *r, int32_t id)
+static struct jv lookup(struct jrun *r, int32_t id)
 {
     for (const struct jscope *s = r->scope; s; s = s->up)
         for (uint32_t i = 0; i < s->n; i++)
             if (s->v[i].id == id)
                 return s->v[i].v;
-    if (r->top[id].k != J_ABSENT)
+    if (r->top[id].k != JV_ABSENT)
         return r->top[id];
     if (r->t->funcs[id])
-        return (struct jval){.k = J_FUNC, .func = r->t->funcs[id]};
+        return (struct jv){.k = JV_FUNC, .func = r->t->funcs[id]};
     return jundef_name(r, r->t->names[id]);
 }
 
-void jscope_set(struct jrun *r, struct jscope *s, int32_t id, struct jval v)
+void jscope_set(struct jrun *r, struct jscope *s, int32_t id, struct jv v)
 {
     if (!s) {
         r->top[id] = v;
@@ -41,16 +41,16 @@ void jscope_set(struct jrun *r, struct jscope *s, int32_t id, struct jval v)
     s->v[s->n++] = (struct jslot){id, v};
 }
 
-void jassign(struct jrun *r, const struct jnode *target, struct jval v)
+void jassign(struct jrun *r, const struct jnode *target, struct jv v)
 {
     if (target->op == E_NAME) {
         jscope_set(r, r->scope, target->name, v);
         return;
     }
     if (target->op == E_NSREF) {
-        struct jval ns = lookup(r, target->name);
+        struct jv ns = lookup(r, target->name);
         r->at = target->at;
-        if (ns.k != J_NS)
+        if (ns.k != JV_NS)
             jfail(r, "cannot assign attribute on non-namespace object");
         jdict_set(r, ns.d, target->val, v);
         return;
@@ -72,7 +72,7 @@ void jassign(struct jrun *r, const struct jnode *target, struct jval v)
 static void dynamic_args(struct jrun *r, const struct jargs *a, struct jcall *c)
 {
     if (a->dyn_pos) {
-        struct jval v = jeval(r, a->dyn_pos);
+        struct jv v = jeval(r, a->dyn_pos);
         struct jlist *l = jlist_new(r, c->n_pos), *more;
         if (!jiterable(v))
             jfail(r, "argument after * must be an iterable, not %s", jkind_name(v));
@@ -85,15 +85,15 @@ static void dynamic_args(struct jrun *r, const struct jargs *a, struct jcall *c)
         c->n_pos = l->n;
     }
     if (a->dyn_kw) {
-        struct jval v = jeval(r, a->dyn_kw);
+        struct jv v = jeval(r, a->dyn_kw);
         struct jkw *kw;
-        if (v.k != J_DICT)
+        if (v.k != JV_DICT)
             jfail(r, "argument after ** must be a mapping, not %s", jkind_name(v));
         kw = jalloc2(r, (size_t)c->n_kw + v.d->n, sizeof(*kw));
         if (c->n_kw)
             memcpy(kw, c->kw, c->n_kw * sizeof(*kw));
         for (uint32_t i = 0; i < v.d->n; i++) {
-            if (v.d->v[i].key.k != J_STR)
+            if (v.d->v[i].key.k != JV_STR)
                 jfail(r, "keywords must be strings");
             kw[c->n_kw++] = (struct jkw){v.d->v[i].key.s, v.d->v[i].v};
         }
@@ -120,40 +120,40 @@ void jeval_args(struct jrun *r, const struct jargs *a, struct jcall *c)
         dynamic_args(r, a, c);
 }
 
-struct jval jcall_value(struct jrun *r, struct jval fn, struct jcall *c)
+struct jv jcall_value(struct jrun *r, struct jv fn, struct jcall *c)
 {
     switch (fn.k) {
-    case J_FUNC:
+    case JV_FUNC:
         return fn.func->fn(r, c);
-    case J_METHOD:
+    case JV_METHOD:
         if (!fn.bound->m->fn)
             jfail(r, "the method '%s' is not supported", fn.bound->m->name);
         return fn.bound->m->fn(r, fn.bound->self, c);
-    case J_MACRO:
+    case JV_MACRO:
         return jcall_macro(r, fn.macro, c);
-    case J_LOOP:
+    case JV_LOOP:
         return jcall_loop(r, fn.loop, c);
-    case J_JOINER:
+    case JV_JOINER:
         return fn.cycle->at++ == 0 ? jstr_lit(r, "") : fn.cycle->items->v[0];
-    case J_UNDEF:
+    case JV_UNDEF:
         jfail_undef(r, fn);
     default:
         jfail(r, "'%s' object is not callable", jkind_name(fn));
     }
 }
 
-static struct jval eval_call(struct jrun *r, const struct jnode *n)
+static struct jv eval_call(struct jrun *r, const struct jnode *n)
 {
-    struct jval fn = jeval(r, n->a);
+    struct jv fn = jeval(r, n->a);
     struct jcall c;
     jeval_args(r, n->args, &c);
     r->at = n->at;
     return jcall_value(r, fn, &c);
 }
 
-static struct jval eval_filter(struct jrun *r, const struct jnode *n)
+static struct jv eval_filter(struct jrun *r, const struct jnode *n)
 {
-    struct jval v = jeval(r, n->a);
+    struct jv v = jeval(r, n->a);
     struct jcall c;
     r->at = n->at;
     if (!n->filter)
@@ -163,16 +163,16 @@ static struct jval eval_filter(struct jrun *r, const struct jnode *n)
     return n->filter->fn(r, v, &c);
 }
 
-bool jtest_run(struct jrun *r, const struct jtest *t, struct jval v, struct jcall *c)
+bool jtest_run(struct jrun *r, const struct jtest *t, struct jv v, struct jcall *c)
 {
     if (c->n_kw || c->n_pos != (uint32_t)t->n_args)
         jfail(r, "the test '%s' takes %d argument(s)", t->name, t->n_args);
     return t->fn(r, v, c);
 }
 
-static struct jval eval_test(struct jrun *r, const struct jnode *n)
+static struct jv eval_test(struct jrun *r, const struct jnode *n)
 {
-    struct jval v = jeval(r, n->a);
+    struct jv v = jeval(r, n->a);
     struct jcall c;
     r->at = n->at;
     if (!n->test)
@@ -184,7 +184,7 @@ static struct jval eval_test(struct jrun *r, const struct jnode *n)
 
 /* ---- operators ---- */
 
-static bool compare_one(struct jrun *r, int op, struct jval a, struct jval b)
+static bool compare_one(struct jrun *r, int op, struct jv a, struct jv b)
 {
     static const char *const names[] = {"==", "!=", "<", "<=", ">", ">="};
     int c;
@@ -206,11 +206,11 @@ static bool compare_one(struct jrun *r, int op, struct jval a, struct jval b)
     }
 }
 
-static struct jval eval_compare(struct jrun *r, const struct jnode *n)
+static struct jv eval_compare(struct jrun *r, const struct jnode *n)
 {
-    struct jval a = jeval(r, n->a);
+    struct jv a = jeval(r, n->a);
     for (uint32_t i = 0; i < n->kids.n; i++) {
-        struct jval b = jeval(r, n->kids.v[i]);
+        struct jv b = jeval(r, n->kids.v[i]);
         r->at = n->at;
         if (!compare_one(r, n->ops[i], a, b))
             return jv_bool(false);
@@ -220,16 +220,16 @@ static struct jval eval_compare(struct jrun *r, const struct jnode *n)
 }
 
 /* a + b + ...: strings are joined in one go. */
-static struct jval eval_add(struct jrun *r, const struct jnode *n)
+static struct jv eval_add(struct jrun *r, const struct jnode *n)
 {
-    struct jval few[8], *v = few;
+    struct jv few[8], *v = few;
     const struct jstr *strs[8];
     bool all = n->kids.n <= 8;
     if (n->kids.n > 8)
         v = jalloc2(r, n->kids.n, sizeof(*v));
     for (uint32_t i = 0; i < n->kids.n; i++) {
         v[i] = jeval(r, n->kids.v[i]);
-        if (v[i].k != J_STR)
+        if (v[i].k != JV_STR)
             all = false;
         else if (i < 8)
             strs[i] = v[i].s;
@@ -242,7 +242,7 @@ static struct jval eval_add(struct jrun *r, const struct jnode *n)
     return v[0];
 }
 
-static struct jval eval_concat(struct jrun *r, const struct jnode *n)
+static struct jv eval_concat(struct jrun *r, const struct jnode *n)
 {
     struct jsb b;
     jsb_init(&b, r);
@@ -251,9 +251,9 @@ static struct jval eval_concat(struct jrun *r, const struct jnode *n)
     return jsb_val(&b);
 }
 
-static struct jval eval_logic(struct jrun *r, const struct jnode *n)
+static struct jv eval_logic(struct jrun *r, const struct jnode *n)
 {
-    struct jval v = jv_none();
+    struct jv v = jv_none();
     for (uint32_t i = 0; i < n->kids.n; i++) {
         v = jeval(r, n->kids.v[i]);
         if (jtruth(v) == (n->op == E_OR))
@@ -262,26 +262,26 @@ static struct jval eval_logic(struct jrun *r, const struct jnode *n)
     return v;
 }
 
-static struct jval eval_box(struct jrun *r, const struct jnode *n)
+static struct jv eval_box(struct jrun *r, const struct jnode *n)
 {
     struct jlist *l;
     if (n->op == E_DICT) {
         struct jdict *d = jdict_new(r, n->kids.n / 2);
         for (uint32_t i = 0; i + 1 < n->kids.n; i += 2) {
-            struct jval k = jeval(r, n->kids.v[i]);
+            struct jv k = jeval(r, n->kids.v[i]);
             jdict_set(r, d, k, jeval(r, n->kids.v[i + 1]));
         }
-        return (struct jval){.k = J_DICT, .d = d};
+        return (struct jv){.k = JV_DICT, .d = d};
     }
     l = jlist_new(r, n->kids.n);
     for (uint32_t i = 0; i < n->kids.n; i++)
         jlist_add(r, l, jeval(r, n->kids.v[i]));
-    return jv_list(l, n->op == E_LIST ? J_LIST : J_TUPLE);
+    return jv_list(l, n->op == E_LIST ? JV_LIST : JV_TUPLE);
 }
 
-static struct jval eval_slice(struct jrun *r, const struct jnode *n)
+static struct jv eval_slice(struct jrun *r, const struct jnode *n)
 {
-    struct jval obj = jeval(r, n->a), part[3] = {{0}, {0}, {0}};
+    struct jv obj = jeval(r, n->a), part[3] = {{0}, {0}, {0}};
     if (n->b)
         part[0] = jeval(r, n->b);
     if (n->c)
@@ -292,16 +292,16 @@ static struct jval eval_slice(struct jrun *r, const struct jnode *n)
     return jslice(r, obj, part);
 }
 
-static struct jval eval_binary(struct jrun *r, const struct jnode *n)
+static struct jv eval_binary(struct jrun *r, const struct jnode *n)
 {
-    struct jval a = jeval(r, n->a), b = jeval(r, n->b);
+    struct jv a = jeval(r, n->a), b = jeval(r, n->b);
     r->at = n->at;
     return n->op == E_ITEM ? jget_item(r, a, b) : jarith(r, n->sub, a, b);
 }
 
-static struct jval eval_unary(struct jrun *r, const struct jnode *n)
+static struct jv eval_unary(struct jrun *r, const struct jnode *n)
 {
-    struct jval v = jeval(r, n->a);
+    struct jv v = jeval(r, n->a);
     int64_t i;
     r->at = n->at;
     if (n->op == E_ATTR)
@@ -310,21 +310,21 @@ static struct jval eval_unary(struct jrun *r, const struct jnode *n)
         return jv_bool(!jtruth(v));
     if (n->op == E_NEG)
         return jneg(r, v);
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
-    if (v.k != J_FLOAT && !jint_of(v, &i))
+    if (v.k != JV_FLOAT && !jint_of(v, &i))
         jfail(r, "bad operand type for unary +: '%s'", jkind_name(v));
-    return v.k == J_FLOAT ? v : jv_int(i);
+    return v.k == JV_FLOAT ? v : jv_int(i);
 }
 
-static struct jval eval_cond(struct jrun *r, const struct jnode *n)
+static struct jv eval_cond(struct jrun *r, const struct jnode *n)
 {
     if (jtruth(jeval(r, n->a)))
         return jeval(r, n->b);
     return n->c ? jeval(r, n->c) : jundef_name(r, NULL);
 }
 
-static struct jval eval_deep(struct jrun *r, const struct jnode *n)
+static struct jv eval_deep(struct jrun *r, const struct jnode *n)
 {
     switch (n->op) {
     case E_ATTR:
@@ -359,9 +359,9 @@ static struct jval eval_deep(struct jrun *r, const struct jnode *n)
     }
 }
 
-struct jval jeval(struct jrun *r, const struct jnode *n)
+struct jv jeval(struct jrun *r, const struct jnode *n)
 {
-    struct jval v;
+    struct jv v;
     r->at = n->at;
     jcharge(r, 1);
     if (n->op == E_CONST)

@@ -1,10 +1,10 @@
-/* jinja_str.c - strings that know which of their bytes came from the caller.
+/* str.c - strings that know which of their bytes came from the caller.
  *
  * A string is a view plus its taint: none, all, or sorted segments. Cutting and joining keep it, so
  * special-token text inside a message stays recognisable in the output. Runs on the rendering
  * thread; memory is the run's arena.
  */
-#include "jinja_val.h"
+#include "val.h"
 
 #include "utf8.h"
 
@@ -37,7 +37,7 @@ struct jstr *jstr_over(struct arena *mem, const char *p, size_t n, bool taint)
     return s;
 }
 
-struct jval jstr_val(struct jrun *r, const char *p, size_t n, bool taint)
+struct jv jstr_val(struct jrun *r, const char *p, size_t n, bool taint)
 {
     struct jstr *s;
     jcharge(r, n / 64);
@@ -47,7 +47,7 @@ struct jval jstr_val(struct jrun *r, const char *p, size_t n, bool taint)
     return jv_str(s);
 }
 
-struct jval jstr_lit(struct jrun *r, const char *lit)
+struct jv jstr_lit(struct jrun *r, const char *lit)
 {
     return jstr_val(r, lit, strlen(lit), false);
 }
@@ -75,7 +75,7 @@ bool jstr_tainted(const struct jstr *s, size_t at)
     return i < s->n_seg && s->seg[i].begin <= at;
 }
 
-struct jval jstr_cut(struct jrun *r, const struct jstr *s, size_t off, size_t n)
+struct jv jstr_cut(struct jrun *r, const struct jstr *s, size_t off, size_t n)
 {
     struct jsb b;
     if (off == 0 && n == s->n)
@@ -87,7 +87,7 @@ struct jval jstr_cut(struct jrun *r, const struct jstr *s, size_t off, size_t n)
     return jsb_val(&b);
 }
 
-struct jval jstr_cat(struct jrun *r, const struct jstr *const *v, uint32_t n)
+struct jv jstr_cat(struct jrun *r, const struct jstr *const *v, uint32_t n)
 {
     struct jsb b;
     size_t total = 0;
@@ -124,7 +124,7 @@ size_t jstr_offset(const struct jstr *s, size_t i)
     return at;
 }
 
-struct jval jstr_char_list(struct jrun *r, const struct jstr *s)
+struct jv jstr_char_list(struct jrun *r, const struct jstr *s)
 {
     struct jlist *l = jlist_new(r, jstr_chars(r, s));
     for (size_t at = 0; at < s->n;) {
@@ -132,7 +132,7 @@ struct jval jstr_char_list(struct jrun *r, const struct jstr *s)
         jlist_add(r, l, jstr_cut(r, s, at, k));
         at += k;
     }
-    return jv_list(l, J_LIST);
+    return jv_list(l, JV_LIST);
 }
 
 size_t jstr_find(struct jrun *r, const struct jstr *s, const struct jstr *pat, size_t from)
@@ -179,7 +179,7 @@ static bool char_in(const struct jstr *chars, const char *p, unsigned k)
     return false;
 }
 
-struct jval jstr_strip(struct jrun *r, const struct jstr *s, const struct jstr *chars, int side)
+struct jv jstr_strip(struct jrun *r, const struct jstr *s, const struct jstr *chars, int side)
 {
     size_t b = 0, e = s->n;
     unsigned k;
@@ -297,7 +297,7 @@ void jsb_fmt(struct jsb *b, const char *fmt, ...)
         jsb_add(b, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1, false);
 }
 
-struct jval jsb_val(struct jsb *b)
+struct jv jsb_val(struct jsb *b)
 {
     struct jstr *s = jstr_over(&b->r->mem, b->p ? b->p : "", b->n, false);
     if (!s)

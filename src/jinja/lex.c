@@ -1,9 +1,9 @@
-/* jinja_lex.c - template source to tokens: white space control, raw blocks, string escapes.
+/* lex.c - template source to tokens: white space control, raw blocks, string escapes.
  *
  * Runs once per template, in the loading thread. Newlines are LF already and the one at the end is
  * gone (jinja_compile). trim_blocks and lstrip_blocks are on, as transformers sets them.
  */
-#include "jinja_ast.h"
+#include "ast.h"
 
 #include "utf8.h"
 

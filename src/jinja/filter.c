@@ -1,9 +1,9 @@
-/* jinja_filter.c - filters on texts and numbers, and the table of all filters.
+/* filter.c - filters on texts and numbers, and the table of all filters.
  *
  * Names, parameters and results are Jinja 3.1's (tojson: transformers'). A few filters exist only
- * to be refused by name. Filters on sequences are in jinja_filter_seq.c.
+ * to be refused by name. Filters on sequences are in filter_seq.c.
  */
-#include "jinja_case.h"
+#include "case.h"
 
 #include "utf8.h"
 
@@ -14,19 +14,19 @@
 #include <utf8proc.h>
 
 #define FILTER(name)                                                                               \
-    static struct jval f_##name(struct jrun *r __attribute__((unused)),                            \
-                                struct jval v __attribute__((unused)),                             \
-                                struct jcall *c __attribute__((unused)))
+    static struct jv f_##name(struct jrun *r __attribute__((unused)),                              \
+                              struct jv v __attribute__((unused)),                                 \
+                              struct jcall *c __attribute__((unused)))
 
 /* ---- any value ---- */
 
 FILTER(default)
 {
     static const char *const names[] = {"default_value", "boolean", NULL};
-    struct jval a[2];
+    struct jv a[2];
     jbind(r, c, "default", names, a);
-    if (v.k == J_UNDEF || (jarg_bool(a[1], false) && !jtruth(v)))
-        return a[0].k == J_ABSENT ? jstr_lit(r, "") : a[0];
+    if (v.k == JV_UNDEF || (jarg_bool(a[1], false) && !jtruth(v)))
+        return a[0].k == JV_ABSENT ? jstr_lit(r, "") : a[0];
     return v;
 }
 FILTER(string)
@@ -45,27 +45,27 @@ FILTER(length)
 FILTER(attr)
 {
     static const char *const names[] = {"name", NULL};
-    struct jval a[1];
+    struct jv a[1];
     jbind(r, c, "attr", names, a);
     return jget_own_attr(r, v, jarg_str(r, a[0], "the attribute's name"));
 }
 
 /* What json.dumps calls indent and separators. */
-static void json_layout(struct jrun *r, struct jval indent, struct jval separators, struct jjson *o)
+static void json_layout(struct jrun *r, struct jv indent, struct jv separators, struct jjson *o)
 {
     int64_t width;
     const struct jlist *l;
     o->indent = -1;
-    if (indent.k == J_STR) {
+    if (indent.k == JV_STR) {
         o->indent_text = indent.s;
         o->indent = 0;
-    } else if (indent.k != J_ABSENT && indent.k != J_NONE) {
+    } else if (indent.k != JV_ABSENT && indent.k != JV_NONE) {
         width = jarg_int(r, indent, 0, "indent");
         if (width > 100)
             jfail(r, "tojson: indent is too large");
         o->indent = width < 0 ? 0 : (int)width;
     }
-    if (separators.k == J_ABSENT || separators.k == J_NONE) {
+    if (separators.k == JV_ABSENT || separators.k == JV_NONE) {
         o->item_sep = jstr_lit(r, o->indent < 0 ? ", " : ",").s;
         o->key_sep = jstr_lit(r, ": ").s;
         return;
@@ -79,7 +79,7 @@ static void json_layout(struct jrun *r, struct jval indent, struct jval separato
 FILTER(tojson)
 {
     static const char *const names[] = {"ensure_ascii", "indent", "separators", "sort_keys", NULL};
-    struct jval a[4];
+    struct jv a[4];
     struct jjson o = {0};
     struct jsb b;
     jbind(r, c, "tojson", names, a);
@@ -136,45 +136,45 @@ FILTER(title)
 FILTER(trim)
 {
     static const char *const names[] = {"chars", NULL};
-    struct jval a[1];
+    struct jv a[1];
     jbind(r, c, "trim", names, a);
-    if (a[0].k == J_ABSENT || a[0].k == J_NONE)
+    if (a[0].k == JV_ABSENT || a[0].k == JV_NONE)
         return jstr_strip(r, jstr_of(r, v).s, NULL, 3);
     return jstr_strip(r, jstr_of(r, v).s, jarg_str(r, a[0], "chars"), 3);
 }
 FILTER(replace)
 {
     static const char *const names[] = {"old", "new", "count", NULL};
-    struct jval a[3];
+    struct jv a[3];
     jbind(r, c, "replace", names, a);
-    if (a[0].k == J_ABSENT || a[1].k == J_ABSENT)
+    if (a[0].k == JV_ABSENT || a[1].k == JV_ABSENT)
         jfail(r, "replace() needs two arguments");
-    if (a[2].k == J_NONE)
-        a[2].k = J_ABSENT;
+    if (a[2].k == JV_NONE)
+        a[2].k = JV_ABSENT;
     return jstr_replace(r, jstr_of(r, v).s, jstr_of(r, a[0]).s, jstr_of(r, a[1]).s,
                         jarg_int(r, a[2], -1, "count"));
 }
 FILTER(center)
 {
     static const char *const names[] = {"width", NULL};
-    struct jval a[1];
+    struct jv a[1];
     jbind(r, c, "center", names, a);
     return jstr_pad(r, jstr_of(r, v).s, jarg_int(r, a[0], 80, "width"), jstr_lit(r, " ").s, '^');
 }
 FILTER(indent)
 {
     static const char *const names[] = {"width", "first", "blank", NULL};
-    struct jval a[3], lines;
+    struct jv a[3], lines;
     const struct jstr *by;
     struct jcall none = {0};
     bool mutates, blank;
     struct jsb b;
     jbind(r, c, "indent", names, a);
     blank = jarg_bool(a[2], false);
-    by = a[0].k == J_STR ? a[0].s
-                         : jstr_pad(r, jstr_lit(r, "").s, jarg_int(r, a[0], 4, "width"),
-                                    jstr_lit(r, " ").s, '<')
-                               .s;
+    by = a[0].k == JV_STR ? a[0].s
+                          : jstr_pad(r, jstr_lit(r, "").s, jarg_int(r, a[0], 4, "width"),
+                                     jstr_lit(r, " ").s, '<')
+                                .s;
     v = jstr_cat(r, (const struct jstr *[]){jarg_str(r, v, "the text"), jstr_lit(r, "\n").s}, 2);
     lines = jmethod_find(v, jstr_lit(r, "splitlines").s, &mutates)->fn(r, v, &none);
     jsb_init(&b, r);
@@ -192,13 +192,13 @@ FILTER(indent)
 FILTER(truncate)
 {
     static const char *const names[] = {"length", "killwords", "end", "leeway", NULL};
-    struct jval a[4];
+    struct jv a[4];
     const struct jstr *s = jarg_str(r, v, "the text"), *end, *cut, *space = jstr_lit(r, " ").s;
     int64_t length, leeway, n = jstr_chars(r, s), n_end;
     jbind(r, c, "truncate", names, a);
     length = jarg_int(r, a[0], 255, "length");
-    end = a[2].k == J_ABSENT ? jstr_lit(r, "...").s : jarg_str(r, a[2], "end");
-    leeway = a[3].k == J_NONE ? 5 : jarg_int(r, a[3], 5, "leeway");
+    end = a[2].k == JV_ABSENT ? jstr_lit(r, "...").s : jarg_str(r, a[2], "end");
+    leeway = a[3].k == JV_NONE ? 5 : jarg_int(r, a[3], 5, "leeway");
     n_end = jstr_chars(r, end);
     if (length < n_end || leeway < 0)
         jfail(r, "truncate: expected length >= %lld and leeway >= 0", (long long)n_end);
@@ -231,27 +231,27 @@ FILTER(wordcount)
 }
 FILTER(format)
 {
-    struct jval args;
+    struct jv args;
     if (c->n_pos && c->n_kw)
         jfail(r, "can't handle positional and keyword arguments at the same time");
     if (c->n_kw) {
-        args = (struct jval){.k = J_DICT, .d = jdict_new(r, c->n_kw)};
+        args = (struct jv){.k = JV_DICT, .d = jdict_new(r, c->n_kw)};
         for (uint32_t i = 0; i < c->n_kw; i++)
             jdict_set(r, args.d, jv_str(c->kw[i].name), c->kw[i].v);
     } else {
-        args = jv_list(jlist_new(r, c->n_pos), J_TUPLE);
+        args = jv_list(jlist_new(r, c->n_pos), JV_TUPLE);
         for (uint32_t i = 0; i < c->n_pos; i++)
             jlist_add(r, args.l, c->pos[i]);
     }
     return jformat_percent(r, jstr_of(r, v).s, args);
 }
 
-static struct jval escaped(struct jrun *r, const struct jstr *s)
+static struct jv escaped(struct jrun *r, const struct jstr *s)
 {
     static const char from[] = "&<>'\"";
     static const char *const to[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
     struct jsb b;
-    struct jval out;
+    struct jv out;
     size_t done = 0;
     jsb_init(&b, r);
     jcharge(r, s->n / 16);
@@ -276,7 +276,7 @@ FILTER(forceescape)
 FILTER(escape)
 {
     jno_args(r, c, "the filter");
-    return v.k == J_STR && v.sub ? v : escaped(r, jstr_of(r, v).s);
+    return v.k == JV_STR && v.sub ? v : escaped(r, jstr_of(r, v).s);
 }
 FILTER(safe)
 {
@@ -291,7 +291,7 @@ FILTER(urlencode)
     struct jsb b;
     char hex[4];
     jno_args(r, c, "the filter");
-    if (v.k == J_DICT || jis_seq(v))
+    if (v.k == JV_DICT || jis_seq(v))
         jfail(r, "urlencode of a %s is not supported", jkind_name(v));
     s = jstr_of(r, v).s;
     jsb_init(&b, r);
@@ -314,13 +314,13 @@ FILTER(urlencode)
 FILTER(abs)
 {
     jno_args(r, c, "the filter");
-    if (v.k == J_FLOAT)
+    if (v.k == JV_FLOAT)
         return jv_float(fabs(v.f));
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
-    if (v.k != J_INT && v.k != J_BOOL)
+    if (v.k != JV_INT && v.k != JV_BOOL)
         jfail(r, "bad operand type for abs(): '%s'", jkind_name(v));
-    return v.k == J_INT && v.i < 0 ? jneg(r, v) : jv_int(v.k == J_INT ? v.i : v.b);
+    return v.k == JV_INT && v.i < 0 ? jneg(r, v) : jv_int(v.k == JV_INT ? v.i : v.b);
 }
 
 /* The number that the whole of a text is, as Python's float() reads it. */
@@ -365,34 +365,34 @@ static bool whole(double f, int64_t *i)
 FILTER(int)
 {
     static const char *const names[] = {"default", "base", NULL};
-    struct jval a[2];
+    struct jv a[2];
     int64_t i, base;
     double f;
     jbind(r, c, "int", names, a);
     base = jarg_int(r, a[1], 10, "base");
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
-    if (v.k == J_BIG)
+    if (v.k == JV_BIG)
         return v;
-    if (v.k == J_STR && text_int(r, v.s, base, &i))
+    if (v.k == JV_STR && text_int(r, v.s, base, &i))
         return jv_int(i);
     if (jint_of(v, &i))
         return jv_int(i);
-    if ((jnumber(v, &f) || (v.k == J_STR && text_float(r, v.s, &f))) && whole(f, &i))
+    if ((jnumber(v, &f) || (v.k == JV_STR && text_float(r, v.s, &f))) && whole(f, &i))
         return jv_int(i);
-    return a[0].k == J_ABSENT ? jv_int(0) : a[0];
+    return a[0].k == JV_ABSENT ? jv_int(0) : a[0];
 }
 FILTER(float)
 {
     static const char *const names[] = {"default", NULL};
-    struct jval a[1];
+    struct jv a[1];
     double f;
     jbind(r, c, "float", names, a);
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
-    if (jnumber(v, &f) || ((v.k == J_STR || v.k == J_BIG) && text_float(r, v.s, &f)))
+    if (jnumber(v, &f) || ((v.k == JV_STR || v.k == JV_BIG) && text_float(r, v.s, &f)))
         return jv_float(f);
-    return a[0].k == J_ABSENT ? jv_float(0) : a[0];
+    return a[0].k == JV_ABSENT ? jv_float(0) : a[0];
 }
 
 static double round_half_even(double f, int64_t places)
@@ -413,14 +413,14 @@ static double round_half_even(double f, int64_t places)
 FILTER(round)
 {
     static const char *const names[] = {"precision", "method", NULL};
-    struct jval a[2];
+    struct jv a[2];
     int64_t places, i;
     double f, p;
     const struct jstr *how;
     jbind(r, c, "round", names, a);
     places = jarg_int(r, a[0], 0, "precision");
-    how = a[1].k == J_ABSENT ? jstr_lit(r, "common").s : jarg_str(r, a[1], "method");
-    if (v.k == J_UNDEF)
+    how = a[1].k == JV_ABSENT ? jstr_lit(r, "common").s : jarg_str(r, a[1], "method");
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
     if (!jnumber(v, &f))
         jfail(r, "type %s doesn't define __round__ method", jkind_name(v));

@@ -1,11 +1,11 @@
-/* jinja_val.h - values of the template language and the state of one rendering. Private to text/.
+/* val.h - values of the template language and the state of one rendering. Private to jinja/.
  *
  * Everything a rendering makes lives in its arena (struct jrun.mem) and goes with it; constants
  * live in the template's arena and are never written after compilation. A failure leaves through
  * jfail, which jumps to jinja_render: nothing but the arena is held in between.
  */
-#ifndef QUIRE_TEXT_JINJA_VAL_H
-#define QUIRE_TEXT_JINJA_VAL_H
+#ifndef QUIRE_JINJA_VAL_H
+#define QUIRE_JINJA_VAL_H
 
 #include "jinja.h"
 
@@ -13,33 +13,33 @@
 #include <string.h>
 
 enum jkind {
-    J_ABSENT, /* no value at all: an argument that was not given, a free slot */
-    J_UNDEF,
-    J_NONE,
-    J_BOOL,
-    J_INT,
-    J_FLOAT,
-    J_BIG, /* an integer beyond 64 bits: its decimal digits as a string */
-    J_STR,
-    J_LIST,
-    J_TUPLE,
-    J_GEN,   /* an iterator: used up by reading */
-    J_VIEW,  /* dict.items(), keys(), values(); sub says which */
-    J_RANGE, /* range(): a list that prints differently */
-    J_DICT,
-    J_NS, /* namespace(): a dict that `set ns.x` may write */
-    J_LOOP,
-    J_MACRO,
-    J_FUNC,   /* a global function */
-    J_METHOD, /* a method with the value it belongs to */
-    J_CYCLER,
-    J_JOINER
+    JV_ABSENT, /* no value at all: an argument that was not given, a free slot */
+    JV_UNDEF,
+    JV_NONE,
+    JV_BOOL,
+    JV_INT,
+    JV_FLOAT,
+    JV_BIG, /* an integer beyond 64 bits: its decimal digits as a string */
+    JV_STR,
+    JV_LIST,
+    JV_TUPLE,
+    JV_GEN,   /* an iterator: used up by reading */
+    JV_VIEW,  /* dict.items(), keys(), values(); sub says which */
+    JV_RANGE, /* range(): a list that prints differently */
+    JV_DICT,
+    JV_NS, /* namespace(): a dict that `set ns.x` may write */
+    JV_LOOP,
+    JV_MACRO,
+    JV_FUNC,   /* a global function */
+    JV_METHOD, /* a method with the value it belongs to */
+    JV_CYCLER,
+    JV_JOINER
 };
 enum { VIEW_ITEMS, VIEW_KEYS, VIEW_VALUES };
 
-struct jval {
+struct jv {
     uint8_t k;   /* enum jkind */
-    uint8_t sub; /* J_VIEW: VIEW_*; J_TUPLE: 1 = groupby's pair; J_STR: 1 = Markup */
+    uint8_t sub; /* JV_VIEW: VIEW_*; JV_TUPLE: 1 = groupby's pair; JV_STR: 1 = Markup */
     union {
         bool b;
         int64_t i;
@@ -70,12 +70,12 @@ struct jstr {
     const struct jseg *seg;
 };
 struct jlist {
-    struct jval *v;
-    uint32_t n, cap, at; /* at: how far a J_GEN has been read */
-    int64_t r[3];        /* J_RANGE: start, stop, step */
+    struct jv *v;
+    uint32_t n, cap, at; /* at: how far a JV_GEN has been read */
+    int64_t r[3];        /* JV_RANGE: start, stop, step */
 };
 struct jpair {
-    struct jval key, v;
+    struct jv key, v;
 };
 struct jdict {
     struct jpair *v;
@@ -102,14 +102,14 @@ struct jscope {
 };
 struct jslot {
     int32_t id;
-    struct jval v;
+    struct jv v;
 };
 struct jloop {
     struct jlist *items;
     uint32_t at, depth0;
     const struct jnode *node; /* the for statement: loop(...) runs it again */
     struct jscope *outer;
-    struct jval last; /* changed() */
+    struct jv last; /* changed() */
     bool recursive;
 };
 struct jmacro {
@@ -118,15 +118,15 @@ struct jmacro {
 };
 struct jkw {
     const struct jstr *name;
-    struct jval v;
+    struct jv v;
 };
 struct jcall {
-    struct jval *pos;
+    struct jv *pos;
     uint32_t n_pos, n_kw;
     struct jkw *kw;
 };
 struct jbound {
-    struct jval self;
+    struct jv self;
     const struct jmethod *m;
 };
 
@@ -135,7 +135,7 @@ struct jrun {
     struct arena mem;
     const struct jinja *t;
     uint32_t at; /* offset in the source, for messages */
-    struct jval *top;
+    struct jv *top;
     struct jscope *scope; /* NULL = the template's top level */
     struct jsb *out;
     uint64_t steps; /* left */
@@ -149,37 +149,37 @@ enum { JINJA_MAX_DEPTH = 1500, JINJA_MAX_NEST = 200, JINJA_MAX_RANGE = 100000 };
 
 _Noreturn void jfail(struct jrun *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The template's own refusal: its text alone. */
-_Noreturn void jfail_raise(struct jrun *r, struct jval msg);
-_Noreturn void jfail_undef(struct jrun *r, struct jval u);
+_Noreturn void jfail_raise(struct jrun *r, struct jv msg);
+_Noreturn void jfail_undef(struct jrun *r, struct jv u);
 void *jalloc(struct jrun *r, size_t n); /* zeroed */
 void *jalloc2(struct jrun *r, size_t n, size_t size);
 void jcharge(struct jrun *r, uint64_t n); /* n units of work */
 void jenter(struct jrun *r);              /* one level deeper; leave with r->depth-- */
 
 /* ---- strings ---- */
-static inline struct jval jv_none(void)
+static inline struct jv jv_none(void)
 {
-    return (struct jval){.k = J_NONE};
+    return (struct jv){.k = JV_NONE};
 }
-static inline struct jval jv_bool(bool b)
+static inline struct jv jv_bool(bool b)
 {
-    return (struct jval){.k = J_BOOL, .b = b};
+    return (struct jv){.k = JV_BOOL, .b = b};
 }
-static inline struct jval jv_int(int64_t i)
+static inline struct jv jv_int(int64_t i)
 {
-    return (struct jval){.k = J_INT, .i = i};
+    return (struct jv){.k = JV_INT, .i = i};
 }
-static inline struct jval jv_float(double f)
+static inline struct jv jv_float(double f)
 {
-    return (struct jval){.k = J_FLOAT, .f = f};
+    return (struct jv){.k = JV_FLOAT, .f = f};
 }
-static inline struct jval jv_str(const struct jstr *s)
+static inline struct jv jv_str(const struct jstr *s)
 {
-    return (struct jval){.k = J_STR, .s = s};
+    return (struct jv){.k = JV_STR, .s = s};
 }
-static inline struct jval jv_list(struct jlist *l, enum jkind k)
+static inline struct jv jv_list(struct jlist *l, enum jkind k)
 {
-    return (struct jval){.k = (uint8_t)k, .l = l};
+    return (struct jv){.k = (uint8_t)k, .l = l};
 }
 static inline bool jstr_eq(const struct jstr *a, const struct jstr *b)
 {
@@ -194,21 +194,21 @@ static inline bool jstr_is(const struct jstr *s, const char *lit)
 
 /* A string over bytes that live as long as the arena. NULL when the arena is full. */
 struct jstr *jstr_over(struct arena *mem, const char *p, size_t n, bool taint);
-struct jval jstr_val(struct jrun *r, const char *p, size_t n, bool taint);        /* no copy */
-struct jval jstr_lit(struct jrun *r, const char *lit);                            /* static text */
-struct jval jstr_cut(struct jrun *r, const struct jstr *s, size_t off, size_t n); /* bytes */
-struct jval jstr_cat(struct jrun *r, const struct jstr *const *v, uint32_t n);
+struct jv jstr_val(struct jrun *r, const char *p, size_t n, bool taint);        /* no copy */
+struct jv jstr_lit(struct jrun *r, const char *lit);                            /* static text */
+struct jv jstr_cut(struct jrun *r, const struct jstr *s, size_t off, size_t n); /* bytes */
+struct jv jstr_cat(struct jrun *r, const struct jstr *const *v, uint32_t n);
 uint32_t jstr_chars(struct jrun *r, const struct jstr *s);
 /* Byte offset of code point i (i <= chars). */
 size_t jstr_offset(const struct jstr *s, size_t i);
 bool jstr_tainted(const struct jstr *s, size_t at); /* is the byte at `at` the caller's */
-struct jval jstr_char_list(struct jrun *r, const struct jstr *s);
+struct jv jstr_char_list(struct jrun *r, const struct jstr *s);
 /* First place at or after `from` where pat occurs; SIZE_MAX when it does not. */
 size_t jstr_find(struct jrun *r, const struct jstr *s, const struct jstr *pat, size_t from);
 size_t jstr_rfind(struct jrun *r, const struct jstr *s, const struct jstr *pat, size_t end);
 bool jchar_space(uint32_t c); /* Python's str.isspace */
 /* chars NULL: white space. side: 1 left, 2 right, 3 both. */
-struct jval jstr_strip(struct jrun *r, const struct jstr *s, const struct jstr *chars, int side);
+struct jv jstr_strip(struct jrun *r, const struct jstr *s, const struct jstr *chars, int side);
 
 /* A string being built; knows which bytes are the caller's. */
 struct jsb {
@@ -225,83 +225,83 @@ void jsb_part(struct jsb *b, const struct jstr *s, size_t off, size_t n);
 void jsb_lit(struct jsb *b, const char *lit);
 void jsb_char(struct jsb *b, uint32_t c, bool taint);
 void jsb_fmt(struct jsb *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-struct jval jsb_val(struct jsb *b);
+struct jv jsb_val(struct jsb *b);
 
 /* ---- containers ---- */
 struct jlist *jlist_new(struct jrun *r, uint32_t cap);
-void jlist_add(struct jrun *r, struct jlist *l, struct jval v);
-struct jval jtuple2(struct jrun *r, struct jval a, struct jval b);
+void jlist_add(struct jrun *r, struct jlist *l, struct jv v);
+struct jv jtuple2(struct jrun *r, struct jv a, struct jv b);
 struct jdict *jdict_new(struct jrun *r, uint32_t cap);
-void jdict_set(struct jrun *r, struct jdict *d, struct jval key, struct jval v);
-struct jval *jdict_get(struct jrun *r, const struct jdict *d, struct jval key); /* NULL = absent */
+void jdict_set(struct jrun *r, struct jdict *d, struct jv key, struct jv v);
+struct jv *jdict_get(struct jrun *r, const struct jdict *d, struct jv key); /* NULL = absent */
 
 /* ---- Python's ideas ---- */
-const char *jkind_name(struct jval v); /* type(v).__name__ */
-bool jtruth(struct jval v);
-bool jequal(struct jrun *r, struct jval a, struct jval b);
-int jcompare(struct jrun *r, struct jval a, struct jval b, const char *op); /* <0 0 >0; 2 = NaN */
-bool jcontains(struct jrun *r, struct jval box, struct jval item);
-int64_t jlength(struct jrun *r, struct jval v); /* -1 when it has none */
-/* What `for` would see, as a list that must not be written; uses a J_GEN up. */
-struct jlist *jiter(struct jrun *r, struct jval v);
-bool jiterable(struct jval v);
-bool jis_seq(struct jval v); /* list, tuple, range: indexable by number */
-bool jnumber(struct jval v, double *f);
-bool jint_of(struct jval v, int64_t *i); /* int and bool */
+const char *jkind_name(struct jv v); /* type(v).__name__ */
+bool jtruth(struct jv v);
+bool jequal(struct jrun *r, struct jv a, struct jv b);
+int jcompare(struct jrun *r, struct jv a, struct jv b, const char *op); /* <0 0 >0; 2 = NaN */
+bool jcontains(struct jrun *r, struct jv box, struct jv item);
+int64_t jlength(struct jrun *r, struct jv v); /* -1 when it has none */
+/* What `for` would see, as a list that must not be written; uses a JV_GEN up. */
+struct jlist *jiter(struct jrun *r, struct jv v);
+bool jiterable(struct jv v);
+bool jis_seq(struct jv v); /* list, tuple, range: indexable by number */
+bool jnumber(struct jv v, double *f);
+bool jint_of(struct jv v, int64_t *i); /* int and bool */
 
 /* str(v), repr(v), JSON. */
-struct jval jstr_of(struct jrun *r, struct jval v);
-void jput_str(struct jsb *b, struct jval v);
-void jput_repr(struct jsb *b, struct jval v, unsigned depth);
+struct jv jstr_of(struct jrun *r, struct jv v);
+void jput_str(struct jsb *b, struct jv v);
+void jput_repr(struct jsb *b, struct jv v, unsigned depth);
 void jput_float(struct jsb *b, double f);
 struct jjson {
     int indent; /* < 0: one line */
     const struct jstr *indent_text, *item_sep, *key_sep;
     bool ascii, sort;
 };
-void jput_json(struct jsb *b, struct jval v, const struct jjson *o, unsigned depth);
+void jput_json(struct jsb *b, struct jv v, const struct jjson *o, unsigned depth);
 
 /* One JSON object; strings are the caller's. The text must outlive the run. */
-struct jval jparse_json(struct jrun *r, const char *s, size_t n);
+struct jv jparse_json(struct jrun *r, const char *s, size_t n);
 
 /* ---- operations shared by the evaluator, filters and methods ---- */
-struct jval jundef_name(struct jrun *r, const struct jstr *name);
-struct jval jget_attr(struct jrun *r, struct jval obj, const struct jstr *name);     /* obj.name */
-struct jval jget_item(struct jrun *r, struct jval obj, struct jval key);             /* obj[key] */
-struct jval jget_own_attr(struct jrun *r, struct jval obj, const struct jstr *name); /* getattr */
-struct jval jslice(struct jrun *r, struct jval obj, const struct jval part[3]);
-struct jval jadd(struct jrun *r, struct jval a, struct jval b);
-struct jval jarith(struct jrun *r, int op, struct jval a, struct jval b);
-struct jval jneg(struct jrun *r, struct jval v);
-struct jval jformat_percent(struct jrun *r, const struct jstr *f, struct jval args);
-struct jval jformat_braces(struct jrun *r, const struct jstr *f, struct jcall *c);
-struct jval jcall_value(struct jrun *r, struct jval fn, struct jcall *c);
+struct jv jundef_name(struct jrun *r, const struct jstr *name);
+struct jv jget_attr(struct jrun *r, struct jv obj, const struct jstr *name);     /* obj.name */
+struct jv jget_item(struct jrun *r, struct jv obj, struct jv key);               /* obj[key] */
+struct jv jget_own_attr(struct jrun *r, struct jv obj, const struct jstr *name); /* getattr */
+struct jv jslice(struct jrun *r, struct jv obj, const struct jv part[3]);
+struct jv jadd(struct jrun *r, struct jv a, struct jv b);
+struct jv jarith(struct jrun *r, int op, struct jv a, struct jv b);
+struct jv jneg(struct jrun *r, struct jv v);
+struct jv jformat_percent(struct jrun *r, const struct jstr *f, struct jv args);
+struct jv jformat_braces(struct jrun *r, const struct jstr *f, struct jcall *c);
+struct jv jcall_value(struct jrun *r, struct jv fn, struct jcall *c);
 
-/* Bind a call to parameter names ("a", "b", NULL): out[i] is J_ABSENT when not given. */
+/* Bind a call to parameter names ("a", "b", NULL): out[i] is JV_ABSENT when not given. */
 void jbind(struct jrun *r, const struct jcall *c, const char *fn, const char *const *names,
-           struct jval *out);
+           struct jv *out);
 void jno_args(struct jrun *r, const struct jcall *c, const char *fn); /* fails when there are any */
-bool jarg_bool(struct jval v, bool dflt);
-int64_t jarg_int(struct jrun *r, struct jval v, int64_t dflt, const char *what);
-const struct jstr *jarg_str(struct jrun *r, struct jval v, const char *what);
+bool jarg_bool(struct jv v, bool dflt);
+int64_t jarg_int(struct jrun *r, struct jv v, int64_t dflt, const char *what);
+const struct jstr *jarg_str(struct jrun *r, struct jv v, const char *what);
 
 /* ---- tables ---- */
 struct jfilter {
     const char *name;
-    struct jval (*fn)(struct jrun *r, struct jval self, struct jcall *c);
+    struct jv (*fn)(struct jrun *r, struct jv self, struct jcall *c);
 };
 struct jtest {
     const char *name;
-    bool (*fn)(struct jrun *r, struct jval self, struct jcall *c);
+    bool (*fn)(struct jrun *r, struct jv self, struct jcall *c);
     int n_args; /* besides the value */
 };
 struct jfunc {
     const char *name;
-    struct jval (*fn)(struct jrun *r, struct jcall *c);
+    struct jv (*fn)(struct jrun *r, struct jcall *c);
 };
 struct jmethod {
     const char *name;
-    struct jval (*fn)(struct jrun *r, struct jval self, struct jcall *c); /* NULL: not here */
+    struct jv (*fn)(struct jrun *r, struct jv self, struct jcall *c); /* NULL: not here */
 };
 extern const struct jmethod jmethods_str[];
 extern const struct jfilter jfilters_seq[]; /* each ends with a NULL name */
@@ -309,7 +309,7 @@ const struct jfilter *jfilter_find(const char *p, size_t n);
 const struct jtest *jtest_find(const char *p, size_t n);
 const struct jfunc *jfunc_find(const char *p, size_t n);
 /* NULL when the kind has no such method; *mutates when the sandbox refuses it. */
-const struct jmethod *jmethod_find(struct jval self, const struct jstr *name, bool *mutates);
-bool jtest_run(struct jrun *r, const struct jtest *t, struct jval v, struct jcall *c);
+const struct jmethod *jmethod_find(struct jv self, const struct jstr *name, bool *mutates);
+bool jtest_run(struct jrun *r, const struct jtest *t, struct jv v, struct jcall *c);
 
 #endif

@@ -1,8 +1,8 @@
-/* jinja_token.c - what every part of the template parser does with the token list and the node
+/* token.c - what every part of the template parser does with the token list and the node
  * arena: looking ahead, saying what was unexpected, making nodes and constant strings. Once per
  * template.
  */
-#include "jinja_ast.h"
+#include "ast.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,7 +89,7 @@ void jparse_push(struct jparse *p, struct jbody *b, struct jnode *n)
     b->v[b->n++] = n;
 }
 
-struct jval jparse_string_val(struct jparse *p, const char *s, size_t n)
+struct jv jparse_string_val(struct jparse *p, const char *s, size_t n)
 {
     struct jinja *t = p->t;
     struct jstr *v = jstr_over(&t->mem, s, n, false);

@@ -1,5 +1,5 @@
-/* jinja.h - the template language of chat templates: compile once, render many times. Private to
- * text/.
+/* jinja.h - the template language of chat templates: compile once, render many times. A leaf:
+ * needs base only.
  *
  * A struct jinja is immutable after jinja_compile and may be rendered by any thread at once. The
  * language is Jinja 3.1 as the transformers library sets it up: trim_blocks, lstrip_blocks, the
@@ -10,10 +10,16 @@
  * Values follow Python (str, repr, arithmetic, slices, truth). Bytes that came from the JSON input
  * are followed through string operations, so a rendering knows which output was the caller's.
  */
-#ifndef QUIRE_TEXT_JINJA_H
-#define QUIRE_TEXT_JINJA_H
+#ifndef QUIRE_JINJA_H
+#define QUIRE_JINJA_H
 
-#include "text.h"
+#include "buf.h"
+#include "mem.h"
+#include "status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct jinja;
 

@@ -1,9 +1,9 @@
-/* jinja_format.c - "..." % args and "...".format(): Python's two string formatters.
+/* format.c - "..." % args and "...".format(): Python's two string formatters.
  *
  * Widths and precisions are bounded (FIELD_MAX), so a format cannot ask for more than the arena
  * gives.
  */
-#include "jinja_val.h"
+#include "val.h"
 
 #include "utf8.h"
 
@@ -78,7 +78,7 @@ static void float_text(struct jrun *r, double f, const struct spec *s, char *out
         strcat(out, ".0");
 }
 
-static void pad(struct jsb *b, const struct spec *s, const char *sign, const struct jval body,
+static void pad(struct jsb *b, const struct spec *s, const char *sign, const struct jv body,
                 char dflt)
 {
     char align = s->align ? s->align : dflt;
@@ -132,7 +132,7 @@ static void put_int(struct jsb *b, int64_t i, const struct spec *s)
     pad(b, s, sign, jstr_lit(b->r, text), '>');
 }
 
-static struct jval cut_chars(struct jrun *r, struct jval v, const struct spec *s)
+static struct jv cut_chars(struct jrun *r, struct jv v, const struct spec *s)
 {
     if (!s->has_prec || (int64_t)jstr_chars(r, v.s) <= s->prec)
         return v;
@@ -145,13 +145,13 @@ struct percent {
     struct jrun *r;
     const struct jstr *f;
     size_t at;
-    struct jval args;
+    struct jv args;
     uint32_t next;
 };
 
-static struct jval next_arg(struct percent *p)
+static struct jv next_arg(struct percent *p)
 {
-    if (p->args.k == J_TUPLE) {
+    if (p->args.k == JV_TUPLE) {
         if (p->next >= p->args.l->n)
             jfail(p->r, "not enough arguments for format string");
         return p->args.l->v[p->next++];
@@ -209,12 +209,12 @@ static void percent_spec(struct percent *p, struct spec *s)
     s->type = p->f->p[p->at++];
 }
 
-static int64_t whole(struct jrun *r, struct jval v, char type)
+static int64_t whole(struct jrun *r, struct jv v, char type)
 {
     int64_t i;
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(r, v);
-    if (v.k == J_FLOAT && strchr("diu", type)) {
+    if (v.k == JV_FLOAT && strchr("diu", type)) {
         if (!(fabs(v.f) < 9e18))
             jfail(r, "integer overflow");
         return (int64_t)v.f;
@@ -224,7 +224,7 @@ static int64_t whole(struct jrun *r, struct jval v, char type)
     return i;
 }
 
-static void percent_text(struct jsb *b, struct jval v, struct spec *s)
+static void percent_text(struct jsb *b, struct jv v, struct spec *s)
 {
     struct jsb t;
     jsb_init(&t, b->r);
@@ -236,12 +236,12 @@ static void percent_text(struct jsb *b, struct jval v, struct spec *s)
     pad(b, s, "", cut_chars(b->r, jsb_val(&t), s), '>');
 }
 
-static void percent_char(struct jsb *b, struct jval v, struct spec *s)
+static void percent_char(struct jsb *b, struct jv v, struct spec *s)
 {
     struct jsb t;
     int64_t i;
     jsb_init(&t, b->r);
-    if (v.k == J_STR && jstr_chars(b->r, v.s) == 1)
+    if (v.k == JV_STR && jstr_chars(b->r, v.s) == 1)
         jsb_str(&t, v.s);
     else if (jint_of(v, &i) && i >= 0 && i < 0x110000 && (i < 0xD800 || i > 0xDFFF))
         jsb_char(&t, (uint32_t)i, false);
@@ -251,7 +251,7 @@ static void percent_char(struct jsb *b, struct jval v, struct spec *s)
     pad(b, s, "", jsb_val(&t), '>');
 }
 
-static void percent_one(struct percent *p, struct jsb *b, struct jval v, struct spec *s)
+static void percent_one(struct percent *p, struct jsb *b, struct jv v, struct spec *s)
 {
     double f;
     switch (s->type) {
@@ -272,7 +272,7 @@ static void percent_one(struct percent *p, struct jsb *b, struct jval v, struct 
         s->zero = false;
     if (s->type && strchr("diuoxX", s->type)) {
         struct jsb t;
-        if (v.k == J_BIG && strchr("diu", s->type)) {
+        if (v.k == JV_BIG && strchr("diu", s->type)) {
             jsb_init(&t, p->r);
             jsb_str(&t, v.s);
             pad(b, s, "", jsb_val(&t), '>');
@@ -283,7 +283,7 @@ static void percent_one(struct percent *p, struct jsb *b, struct jval v, struct 
     }
     if (!s->type || !strchr("eEfFgG", s->type))
         jfail(p->r, "unsupported format character");
-    if (v.k == J_UNDEF)
+    if (v.k == JV_UNDEF)
         jfail_undef(p->r, v);
     if (!jnumber(v, &f))
         jfail(p->r, "must be real number, not %s", jkind_name(v));
@@ -294,13 +294,13 @@ static void percent_one(struct percent *p, struct jsb *b, struct jval v, struct 
 }
 
 /* %(key): the argument must be a dict. */
-static struct jval keyed_arg(struct percent *p)
+static struct jv keyed_arg(struct percent *p)
 {
     size_t from = ++p->at;
-    const struct jval *v;
+    const struct jv *v;
     while (peek(p) != ')')
         p->at++;
-    if (p->args.k != J_DICT)
+    if (p->args.k != JV_DICT)
         jfail(p->r, "format requires a mapping");
     v = jdict_get(p->r, p->args.d, jstr_cut(p->r, p->f, from, p->at - from));
     if (!v)
@@ -309,7 +309,7 @@ static struct jval keyed_arg(struct percent *p)
     return *v;
 }
 
-struct jval jformat_percent(struct jrun *r, const struct jstr *f, struct jval args)
+struct jv jformat_percent(struct jrun *r, const struct jstr *f, struct jv args)
 {
     struct percent p = {.r = r, .f = f, .args = args};
     struct jsb b;
@@ -318,7 +318,7 @@ struct jval jformat_percent(struct jrun *r, const struct jstr *f, struct jval ar
         const char *q = memchr(f->p + p.at, '%', f->n - p.at);
         size_t to = q ? (size_t)(q - f->p) : f->n;
         struct spec s = {.fill = ""};
-        struct jval v = {0};
+        struct jv v = {0};
         jsb_part(&b, f, p.at, to - p.at);
         p.at = to + 1;
         if (!q)
@@ -331,10 +331,10 @@ struct jval jformat_percent(struct jrun *r, const struct jstr *f, struct jval ar
             jsb_lit(&b, "%");
             continue;
         }
-        percent_one(&p, &b, v.k == J_ABSENT ? next_arg(&p) : v, &s);
+        percent_one(&p, &b, v.k == JV_ABSENT ? next_arg(&p) : v, &s);
     }
-    if ((args.k == J_TUPLE && p.next < args.l->n) ||
-        (args.k != J_TUPLE && args.k != J_DICT && args.k != J_LIST && p.next == 0))
+    if ((args.k == JV_TUPLE && p.next < args.l->n) ||
+        (args.k != JV_TUPLE && args.k != JV_DICT && args.k != JV_LIST && p.next == 0))
         jfail(r, "not all arguments converted during string formatting");
     return jsb_val(&b);
 }
@@ -391,7 +391,7 @@ static void brace_spec(struct jrun *r, const struct jstr *t, struct spec *s)
         jfail(r, "Invalid format specifier");
 }
 
-static void brace_value(struct jsb *b, struct jval v, const struct jstr *spec)
+static void brace_value(struct jsb *b, struct jv v, const struct jstr *spec)
 {
     struct spec s = {.fill = ""};
     int64_t i;
@@ -401,7 +401,7 @@ static void brace_value(struct jsb *b, struct jval v, const struct jstr *spec)
         return;
     }
     brace_spec(b->r, spec, &s);
-    if (v.k == J_STR && (!s.type || s.type == 's') && s.align != '=') {
+    if (v.k == JV_STR && (!s.type || s.type == 's') && s.align != '=') {
         pad(b, &s, "", cut_chars(b->r, v, &s), '<');
         return;
     }
@@ -429,7 +429,7 @@ struct brace {
 };
 
 /* The field's first name: a number, nothing (the next one) or a keyword. */
-static struct jval field_base(struct brace *x, const char *p, size_t n)
+static struct jv field_base(struct brace *x, const char *p, size_t n)
 {
     uint64_t i = 0;
     if (n && (*p < '0' || *p > '9')) {
@@ -452,10 +452,10 @@ static struct jval field_base(struct brace *x, const char *p, size_t n)
 }
 
 /* name.attr[key] */
-static struct jval field_value(struct brace *x, const char *p, const char *end)
+static struct jv field_value(struct brace *x, const char *p, const char *end)
 {
     const char *q = p;
-    struct jval v;
+    struct jv v;
     while (q < end && *q != '.' && *q != '[')
         q++;
     v = field_base(x, p, (size_t)(q - p));
@@ -473,7 +473,7 @@ static struct jval field_value(struct brace *x, const char *p, const char *end)
             v = jget_item(x->r, v, jv_int(strtol(num, NULL, 10)));
         else
             v = jget_attr(x->r, v, jstr_val(x->r, from, (size_t)(q - from), false).s);
-        if (v.k == J_UNDEF)
+        if (v.k == JV_UNDEF)
             jfail_undef(x->r, v);
         q += item;
     }
@@ -488,7 +488,7 @@ static void brace_field(struct brace *x, struct jsb *b, const struct jstr *f, si
 {
     size_t q = at, name_end;
     char conv = 0;
-    struct jval v;
+    struct jv v;
     struct jsb spec;
     while (q < end && f->p[q] != '!' && f->p[q] != ':')
         q += f->p[q] == '[' && memchr(f->p + q, ']', end - q)
@@ -548,7 +548,7 @@ static void brace_text(struct brace *x, struct jsb *b, const struct jstr *f, uns
     }
 }
 
-struct jval jformat_braces(struct jrun *r, const struct jstr *f, struct jcall *c)
+struct jv jformat_braces(struct jrun *r, const struct jstr *f, struct jcall *c)
 {
     struct brace x = {.r = r, .c = c};
     struct jsb b;

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* buf.h - byte strings: one that is looked at, one that grows, and ranges of one.
+ *
+ * A struct buf has one owner at a time, on any thread. Growing aborts when memory is exhausted.
+ */
+#ifndef QUIRE_BUF_H
+#define QUIRE_BUF_H
+
+#include <stddef.h>
+
+/* Bytes that somebody else owns. */
+struct view {
+    const char *p; /* not zero-terminated; NULL = absent */
+    size_t n;
+};
+
+/* A growing byte string, {0} to begin with; not zero-terminated. */
+struct buf {
+    char *p;
+    size_t n, cap;
+};
+void buf_add(struct buf *b, const void *p, size_t n);
+void buf_free(struct buf *b); /* empty again afterwards */
+
+/* Byte ranges [begin, end) of a text, ascending and disjoint; free(p). */
+struct span {
+    size_t begin, end;
+};
+struct spans {
+    struct span *p;
+    size_t n, cap;
+};
+void spans_add(struct spans *v, size_t begin, size_t end);
+
+/* The capacity that a full buffer grows to: half as much again, at least `need` and `least`. */
+static inline size_t buf_grown(size_t cap, size_t need, size_t least)
+{
+    size_t want = cap + cap / 2;
+    if (want < least)
+        want = least;
+    return want < need ? need : want;
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* buf.c - the growing byte string and the list of byte ranges. Any thread, one owner at a time. */
+#include "buf.h"
+
+#include "mem.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+void buf_add(struct buf *b, const void *p, size_t n)
+{
+    if (n == 0)
+        return;
+    if (n > b->cap - b->n) {
+        b->cap = buf_grown(b->cap, b->n + n, 64);
+        b->p = xrealloc(b->p, b->cap);
+    }
+    memcpy(b->p + b->n, p, n);
+    b->n += n;
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->p);
+    *b = (struct buf){0};
+}
+
+void spans_add(struct spans *v, size_t begin, size_t end)
+{
+    if (v->n == v->cap) {
+        size_t bytes;
+        v->cap = v->cap ? v->cap * 2 : 16;
+        v->p = xrealloc(v->p, mul_size(v->cap, sizeof *v->p, &bytes) ? bytes : SIZE_MAX);
+    }
+    v->p[v->n++] = (struct span){begin, end};
+}
