@@ -59,8 +59,8 @@ struct config {
     } scheduler;
     struct {
         char *listen; /* host:port, [v6]:port */
-        int64_t max_connections, max_body_bytes, keepalive_timeout, header_timeout, body_timeout,
-            write_timeout;
+        int64_t max_connections, max_body_bytes, max_header_bytes, keepalive_timeout,
+            header_timeout, body_timeout, write_timeout;
         int32_t unknown_fields;
         struct str_list cors_origins;
     } http;
@@ -80,6 +80,7 @@ struct config {
         bool parse_special_tokens;
     } security;
     bool force_usage;
+    int64_t stream_buffer_bytes;
     struct {
         int64_t delay, timeout;
     } drain;

@@ -109,7 +109,7 @@ static const struct field fields[] = {
     {"tools", F_OTHER, CHAT, 0, 0, 0},
     {"tool_choice", F_OTHER, CHAT, 0, 0, 0},
     {"documents", F_REFUSE, CHAT, 0, 0, 0},
-    /* accepted without effect (5.4) */
+    /* accepted without effect: clients send them, nothing here would change */
     {"service_tier", F_NONE, BOTH, 0, 0, 0},
     {"store", F_NONE, BOTH, 0, 0, 0},
     {"metadata", F_NONE, BOTH, 0, 0, 0},
@@ -129,8 +129,8 @@ enum { N_FIELDS = sizeof fields / sizeof fields[0] };
 struct reader {
     struct genreq *g;
     const struct jdoc *d;
-    const struct http_config *c;
-    const struct http_service *s;
+    const struct config *c;
+    const struct api_service *s;
     struct err *e;
 };
 
@@ -148,9 +148,9 @@ static int refuse(struct err *e, const char *param)
 static double upper_bound(const struct reader *r, const struct field *f)
 {
     if (strcmp(f->name, "n") == 0)
-        return r->c->max_n;
+        return (double)r->c->limits.max_n;
     if (strcmp(f->name, "top_logprobs") == 0)
-        return r->c->max_logprobs;
+        return (double)r->c->limits.max_logprobs;
     return f->hi;
 }
 
@@ -177,7 +177,7 @@ static int read_number(struct reader *r, const struct field *f, const struct jva
     return 0;
 }
 
-/* Code points of a string (J-1: it is valid UTF-8). */
+/* Code points of a string; the reader let only valid UTF-8 pass. */
 static uint32_t characters(const struct jval *v)
 {
     uint32_t n = 0;
@@ -242,7 +242,8 @@ static int read_stop(struct reader *r, const struct jval *v)
         return v->n ? read_stop_item(r, v, "stop") : 0;
     if (v->type != J_ARR)
         return wrong_type(r->e, "stop", "a string or an array of strings", v);
-    int32_t max = r->c->max_stop < MAX_STOP_STRINGS ? r->c->max_stop : MAX_STOP_STRINGS;
+    int32_t set = (int32_t)r->c->limits.max_stop,
+            max = set < MAX_STOP_STRINGS ? set : MAX_STOP_STRINGS;
     if (v->n > (uint32_t)max)
         return err_param(r->e, ST_INVALID_LENGTH, "stop", "'stop' may have at most %d items.", max);
     int i = 0, st = 0;
@@ -344,7 +345,7 @@ static int read_logprobs(struct reader *r, const struct jval *v)
         g->want_logprobs = v->boolean;
         return 0;
     }
-    struct field f = {"logprobs", F_INT, TEXT, AT(logprobs), 0, r->c->max_logprobs};
+    struct field f = {"logprobs", F_INT, TEXT, AT(logprobs), 0, (double)r->c->limits.max_logprobs};
     return read_number(r, &f, v);
 }
 
@@ -454,25 +455,25 @@ static int check_combinations(struct reader *r)
     return 0;
 }
 
-bool model_is_served(const struct http_config *c, const char *s, size_t n)
+bool model_is_served(const struct str_list *names, const char *s, size_t n)
 {
-    for (int32_t i = 0; i < c->n_served_names; i++)
-        if (strlen(c->served_names[i]) == n && memcmp(c->served_names[i], s, n) == 0)
+    for (int32_t i = 0; i < names->n; i++)
+        if (strlen(names->v[i]) == n && memcmp(names->v[i], s, n) == 0)
             return true;
     return false;
 }
 
-int model_check(const struct jval *v, const struct http_config *c, char *name, struct err *e)
+int model_check(const struct jval *v, const struct gen_rules *u, char *name, struct err *e)
 {
-    const char *s = c->served_names[0];
+    const char *s = u->names->v[0];
     size_t n = strlen(s);
     if (v && v->type != J_NULL) {
         if (v->type != J_STR)
             return wrong_type(e, "model", "a string", v);
-        if (v->n && model_is_served(c, v->s, v->n)) {
+        if (v->n && model_is_served(u->names, v->s, v->n)) {
             s = v->s;
             n = v->n;
-        } else if (v->n && !c->accept_any_model) {
+        } else if (v->n && u->c->models.unknown == CONF_MODEL_REJECT) {
             return err_param(
                 e, ST_MODEL_NOT_FOUND, "model", "The model '%.*s' does not exist.",
                 (int)(v->n < 64 ? json_utf8_valid(v->s, v->n) : json_utf8_valid(v->s, 64)), v->s);
@@ -493,7 +494,7 @@ static void set_defaults(struct genreq *g)
     g->n_logprobs = -1;
 }
 
-static void set_sampling(struct genreq *g, const struct http_service *s)
+static void set_sampling(struct genreq *g, const struct api_service *s)
 {
     double t = !isnan(g->temperature) ? g->temperature : s->temperature >= 0 ? s->temperature : 1;
     double p = !isnan(g->top_p) ? g->top_p : s->top_p >= 0 ? s->top_p : 1;
@@ -514,10 +515,9 @@ static void set_sampling(struct genreq *g, const struct http_service *s)
                                        .n_logprobs = g->n_logprobs};
 }
 
-int fields_read(struct genreq *g, const struct jdoc *d, const struct http_config *c,
-                const struct http_service *s, struct err *e)
+int fields_read(struct genreq *g, const struct jdoc *d, const struct gen_rules *u, struct err *e)
 {
-    struct reader r = {g, d, c, s, e};
+    struct reader r = {g, d, u->c, u->s, e};
     const struct jval *seen[N_FIELDS] = {0};
     set_defaults(g);
     for (const struct jval *v = json_child(d, &d->v[0]); v; v = json_next(d, v)) {
@@ -528,7 +528,7 @@ int fields_read(struct genreq *g, const struct jdoc *d, const struct http_config
             i++;
         if (i < N_FIELDS) {
             seen[i] = v;
-        } else if (c->reject_unknown_fields) {
+        } else if (u->c->http.unknown_fields == CONF_UNKNOWN_REJECT) {
             char name[65];
             snprintf(name, sizeof name, "%.*s", (int)(v->n_key < 64 ? v->n_key : 64), v->key);
             name[json_utf8_valid(name, strlen(name))] = '\0';
@@ -550,12 +550,12 @@ int fields_read(struct genreq *g, const struct jdoc *d, const struct http_config
         if (st)
             return st;
     }
-    int st = model_check(json_get(d, &d->v[0], "model"), c, g->model, e);
+    int st = model_check(json_get(d, &d->v[0], "model"), u, g->model, e);
     st = st ? st : check_combinations(&r);
     if (st)
         return st;
-    set_sampling(g, s);
-    if (c->force_usage)
+    set_sampling(g, u->s);
+    if (u->c->force_usage)
         g->include_usage = true;
     if (g->n_stop)
         return stops_new(&g->stops, g->stop, g->n_stop, e);

@@ -1,75 +1,40 @@
-/* api_gen.c - what runs off the loop when it is large, and POST /v1/completions and
- * /v1/chat/completions: body to a checked request. A job works on its own request's copies; the
- * connection may be gone by then.
+/* generate.c - POST /v1/completions and /v1/chat/completions: from the body to a checked request,
+ * off the loop when the body is large, then to a stream.
  */
-#include "http/state.h"
+#include "generate.h"
 
-enum { INLINE_BYTES = 16 << 10 };
+#include "mem.h"
+#include "reply.h"
+#include "stream.h"
 
-static void on_work(uv_work_t *w)
-{
-    struct req *r = w->data;
-    r->job(r);
-}
-
-static void on_worked(uv_work_t *w, int status)
-{
-    struct req *r = w->data;
-    struct http *h = r->h;
-    r->job_pending = false;
-    if (status != 0)
-        reply_fail(r, ST_DRAINING, "The server is shutting down.");
-    else if (!r->dead && !r->completed)
-        r->job_done(r);
-    req_release(r);
-    server_pump(h);
-}
-
-/* Inside the handler. `job` may run on the pool: pure, this request's own data and the immutable
- * configuration only. `done` runs on the loop unless the client left. */
-void req_job(struct req *r, void (*job)(struct req *), void (*done)(struct req *))
-{
-    r->started = true;
-    if (r->body.n <= INLINE_BYTES) {
-        job(r);
-        done(r);
-        req_sleep(r);
-        return;
-    }
-    r->job = job;
-    r->job_done = done;
-    r->work.data = r;
-    r->job_pending = true;
-    if (uv_queue_work(&r->h->loop, &r->work, on_work, on_worked) != 0) {
-        r->job_pending = false;
-        reply_fail(r, ST_INTERNAL, "The request could not be queued.");
-        return;
-    }
-    req_sleep(r);
-}
-
+/* A job: it sees its own request's body and what is immutable once the model is loaded. */
 static void prepare(struct req *r)
 {
-    r->job_st = genreq_make(&r->g, r->g.chat, r->body.p ? r->body.p : "", r->body.n, &r->h->c,
-                            &r->h->s, &r->job_err);
-    if (r->job_st)
-        r->job_err.st = r->job_st;
+    struct stream *s = r->user;
+    const struct gen_rules rules = {s->a->c, &s->a->names, &s->a->s};
+    s->st = genreq_make(&s->g, s->g.chat, r->body.p ? r->body.p : "", r->body.n, &rules, &s->err);
+    if (s->st)
+        s->err.st = s->st;
     buf_free(&r->body);
 }
 
 static void prepared(struct req *r)
 {
-    r->h->m.ignored_parameters += r->g.n_ignored;
-    if (r->job_st)
-        reply_error(r, &r->job_err);
+    struct stream *s = r->user;
+    s->a->m.ignored_parameters += s->g.n_ignored;
+    if (s->st)
+        reply_error(r, &s->err);
     else
-        gen_start(r);
+        stream_begin(s);
 }
 
 static void generate(struct req *r, bool chat)
 {
-    r->is_gen = true;
-    r->g.chat = chat;
+    struct stream *s = xalloc(sizeof *s);
+    s->a = r->service;
+    s->r = r;
+    s->g.chat = chat;
+    r->user = s;
     req_job(r, prepare, prepared);
 }
 

@@ -1,10 +1,10 @@
 /* genreq.h - a generation request as plain checked values: body bytes in, token ids and parameters
  * out. Pure functions on copies, run on the loop thread or in libuv's pool.
  */
-#ifndef QUIRE_HTTP_GENREQ_H
-#define QUIRE_HTTP_GENREQ_H
+#ifndef QUIRE_API_GENREQ_H
+#define QUIRE_API_GENREQ_H
 
-#include "http.h"
+#include "api.h"
 #include "http/json_in.h"
 
 enum { MAX_STOP_STRINGS = 16 };
@@ -36,22 +36,28 @@ struct genreq {
     int32_t n_prompts;
 };
 
+/* What requests are checked against; immutable. */
+struct gen_rules {
+    const struct config *c;
+    const struct str_list *names; /* that requests may use; the first is the default */
+    const struct api_service *s;
+};
+
 /* Parse and check everything up to admission. 0 or a request status. genreq_fini in every case. */
-int genreq_make(struct genreq *g, bool chat, const char *body, size_t n,
-                const struct http_config *c, const struct http_service *s, struct err *e);
+int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
+                struct err *e);
 void genreq_fini(struct genreq *g);
 
 /* The field table alone: types, ranges, combinations, model. */
-int fields_read(struct genreq *g, const struct jdoc *d, const struct http_config *c,
-                const struct http_service *s, struct err *e);
+int fields_read(struct genreq *g, const struct jdoc *d, const struct gen_rules *u, struct err *e);
 /* `model` against the served names; v may be NULL (default). name: char[256]. */
-int model_check(const struct jval *v, const struct http_config *c, char *name, struct err *e);
-bool model_is_served(const struct http_config *c, const char *s, size_t n);
+int model_check(const struct jval *v, const struct gen_rules *u, char *name, struct err *e);
+bool model_is_served(const struct str_list *names, const char *s, size_t n);
 /* One text prompt or messages object to ids, appended. */
-int prompt_text(const struct http_config *c, const struct http_service *s, const struct jval *v,
-                bool special, const char *param, struct ids *out, struct err *e);
-int prompt_messages(const struct http_config *c, const struct http_service *s, const struct jdoc *d,
-                    bool add_generation_prompt, bool add_special, struct ids *out, struct err *e);
+int prompt_text(const struct gen_rules *u, const struct jval *v, bool special, const char *param,
+                struct ids *out, struct err *e);
+int prompt_messages(const struct gen_rules *u, const struct jdoc *d, bool add_generation_prompt,
+                    bool add_special, struct ids *out, struct err *e);
 /* Checked int array [0, vocab) appended. */
 int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, const char *param,
                struct ids *out, struct err *e);

@@ -34,12 +34,12 @@ int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, cons
     return 0;
 }
 
-int prompt_text(const struct http_config *c, const struct http_service *s, const struct jval *v,
-                bool special, const char *param, struct ids *out, struct err *e)
+int prompt_text(const struct gen_rules *u, const struct jval *v, bool special, const char *param,
+                struct ids *out, struct err *e)
 {
     unsigned flags = (special ? TOK_SPECIAL : 0) |
-                     (c->plain_special_tokens ? 0 : TOK_PARSE_SPECIAL);
-    int st = tok_encode(s->tok, v->s, v->n, flags, out, e);
+                     (u->c->security.parse_special_tokens ? TOK_PARSE_SPECIAL : 0);
+    int st = tok_encode(u->s->tok, v->s, v->n, flags, out, e);
     if (st && e && !e->param[0])
         snprintf(e->param, sizeof e->param, "%s", param);
     return st;
@@ -49,7 +49,7 @@ int prompt_text(const struct http_config *c, const struct http_service *s, const
 
 struct writer {
     const struct jdoc *d;
-    const struct http_service *s;
+    const struct api_service *s;
     struct buf *b;
     struct err *e;
 };
@@ -147,7 +147,7 @@ static int write_content(struct writer *w, const struct jval *v, bool assistant,
     return write_parts(w, v, assistant, at);
 }
 
-/* Arguments are a JSON string on the wire; the template gets the parsed object (M-6). */
+/* Arguments are a JSON string on the wire; the template gets the parsed object. */
 static void write_call(struct writer *w, const struct jval *call)
 {
     const struct jval *fn = json_get(w->d, call, "function");
@@ -276,9 +276,11 @@ static int write_variables(struct writer *w, bool add_generation_prompt)
     return 0;
 }
 
-int prompt_messages(const struct http_config *c, const struct http_service *s, const struct jdoc *d,
-                    bool add_generation_prompt, bool add_special, struct ids *out, struct err *e)
+int prompt_messages(const struct gen_rules *u, const struct jdoc *d, bool add_generation_prompt,
+                    bool add_special, struct ids *out, struct err *e)
 {
+    const struct api_service *s = u->s;
+    bool parse = u->c->security.parse_special_tokens;
     struct buf vars = {0}, text = {0};
     struct spans spans = {0};
     if (!s->chat)
@@ -287,12 +289,10 @@ int prompt_messages(const struct http_config *c, const struct http_service *s, c
     int st = write_variables(&w, add_generation_prompt);
     if (st == 0)
         st = chat_render(s->chat, vars.p, vars.n, clock_unix_s(), MAX_RENDERED, &text,
-                         c->plain_special_tokens ? &spans : NULL, e);
+                         parse ? NULL : &spans, e);
     if (st == 0)
         st = chat_encode(s->tok, &text, &spans,
-                         (add_special ? TOK_SPECIAL : 0) |
-                             (c->plain_special_tokens ? 0 : TOK_PARSE_SPECIAL),
-                         out, e);
+                         (add_special ? TOK_SPECIAL : 0) | (parse ? TOK_PARSE_SPECIAL : 0), out, e);
     if (st && e && !e->param[0])
         snprintf(e->param, sizeof e->param, "messages");
     buf_free(&vars);
@@ -301,7 +301,7 @@ int prompt_messages(const struct http_config *c, const struct http_service *s, c
     return st;
 }
 
-/* ---- prompt forms (P-1) ---- */
+/* ---- prompt forms: a string, strings, ids, arrays of ids ---- */
 
 static int add_prompt(struct genreq *g, size_t *cap)
 {
@@ -316,29 +316,29 @@ static int add_prompt(struct genreq *g, size_t *cap)
 }
 
 static int one_prompt(struct genreq *g, const struct jdoc *d, const struct jval *v,
-                      const struct http_config *c, const struct http_service *s, const char *param,
-                      size_t *cap, struct err *e)
+                      const struct gen_rules *u, const char *param, size_t *cap, struct err *e)
 {
     add_prompt(g, cap);
-    int st = v->type == J_STR ? prompt_text(c, s, v, g->add_special, param, &g->ids, e)
-                              : prompt_ids(d, v, s->ec.vocab, param, &g->ids, e);
+    int st = v->type == J_STR ? prompt_text(u, v, g->add_special, param, &g->ids, e)
+                              : prompt_ids(d, v, u->s->ec.vocab, param, &g->ids, e);
     g->first[g->n_prompts] = g->ids.n;
     if (st == 0 && g->ids.n == g->first[g->n_prompts - 1])
         return err_param(e, ST_INVALID_LENGTH, param, "'%s' must give at least one token.", param);
     return st;
 }
 
-static int read_prompts(struct genreq *g, const struct jdoc *d, const struct http_config *c,
-                        const struct http_service *s, struct err *e)
+static int read_prompts(struct genreq *g, const struct jdoc *d, const struct gen_rules *u,
+                        struct err *e)
 {
+    int64_t max = u->c->limits.max_prompts;
     const struct jval *v = json_get(d, &d->v[0], "prompt");
     size_t cap = 0;
     const struct jval *k = json_child(d, v);
     if (v->type == J_STR || (k && k->type == J_NUM))
-        return one_prompt(g, d, v, c, s, "prompt", &cap, e);
-    if (v->n == 0 || v->n > (uint32_t)c->max_prompts)
+        return one_prompt(g, d, v, u, "prompt", &cap, e);
+    if (v->n == 0 || v->n > max)
         return err_param(e, ST_INVALID_LENGTH, "prompt",
-                         "'prompt' must have between 1 and %d items.", c->max_prompts);
+                         "'prompt' must have between 1 and %d items.", (int)max);
     uint8_t type = k->type;
     int i = 0;
     for (; k; k = json_next(d, k), i++) {
@@ -346,17 +346,19 @@ static int read_prompts(struct genreq *g, const struct jdoc *d, const struct htt
         snprintf(param, sizeof param, "prompt[%d]", i);
         if (k->type != type || (type != J_STR && type != J_ARR))
             return wrong_type(e, param, "like the other items: strings, or arrays of integers", k);
-        int st = one_prompt(g, d, k, c, s, param, &cap, e);
+        int st = one_prompt(g, d, k, u, param, &cap, e);
         if (st)
             return st;
     }
     return 0;
 }
 
-/* C-1 to C-3: what prompt i may generate. */
-static int check_length(struct genreq *g, int32_t i, const struct http_config *c,
-                        const struct http_service *s, struct err *e)
+/* What prompt i may generate: the prompt must leave room; what is asked for must fit into it;
+ * without a number chat gets all the room, up to the setting. */
+static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, struct err *e)
 {
+    const struct api_service *s = u->s;
+    int64_t most = u->c->limits.max_completion_tokens;
     const char *param = g->chat ? "messages" : "prompt";
     int64_t max = s->ec.max_model_len, n = (int64_t)(g->first[i + 1] - g->first[i]);
     int64_t want = g->chat && g->max_completion_tokens != INT64_MIN ? g->max_completion_tokens
@@ -369,8 +371,8 @@ static int check_length(struct genreq *g, int32_t i, const struct http_config *c
                          (long long)max, (long long)n);
     if (!given)
         want = g->chat ? max - n : 16;
-    if (!given && g->chat && c->max_completion_tokens && want > c->max_completion_tokens)
-        want = c->max_completion_tokens;
+    if (!given && g->chat && most && want > most)
+        want = most;
     if (!given && want > max - n)
         want = max - n;
     if (want > max - n)
@@ -401,8 +403,8 @@ static int check_length(struct genreq *g, int32_t i, const struct http_config *c
     return st;
 }
 
-int genreq_make(struct genreq *g, bool chat, const char *body, size_t n,
-                const struct http_config *c, const struct http_service *s, struct err *e)
+int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
+                struct err *e)
 {
     struct jdoc d;
     *g = (struct genreq){.chat = chat};
@@ -411,22 +413,22 @@ int genreq_make(struct genreq *g, bool chat, const char *body, size_t n,
         return st;
     if (d.v[0].type != J_OBJ)
         st = err_set(e, ST_INVALID_TYPE, "The body must be a JSON object.");
-    st = st ? st : fields_read(g, &d, c, s, e);
+    st = st ? st : fields_read(g, &d, u, e);
     if (st == 0 && chat) {
         size_t cap = 0;
         add_prompt(g, &cap);
-        st = prompt_messages(c, s, &d, g->add_generation_prompt, g->add_special, &g->ids, e);
+        st = prompt_messages(u, &d, g->add_generation_prompt, g->add_special, &g->ids, e);
         g->first[1] = g->ids.n;
         if (st == 0 && g->ids.n == 0)
             st = err_param(e, ST_INVALID_LENGTH, "messages", "The messages give no token.");
     } else if (st == 0) {
-        st = read_prompts(g, &d, c, s, e);
+        st = read_prompts(g, &d, u, e);
     }
-    if (st == 0 && g->n_prompts * g->n > c->max_sequences)
+    if (st == 0 && g->n_prompts * g->n > u->c->limits.max_sequences)
         st = err_param(e, ST_INVALID_LENGTH, "n", "Prompts times 'n' must be at most %d.",
-                       c->max_sequences);
+                       (int)u->c->limits.max_sequences);
     for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
-        st = check_length(g, i, c, s, e);
+        st = check_length(g, i, u, e);
     json_free(&d);
     return st;
 }

@@ -1,130 +1,105 @@
-/* stream.c - generations on the loop thread: choices go to the engine, its records become text.
- *
- * Invariants: S1 n_live counts choices whose end the engine still owes; it bounds admission (429).
- * S2 a slot is given back at the engine's ending record only, so an id is never reused early.
- * S3 a done choice takes no more text, whatever the engine still sends.
+/* stream.c - streams on the loop thread: choices go to the engine, its records become text. See
+ * stream.h. A done choice takes no more text, whatever the engine still sends.
  */
-#include "clock.h"
-#include "log.h"
-#include "http/state.h"
+#include "stream.h"
 
+#include "clock.h"
+#include "events.h"
+#include "life.h"
+#include "log.h"
+#include "mem.h"
+#include "random.h"
+#include "reply.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static req_id slot_take(struct http *h, struct choice *c)
-{
-    uint32_t i = h->free_slot;
-    struct slot *s = &h->slot[i];
-    h->free_slot = s->next_free;
-    s->gen++;
-    s->c = c;
-    h->n_live++;
-    return (req_id)s->gen << SLOT_BITS | i;
-}
-
-static void slot_give(struct http *h, req_id id)
-{
-    uint32_t i = (uint32_t)(id & ((1u << SLOT_BITS) - 1));
-    h->slot[i].c = NULL;
-    h->slot[i].next_free = h->free_slot;
-    h->free_slot = i;
-    h->n_live--;
-}
-
-static struct choice *slot_find(struct http *h, req_id id)
-{
-    uint32_t i = (uint32_t)(id & ((1u << SLOT_BITS) - 1));
-    if (i >= h->n_slots || h->slot[i].gen != (uint32_t)(id >> SLOT_BITS))
-        return NULL;
-    return h->slot[i].c;
-}
-
 /* The engine has let go of c. */
-void gen_end_choice_engine(struct choice *c)
+static void let_go(struct choice *c)
 {
-    if (!c->id)
-        return;
-    slot_give(c->r->h, c->id);
+    slot_give(&c->s->a->slots, c->id);
     c->id = 0;
-    c->r->n_open--;
+    c->s->n_open--;
 }
 
 static void cancel_choice(struct choice *c, int reason)
 {
     if (!c->id)
         return;
-    int st = engine_cancel(c->r->h->s.engine, c->id, reason);
+    int st = engine_cancel(c->s->a->s.engine, c->id, reason);
+    c->cancel_reason = reason;
     c->cancel_pending = st == ST_FULL; /* tried again by the sweep */
 }
 
-/* Nobody wants the rest of r any more. */
-void gen_cancel(struct req *r, int reason)
+/* Nobody wants the rest of s any more. */
+static void cancel(struct stream *s, int reason)
 {
-    for (int32_t i = 0; i < r->n_choices; i++) {
-        struct choice *c = &r->choice[i];
+    for (int32_t i = 0; i < s->n_choices; i++) {
+        struct choice *c = &s->choice[i];
         if (!c->done) {
             c->done = true;
-            r->n_left--;
+            s->n_left--;
             cancel_choice(c, reason);
-            r->h->m.ends[reason == ST_CANCELLED ? END_ABORT : END_ERROR]++;
+            s->a->m.ends[reason == ST_CANCELLED ? END_ABORT : END_ERROR]++;
         }
     }
 }
 
-void gen_fail(struct req *r, const struct err *e)
+void stream_fail(struct stream *s, const struct err *e)
 {
-    if (r->ended || r->dead || r->completed)
+    struct req *r = s->r;
+    if (r->ended || r->gone)
         return;
-    gen_cancel(r, e->st == ST_CANCELLED ? ST_CANCELLED : e->st);
+    cancel(s, e->st);
     if (!r->answered) {
         reply_error(r, e);
         return;
     }
     if (!r->streaming)
         return;
-    out_str(&r->out, "data: ");
-    out_error(&r->out, e);
-    out_str(&r->out, "\n\ndata: [DONE]\n\n");
+    event_error(s, e);
     r->ended = true;
-    mhd_resume(r);
+    reply_more(r);
 }
 
 /* ---- text ---- */
 
 static void finish_choice(struct choice *c, const char *finish)
 {
-    struct req *r = c->r;
+    struct stream *s = c->s;
+    struct metrics *m = &s->a->m;
     c->done = true;
     c->finish = finish;
-    r->n_left--;
-    r->h->m.ends[strcmp(finish, "stop") == 0 ? END_STOP : END_LENGTH]++;
-    hist_add(&r->h->m, H_GENERATION, c->n_tokens);
+    s->n_left--;
+    m->ends[strcmp(finish, "stop") == 0 ? END_STOP : END_LENGTH]++;
+    hist_add(m, H_GENERATION, c->n_tokens);
     if (c->n_tokens == 0)
         return;
     double decode = (double)(c->last_us - c->first_us) * 1e-6;
-    double prefill = (double)(c->first_us - r->arrival_us - c->queue_us) * 1e-6;
-    hist_add(&r->h->m, H_PREFILL, prefill > 0 ? prefill : 0);
-    hist_add(&r->h->m, H_DECODE, decode);
-    hist_add(&r->h->m, H_INFERENCE, decode + (prefill > 0 ? prefill : 0));
+    double prefill = (double)(c->first_us - s->r->arrival_us - c->queue_us) * 1e-6;
+    hist_add(m, H_PREFILL, prefill > 0 ? prefill : 0);
+    hist_add(m, H_DECODE, decode);
+    hist_add(m, H_INFERENCE, decode + (prefill > 0 ? prefill : 0));
     if (c->n_tokens > 1)
-        hist_add(&r->h->m, H_TPOT, decode / (c->n_tokens - 1));
+        hist_add(m, H_TPOT, decode / (c->n_tokens - 1));
 }
 
 /* Text of one token through detokeniser and stop matcher. True when a stop string ended it. */
 static bool add_text(struct choice *c, token_id t, bool flush, struct buf *shown)
 {
-    struct req *r = c->r;
-    struct buf *raw = &r->h->scratch;
+    struct stream *s = c->s;
+    struct buf *raw = &s->a->scratch;
     raw->n = 0;
     if (t >= 0)
         detok_push(&c->detok, t, raw);
     if (flush)
         detok_flush(&c->detok, raw);
-    if (c->n_tokens <= r->g.min_tokens && !flush && r->g.n_stop) {
+    if (c->n_tokens <= s->g.min_tokens && !flush && s->g.n_stop) {
         buf_add(shown, raw->p ? raw->p : "", raw->n); /* stop strings do not count yet */
         return false;
     }
-    int hit = stopper_push(&c->stopper, raw->p ? raw->p : "", raw->n, r->g.include_stop, shown);
+    int hit = stopper_push(&c->stopper, raw->p ? raw->p : "", raw->n, s->g.include_stop, shown);
     if (hit >= 0) {
         c->stop_string = hit;
         return true;
@@ -136,14 +111,14 @@ static bool add_text(struct choice *c, token_id t, bool flush, struct buf *shown
 
 static void note_token(struct choice *c, const struct out_rec *rec, int64_t now)
 {
-    struct req *r = c->r;
-    struct metrics *m = &r->h->m;
+    struct metrics *m = &c->s->a->m;
+    int64_t arrival = c->s->r->arrival_us;
     if (c->last_us == 0) {
         c->n_cached = rec->n_cached;
         c->first_us = now;
         c->queue_us = rec->queue_us;
         hist_add(m, H_QUEUE, (double)rec->queue_us * 1e-6);
-        hist_add(m, H_TTFT, (double)(now - r->arrival_us) * 1e-6);
+        hist_add(m, H_TTFT, (double)(now - arrival) * 1e-6);
     } else {
         hist_add(m, H_ITL, (double)(now - c->last_us) * 1e-6);
     }
@@ -151,17 +126,18 @@ static void note_token(struct choice *c, const struct out_rec *rec, int64_t now)
     c->n_tokens++;
 }
 
-/* For the access line: sums over the choices, the earliest first token, the worst ending. */
-void gen_summary(const struct req *r, char *out, size_t n)
+/* Sums over the choices, the earliest first token, the worst ending. */
+void stream_line(const struct req *r, char *out, size_t n)
 {
+    const struct stream *s = r->user;
     int64_t first = 0, queue = 0, made = 0, cached = 0;
     const char *finish = "stop";
-    if (r->n_choices == 0) {
+    if (s->n_choices == 0) {
         out[0] = '\0';
         return;
     }
-    for (int32_t i = 0; i < r->n_choices; i++) {
-        const struct choice *c = &r->choice[i];
+    for (int32_t i = 0; i < s->n_choices; i++) {
+        const struct choice *c = &s->choice[i];
         made += c->n_tokens;
         cached += c->index == 0 ? c->n_cached : 0; /* each prompt once, as in usage */
         queue = c->queue_us > queue ? c->queue_us : queue;
@@ -173,51 +149,53 @@ void gen_summary(const struct req *r, char *out, size_t n)
     snprintf(out, n,
              " prompt_tokens=%zu cached_tokens=%lld completion_tokens=%lld choices=%d "
              "queue_ms=%.1f first_token_ms=%.1f finish=%s",
-             r->g.ids.n, (long long)cached, (long long)made, (int)r->n_choices, (double)queue / 1e3,
+             s->g.ids.n, (long long)cached, (long long)made, (int)s->n_choices, (double)queue / 1e3,
              first ? (double)(first - r->arrival_us) / 1e3 : -1.0, finish);
 }
 
-static void request_done(struct req *r, int64_t now)
+static void all_done(struct stream *s, int64_t now)
 {
-    hist_add(&r->h->m, H_E2E, (double)(now - r->arrival_us) * 1e-6);
-    if (r->g.stream) {
-        event_done(r);
+    struct req *r = s->r;
+    hist_add(&s->a->m, H_E2E, (double)(now - r->arrival_us) * 1e-6);
+    if (s->g.stream) {
+        event_done(s);
         r->ended = true;
-        mhd_resume(r);
+        reply_more(r);
         return;
     }
     struct buf b = {0};
-    answer_json(r, &b);
+    answer_json(s, &b);
     reply(r, 200, "application/json", b.p, b.n);
     buf_free(&b);
 }
 
-static void check_buffer(struct req *r)
+static void check_buffer(struct stream *s)
 {
-    if ((int64_t)(r->out.n - r->out_at) <= r->h->c.stream_buffer_bytes || r->dead)
+    struct req *r = s->r;
+    if (r->gone || (int64_t)(r->out.n - r->out_at) <= s->a->c->stream_buffer_bytes)
         return;
-    r->h->m.slow_readers++;
-    log_info("http.slow_reader", "id=%s unsent=%zu", r->id, r->out.n - r->out_at);
+    s->a->m.slow_readers++;
+    log_info("api.slow_reader", "id=%s unsent=%zu", r->id, r->out.n - r->out_at);
     req_drop(r);
 }
 
 static void show(struct choice *c, struct buf *shown, bool last)
 {
-    struct req *r = c->r;
-    if (!r->g.stream) {
+    struct stream *s = c->s;
+    if (!s->g.stream) {
         buf_add(&c->text, shown->p ? shown->p : "", shown->n);
         return;
     }
-    event_token(r, c, shown, last);
-    if (!r->answered)
-        stream_begin(r);
-    mhd_resume(r);
+    event_token(s, c, shown, last);
+    if (!s->r->answered)
+        reply_events(s->r);
+    reply_more(s->r);
 }
 
 static void on_token(struct choice *c, const struct out_rec *rec, const struct token_logprob *top,
                      int64_t now)
 {
-    struct req *r = c->r;
+    struct stream *s = c->s;
     struct buf shown = {0};
     bool token = rec->token >= 0, end = rec->finish != FINISH_NONE;
     bool hidden = rec->finish == FINISH_STOP; /* EOS and stop ids are not part of the text */
@@ -236,10 +214,10 @@ static void on_token(struct choice *c, const struct out_rec *rec, const struct t
     }
     show(c, &shown, c->done);
     buf_free(&shown);
-    if (r->n_left == 0)
-        request_done(r, now);
+    if (s->n_left == 0)
+        all_done(s, now);
     else
-        check_buffer(r);
+        check_buffer(s);
 }
 
 static void on_failed(struct choice *c, const struct out_rec *rec)
@@ -254,21 +232,21 @@ static void on_failed(struct choice *c, const struct out_rec *rec)
     if (st == ST_CANCELLED || st_http(st) < 400)
         e.st = ST_INTERNAL;
     c->done = true;
-    c->r->n_left--;
-    c->r->h->m.ends[END_ERROR]++;
-    gen_fail(c->r, &e);
+    c->s->n_left--;
+    c->s->a->m.ends[END_ERROR]++;
+    stream_fail(c->s, &e);
 }
 
-static void on_record(struct http *h, const struct out_rec *rec, const struct token_logprob *top,
+static void on_record(struct api *a, const struct out_rec *rec, const struct token_logprob *top,
                       int64_t now)
 {
-    struct choice *c = slot_find(h, rec->id);
+    struct choice *c = slot_find(&a->slots, rec->id);
     if (!c)
         return;
-    struct req *r = c->r;
+    struct req *r = c->s->r;
     bool end = rec->finish != FINISH_NONE;
     if (end)
-        gen_end_choice_engine(c);
+        let_go(c);
     if (!c->done && (rec->finish == FINISH_ERROR || rec->finish == FINISH_CANCEL))
         on_failed(c, rec);
     else if (!c->done)
@@ -277,17 +255,17 @@ static void on_record(struct http *h, const struct out_rec *rec, const struct to
         req_release(r);
 }
 
-void gen_outbox(struct http *h, const struct msg_outbox *m, size_t n)
+void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 {
     const struct out_rec *rec = (const struct out_rec *)(m + 1);
     const struct token_logprob *top = (const struct token_logprob *)(rec + m->n_rec);
     int64_t now = clock_us();
     if (m->h.kind != MSG_OUTBOX || n < sizeof *m)
         return;
-    h->stats = m->stats;
-    h->has_stats = true;
+    a->stats = m->stats;
+    a->has_stats = true;
     for (int32_t i = 0; i < m->n_rec; i++)
-        on_record(h, &rec[i], top + rec[i].top0, now);
+        on_record(a, &rec[i], top + rec[i].top0, now);
 }
 
 /* ---- start ---- */
@@ -299,27 +277,29 @@ static uint64_t mix(uint64_t a)
     return a ^ (a >> 31);
 }
 
-static uint64_t seed_of(struct req *r, int32_t i)
+static uint64_t seed_of(const struct stream *s, int32_t i)
 {
     char hex[17];
-    if (r->g.seed == INT64_MIN || r->g.seed == -1) {
-        server_random(r->h, hex, 16);
+    if (s->g.seed == INT64_MIN || s->g.seed == -1) {
+        random_hex(hex, 16);
         return strtoull(hex, NULL, 16);
     }
-    uint64_t s = (uint64_t)r->g.seed;
-    return i == 0 ? s : mix(s + 0x9e3779b97f4a7c15u * (uint64_t)i); /* */
+    /* choice i draws from a stream of its own, wherever in a batch its prompt stands */
+    uint64_t seed = (uint64_t)s->g.seed;
+    return i == 0 ? seed : mix(seed + 0x9e3779b97f4a7c15u * (uint64_t)i);
 }
 
 static int submit(struct choice *c, struct msg_submit *m, int32_t i)
 {
-    struct req *r = c->r;
-    const struct genreq *g = &r->g;
+    struct stream *s = c->s;
+    struct slots *slots = &s->a->slots;
+    const struct genreq *g = &s->g;
     size_t n = g->first[c->prompt + 1] - g->first[c->prompt];
     token_id *tok = (token_id *)(m + 1);
-    *m = (struct msg_submit){.id = slot_take(r->h, c),
-                             .arrival_us = r->arrival_us,
+    *m = (struct msg_submit){.id = slot_take(slots, c),
+                             .arrival_us = s->r->arrival_us,
                              .priority = g->priority,
-                             .tenant = r->tenant,
+                             .tenant = s->r->tenant,
                              .cache_ns = g->cache_ns,
                              .n_prompt = (int32_t)n,
                              .max_new = g->max_new[c->prompt],
@@ -329,162 +309,207 @@ static int submit(struct choice *c, struct msg_submit *m, int32_t i)
                              .params = g->sample};
     m->h.kind = MSG_SUBMIT;
     m->h.bytes = (uint32_t)(sizeof *m + (n + (size_t)g->n_stop_ids) * sizeof *tok);
-    m->params.seed = seed_of(r, i);
+    m->params.seed = seed_of(s, i);
     memcpy(tok, g->ids.p + g->first[c->prompt], n * sizeof *tok);
     memcpy(tok + n, g->stop_ids, (size_t)g->n_stop_ids * sizeof *tok);
-    int st = engine_submit(r->h->s.engine, m);
+    int st = engine_submit(s->a->s.engine, m);
     if (st) {
-        slot_give(r->h, m->id);
+        slot_give(slots, m->id);
         return st;
     }
     c->id = m->id;
-    r->n_open++;
+    s->n_open++;
     return 0;
 }
 
-static void set_up(struct req *r)
+static void set_up(struct stream *s)
 {
-    const struct genreq *g = &r->g;
-    r->n_choices = r->n_left = g->n_prompts * (int32_t)g->n;
-    r->choice = xcalloc2((size_t)r->n_choices, sizeof *r->choice);
-    for (int32_t i = 0; i < r->n_choices; i++) {
-        struct choice *c = &r->choice[i];
-        c->r = r;
+    const struct genreq *g = &s->g;
+    size_t n_kind = g->chat ? 9 : 5;
+    s->n_choices = s->n_left = g->n_prompts * (int32_t)g->n;
+    s->choice = xcalloc2((size_t)s->n_choices, sizeof *s->choice);
+    for (int32_t i = 0; i < s->n_choices; i++) {
+        struct choice *c = &s->choice[i];
+        c->s = s;
         c->index = i;
         c->prompt = i / (int32_t)g->n;
         c->stop_string = c->stop_id = -1;
-        detok_init(&c->detok, r->h->s.tok, g->skip_special);
+        detok_init(&c->detok, s->a->s.tok, g->skip_special);
         stopper_init(&c->stopper, g->stops);
     }
-    memcpy(r->object_id, g->chat ? "chatcmpl-" : "cmpl-", g->chat ? 9 : 5);
-    server_random(r->h, r->object_id + (g->chat ? 9 : 5), 32);
-    r->created = clock_unix_s();
-    event_prefix(r);
+    memcpy(s->object_id, g->chat ? "chatcmpl-" : "cmpl-", n_kind);
+    random_hex(s->object_id + n_kind, 32);
+    s->created = clock_unix_s();
+    event_prefix(s);
 }
 
 /* echo: the prompt's own text comes first; with max_tokens 0 nothing else comes. */
-static void echo_prompts(struct req *r)
+static void echo_prompts(struct stream *s)
 {
+    const struct genreq *g = &s->g;
     int64_t now = clock_us();
-    for (int32_t i = 0; i < r->n_choices && !r->dead; i++) {
-        struct choice *c = &r->choice[i];
-        const struct genreq *g = &r->g;
+    for (int32_t i = 0; i < s->n_choices && !s->r->gone; i++) {
+        struct choice *c = &s->choice[i];
         struct buf text = {0};
-        tok_decode(r->h->s.tok, g->ids.p + g->first[c->prompt],
-                   g->first[c->prompt + 1] - g->first[c->prompt], g->skip_special, &text);
+        size_t first = g->first[c->prompt], n = g->first[c->prompt + 1] - first;
+        tok_decode(s->a->s.tok, g->ids.p + first, n, g->skip_special, &text);
         if (g->max_new[c->prompt] == 0)
             finish_choice(c, "length");
         show(c, &text, c->done);
         buf_free(&text);
     }
-    if (r->n_left == 0)
-        request_done(r, now);
+    if (s->n_left == 0)
+        all_done(s, now);
 }
 
-static int submit_all(struct req *r)
+static int submit_all(struct stream *s)
 {
+    const struct genreq *g = &s->g;
     size_t most = 0;
-    for (int32_t p = 0; p < r->g.n_prompts; p++)
-        if (r->g.first[p + 1] - r->g.first[p] > most)
-            most = r->g.first[p + 1] - r->g.first[p];
-    struct msg_submit *m = malloc(sizeof *m + (most + (size_t)r->g.n_stop_ids) * sizeof(token_id));
+    for (int32_t p = 0; p < g->n_prompts; p++)
+        if (g->first[p + 1] - g->first[p] > most)
+            most = g->first[p + 1] - g->first[p];
+    struct msg_submit *m = malloc(sizeof *m + (most + (size_t)g->n_stop_ids) * sizeof(token_id));
     int st = m ? 0 : ST_NOMEM;
-    for (int32_t i = 0; i < r->n_choices && !st; i++)
-        if (r->g.max_new[r->choice[i].prompt] > 0)
-            st = submit(&r->choice[i], m, i % (int32_t)r->g.n);
+    for (int32_t i = 0; i < s->n_choices && !st; i++)
+        if (g->max_new[s->choice[i].prompt] > 0)
+            st = submit(&s->choice[i], m, i % (int32_t)g->n);
     free(m);
     return st;
 }
 
-void gen_start(struct req *r)
+static void count_admission(struct stream *s)
 {
-    struct http *h = r->h;
+    const struct genreq *g = &s->g;
+    struct metrics *m = &s->a->m;
+    hist_add(m, H_N, (double)g->n);
+    for (int32_t p = 0; p < g->n_prompts; p++) {
+        hist_add(m, H_PROMPT, (double)(g->first[p + 1] - g->first[p]));
+        hist_add(m, H_MAX_TOKENS, (double)g->max_new[p]);
+    }
+}
+
+static const char queue_full[] = "The queue of this server is full; try again later.";
+
+void stream_begin(struct stream *s)
+{
+    struct api *a = s->a;
+    struct req *r = s->r;
     struct err e;
-    if (r->g.request_id[0] && !r->id_given)
-        memcpy(r->id, r->g.request_id, sizeof r->id);
-    int64_t need = (int64_t)r->g.n_prompts * r->g.n;
-    if (h->run >= RUN_DRAIN) {
+    if (s->g.request_id[0] && !r->id_given)
+        memcpy(r->id, s->g.request_id, sizeof r->id);
+    if (http_state(a->http) >= HTTP_DRAIN) {
         reply_fail(r, ST_DRAINING, "The server is shutting down.");
         return;
     }
-    server_slots(h);
-    if (h->n_live + need > h->max_live) {
-        h->m.rejected++;
-        reply_fail(r, ST_QUEUE_FULL, "The queue of this server is full; try again later.");
+    life_slots(a);
+    if (a->slots.n_live + (int64_t)s->g.n_prompts * s->g.n > a->slots.max_live) {
+        a->m.rejected++;
+        reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
     }
-    set_up(r);
-    int st = submit_all(r);
+    set_up(s);
+    int st = submit_all(s);
     if (st) {
-        err_set(&e, st == ST_FULL ? ST_QUEUE_FULL : st, "%s",
-                st == ST_QUEUE_FULL || st == ST_FULL
-                    ? "The queue of this server is full; try again later."
-                    : "The engine did not take the request.");
-        h->m.rejected += e.st == ST_QUEUE_FULL;
-        gen_fail(r, &e);
+        bool full = st == ST_QUEUE_FULL || st == ST_FULL;
+        err_set(&e, full ? ST_QUEUE_FULL : st, "%s",
+                full ? queue_full : "The engine did not take the request.");
+        a->m.rejected += full;
+        stream_fail(s, &e);
         return;
     }
-    r->is_admitted = true;
-    hist_add(&h->m, H_N, (double)r->g.n);
-    for (int32_t p = 0; p < r->g.n_prompts; p++) {
-        hist_add(&h->m, H_PROMPT, (double)(r->g.first[p + 1] - r->g.first[p]));
-        hist_add(&h->m, H_MAX_TOKENS, (double)r->g.max_new[p]);
-    }
-    if (r->g.echo)
-        echo_prompts(r);
-    server_need_sweep(h);
+    s->admitted = true;
+    count_admission(s);
+    if (s->g.echo)
+        echo_prompts(s);
 }
 
 /* ---- deadlines ---- */
 
 /* Only the engine knows whether a request still waits. The first choice is the first to be
  * admitted; when it is refused, on_failed ends the others. */
-static void ask_queue_timeout(struct req *r)
+static void ask_queue_timeout(struct stream *s)
 {
-    for (int32_t i = 0; i < r->n_choices; i++)
-        if (r->choice[i].id) {
-            r->queue_asked = engine_cancel(r->h->s.engine, r->choice[i].id, ST_QUEUE_TIMEOUT) == 0;
+    for (int32_t i = 0; i < s->n_choices; i++)
+        if (s->choice[i].id) {
+            int st = engine_cancel(s->a->s.engine, s->choice[i].id, ST_QUEUE_TIMEOUT);
+            s->queue_asked = st == 0;
             return;
         }
 }
 
-void gen_sweep(struct req *r, int64_t now)
+static bool shown_nothing(const struct stream *s)
 {
-    const struct http_config *c = &r->h->c;
+    for (int32_t i = 0; i < s->n_choices; i++)
+        if (s->choice[i].last_us)
+            return false;
+    return true;
+}
+
+void stream_sweep(struct req *r, int64_t now)
+{
+    struct stream *s = r->user;
+    const struct config *c = s->a->c;
+    int64_t age = now - r->arrival_us;
     struct err e;
-    bool none = true;
-    for (int32_t i = 0; i < r->n_choices; i++) {
-        none &= r->choice[i].last_us == 0;
-        if (r->choice[i].cancel_pending)
-            cancel_choice(&r->choice[i], ST_CANCELLED);
-    }
-    if (!r->is_admitted || r->completed || r->dead)
+    for (int32_t i = 0; i < s->n_choices; i++)
+        if (s->choice[i].cancel_pending)
+            cancel_choice(&s->choice[i], s->choice[i].cancel_reason);
+    if (!s->admitted || r->gone)
         return;
-    if (r->streaming && r->out.n > r->out_at && now - r->out_since_us > c->write_timeout_us) {
-        r->h->m.slow_readers++;
+    if (r->streaming && r->out.n > r->out_at && now - r->out_since_us > c->http.write_timeout) {
+        s->a->m.slow_readers++;
         req_drop(r);
-    } else if (!r->ended && c->request_timeout_us > 0 &&
-               now - r->arrival_us > c->request_timeout_us) {
+    } else if (!r->ended && c->limits.request_timeout > 0 && age > c->limits.request_timeout) {
         err_set(&e, ST_DEADLINE, "The request did not finish within the server's time limit.");
-        gen_fail(r, &e);
-    } else if (none && !r->queue_asked && c->queue_timeout_us > 0 &&
-               now - r->arrival_us > c->queue_timeout_us) {
-        ask_queue_timeout(r);
+        stream_fail(s, &e);
+    } else if (!s->queue_asked && c->limits.queue_timeout > 0 && age > c->limits.queue_timeout &&
+               shown_nothing(s)) {
+        ask_queue_timeout(s);
     }
 }
 
-void gen_free(struct req *r)
+/* ---- the end ---- */
+
+void stream_gone(struct req *r)
 {
-    for (int32_t i = 0; i < r->n_choices; i++) {
-        struct choice *c = &r->choice[i];
+    struct stream *s = r->user;
+    s->a->m.disconnects++;
+    cancel(s, ST_CANCELLED);
+}
+
+void stream_failed(struct req *r, const struct err *e)
+{
+    stream_fail(r->user, e);
+}
+
+bool stream_busy(const struct req *r)
+{
+    const struct stream *s = r->user;
+    return s->n_open > 0;
+}
+
+void stream_abandon_all(struct api *a)
+{
+    for (uint32_t i = 0; i < a->slots.n; i++)
+        if (a->slots.v[i].c)
+            let_go(a->slots.v[i].c);
+}
+
+void stream_free(struct req *r)
+{
+    struct stream *s = r->user;
+    for (int32_t i = 0; i < s->n_choices; i++) {
+        struct choice *c = &s->choice[i];
         stopper_fini(&c->stopper);
         buf_free(&c->text);
-        buf_free(&c->lp_a);
-        buf_free(&c->lp_b);
-        buf_free(&c->lp_c);
-        buf_free(&c->lp_d);
+        buf_free(&c->lp.tokens);
+        buf_free(&c->lp.token_logprobs);
+        buf_free(&c->lp.top_logprobs);
+        buf_free(&c->lp.text_offset);
     }
-    free(r->choice);
-    if (r->is_gen)
-        genreq_fini(&r->g);
+    free(s->choice);
+    buf_free(&s->pre);
+    genreq_fini(&s->g);
+    free(s);
 }

@@ -1,5 +1,7 @@
 /* auth.c - API keys: a file of keys, one constant-time check. Loaded at start, then read-only. */
-#include "state.h"
+#include "auth.h"
+
+#include "mem.h"
 
 #include <errno.h>
 #include <stdio.h>

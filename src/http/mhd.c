@@ -1,26 +1,27 @@
-/* server_mhd.c - the only file that knows microhttpd: heads, bodies, answers, suspend and resume.
+/* mhd.c - microhttpd's daemon and its callbacks: connections, heads, bodies.
  *
- * Loop thread. Invariants: M1 a request without an answer is either inside its handler or
- * suspended. M2 no callback here runs the daemon or blocks. M3 a suspended request is in h->reqs,
- * so stopping can find it. M4 a request is freed only when the connection completed, no job runs
- * and the engine has ended all its choices.
+ * Loop thread. No callback here runs the daemon or blocks. A handler has answered or its request
+ * sleeps when it returns (exchange.c).
  */
-#include "request.h"
+#include "mhd.h"
 
 #include "clock.h"
-#include "head.h"
+#include "exchange.h"
 #include "log.h"
+#include "mem.h"
+#include "preflight.h"
+#include "raw.h"
+#include "reply.h"
+#include "request.h"
+#include "wake.h"
 
-#include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-enum { POOL_BYTES = 64 << 10, DROP_BYTES = 64 << 10, EVENT_BLOCK = 4096 };
+enum { POOL_BYTES = 64 << 10, DROP_BYTES = 64 << 10 };
 
 /* A folded line of a later request: this release glues its text to the *name*, which it moves away
  * from the value for that. Otherwise only the colon's NUL and blanks lie between the two. */
@@ -36,372 +37,109 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
                                 const char *v, size_t nv)
 {
     void **at = cls;
-    struct head *hd = at[0];
+    struct head_fields *hd = at[0];
     (void)kind;
-    hd->bad_value |= is_folded(k, nk, v);
+    hd->facts.bad_field |= is_folded(k, nk, v);
     request_field(at[1], hd, k, nk, v, nv);
     return MHD_YES;
 }
 
-/* ---- answers ---- */
+/* ---- request life ---- */
 
-static bool origin_allowed(const struct req *r, const char **value)
+static int fd_of(struct MHD_Connection *mc)
 {
-    const struct http_config *c = &r->h->c;
-    for (int32_t i = 0; r->origin && i < c->n_cors_origins; i++) {
-        bool any = strcmp(c->cors_origins[i], "*") == 0;
-        if (any || strcmp(c->cors_origins[i], r->origin) == 0) {
-            *value = any ? "*" : r->origin;
-            return true;
-        }
-    }
-    return false;
+    const union MHD_ConnectionInfo *ci = MHD_get_connection_info(mc,
+                                                                 MHD_CONNECTION_INFO_CONNECTION_FD);
+    return ci ? ci->connect_fd : -1;
 }
 
-static void add_headers(struct req *r, struct MHD_Response *resp, const char *ctype)
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mc)
 {
-    char t[32];
-    const char *o;
-    MHD_add_response_header(resp, "Server", "quire/" QUIRE_VERSION);
-    MHD_add_response_header(resp, "X-Request-Id", r->id);
-    if (ctype)
-        MHD_add_response_header(resp, "Content-Type", ctype);
-    if (r->allow)
-        MHD_add_response_header(resp, "Allow", r->allow);
-    if (r->retry_after) {
-        snprintf(t, sizeof t, "%d", r->retry_after);
-        MHD_add_response_header(resp, "Retry-After", t);
-    }
-    if (r->status == 401)
-        MHD_add_response_header(resp, "WWW-Authenticate", "Bearer");
-    if (r->status == 500 || r->status == 504)
-        MHD_add_response_header(resp, "X-Should-Retry", "false");
-    if (r->close || r->h->run >= RUN_DRAIN)
-        MHD_add_response_header(resp, "Connection", "close");
-    if (origin_allowed(r, &o)) {
-        MHD_add_response_header(resp, "Access-Control-Allow-Origin", o);
-        MHD_add_response_header(resp, "Vary", "Origin");
-        MHD_add_response_header(resp, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
-    }
-}
-
-void mhd_resume(struct req *r)
-{
-    if (!r->suspended || r->completed)
-        return;
-    r->suspended = false;
-    MHD_resume_connection(r->mc);
-}
-
-static void send_response(struct req *r, struct MHD_Response *resp)
-{
-    r->answered = true;
-    if (MHD_queue_response(r->mc, (unsigned)r->status, resp) != MHD_YES)
-        r->handler_ret_no = true;
-    MHD_destroy_response(resp);
-    if (r->handler_ret_no)
-        r->dead = true;
-    mhd_resume(r);
-}
-
-void reply(struct req *r, int status, const char *ctype, const char *body, size_t n)
-{
-    if (r->answered || r->completed || r->dead)
-        return;
-    struct MHD_Response *resp = MHD_create_response_from_buffer(n, (void *)(n ? body : ""),
-                                                                MHD_RESPMEM_MUST_COPY);
-    r->status = status;
-    if (!resp) {
-        req_drop(r);
-        return;
-    }
-    add_headers(r, resp, ctype);
-    send_response(r, resp);
-}
-
-void reply_error(struct req *r, const struct err *e)
-{
-    struct buf b = {0};
-    int http = st_http(e->st);
-    if (http == 429 || http == 503)
-        r->retry_after = r->retry_after ? r->retry_after : e->st == ST_LOADING ? 2 : 1;
-    if (e->st == ST_DRAINING)
-        r->close = true;
-    out_error(&b, e);
-    reply(r, http, "application/json", b.p, b.n);
-    buf_free(&b);
-}
-
-void reply_fail(struct req *r, int st, const char *text)
-{
-    struct err e;
-    err_set(&e, st, "%s", text);
-    reply_error(r, &e);
-}
-
-/* Whole events as many as fit; parts of one only when not even one fits (P-8). */
-static ssize_t on_read(void *cls, uint64_t pos, char *out, size_t max)
-{
-    struct req *r = cls;
-    (void)pos;
-    if (r->dead)
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    size_t have = r->out.n - r->out_at, n = have < max ? have : max;
-    const char *p = r->out.p + r->out_at;
-    if (have == 0) {
-        if (r->ended)
-            return MHD_CONTENT_READER_END_OF_STREAM;
-        r->suspended = true;
-        MHD_suspend_connection(r->mc);
-        return 0;
-    }
-    if (n < have)
-        for (size_t k = n; k >= 2; k--)
-            if (p[k - 1] == '\n' && p[k - 2] == '\n') {
-                n = k;
-                break;
-            }
-    memcpy(out, p, n);
-    r->out_at += n;
-    r->out_since_us = clock_us();
-    if (r->out_at == r->out.n)
-        r->out.n = r->out_at = 0;
-    return (ssize_t)n;
-}
-
-void stream_begin(struct req *r)
-{
-    if (r->answered || r->completed || r->dead)
-        return;
-    struct MHD_Response *resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, EVENT_BLOCK,
-                                                                  on_read, r, NULL);
-    if (!resp) {
-        req_drop(r);
-        return;
-    }
-    r->status = 200;
-    r->streaming = true;
-    r->out_since_us = clock_us();
-    add_headers(r, resp, "text/event-stream; charset=utf-8");
-    MHD_add_response_header(resp, "Cache-Control", "no-cache");
-    MHD_add_response_header(resp, "X-Accel-Buffering", "no");
-    send_response(r, resp);
-}
-
-static void reply_options(struct req *r, const struct head *hd)
-{
-    const char *o;
-    struct MHD_Response *resp = MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
-    if (!resp)
-        return;
-    r->status = 200;
-    add_headers(r, resp, NULL);
-    if (origin_allowed(r, &o)) {
-        MHD_add_response_header(resp, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-        MHD_add_response_header(resp, "Access-Control-Allow-Headers",
-                                hd->acrh ? hd->acrh : "Authorization, Content-Type, X-Request-Id");
-        MHD_add_response_header(resp, "Access-Control-Max-Age", "600");
-    }
-    send_response(r, resp);
-}
-
-/* ---- sleeping, hang-ups, the end ---- */
-
-static void watch(struct req *r)
-{
-    struct epoll_event ev = {.events = EPOLLRDHUP, .data.ptr = r};
-    if (!r->watched && epoll_ctl(r->h->watch_fd, EPOLL_CTL_ADD, r->fd, &ev) == 0)
-        r->watched = true;
-}
-
-static void unwatch(struct req *r)
-{
-    if (r->watched)
-        epoll_ctl(r->h->watch_fd, EPOLL_CTL_DEL, r->fd, NULL);
-    r->watched = false;
-}
-
-void req_sleep(struct req *r)
-{
-    if (r->answered || r->suspended || r->dead)
-        return;
-    watch(r);
-    r->suspended = true;
-    MHD_suspend_connection(r->mc);
-}
-
-void req_drop(struct req *r)
-{
-    if (r->completed)
-        return;
-    unwatch(r); /* level-triggered: left in, it would spin */
-    r->dead = true;
-    gen_cancel(r, ST_CANCELLED);
-    if (r->suspended)
-        mhd_resume(r);
-    else
-        shutdown(r->fd, SHUT_RDWR); /* the only thing that reaches a blocked write (P-10) */
-}
-
-void req_release(struct req *r)
-{
-    struct http *h = r->h;
-    if (!r->completed || r->job_pending || r->n_open > 0)
-        return;
-    if (r->prev)
-        r->prev->next = r->next;
-    else
-        h->reqs = r->next;
-    if (r->next)
-        r->next->prev = r->prev;
-    h->n_reqs--;
-    gen_free(r);
-    free(r->uri);
-    free(r->path);
-    free(r->origin);
-    buf_free(&r->body);
-    buf_free(&r->job_out);
-    buf_free(&r->out);
-    buf_free(&r->pre);
-    free(r);
-}
-
-/* One line a request; those of probes and scrapes only at debug level. */
-static void access_line(const struct req *r, int status)
-{
-    char what[256];
-    gen_summary(r, what, sizeof what);
-    log_write(r->is_gen ? LOG_INFO : LOG_DEBUG, "http.request",
-              "id=%s method=%s handler=%s status=%d total_ms=%.1f%s", r->id, r->method,
-              route_name(route_index(r->route)), status, (double)(clock_us() - r->arrival_us) / 1e3,
-              what);
+    const union MHD_ConnectionInfo *ci = MHD_get_connection_info(
+        mc, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return exchange_new(cls, uri, mc, fd_of(mc), ci ? ci->socket_context : NULL);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mc, void **con_cls,
                          enum MHD_RequestTerminationCode code)
 {
-    struct http *h = cls;
-    struct req *r = *con_cls;
+    struct exchange *x = *con_cls;
+    (void)cls;
     (void)mc;
-    if (!r)
-        return;
     *con_cls = NULL;
-    unwatch(r);
-    bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->dead;
-    if (r->is_gen && !whole) {
-        h->m.disconnects++;
-        gen_cancel(r, ST_CANCELLED);
-    }
-    if (r->head_seen) {
-        metrics_http(&h->m, r->route, r->method, r->answered ? r->status : 400);
-        access_line(r, whole ? r->status : 499);
-    }
-    if (r->conn) {
-        r->conn->phase = PH_IDLE;
-        r->conn->req = NULL;
-    }
-    r->conn = NULL;
-    r->completed = true;
-    r->suspended = false;
-    r->mc = NULL;
-    h->n_active--;
-    req_release(r);
+    if (x)
+        exchange_complete(x, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 }
 
-/* ---- request life ---- */
-
-static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mc)
+static enum MHD_Result result_of(const struct exchange *x)
 {
-    struct http *h = cls;
-    struct req *r = xalloc(sizeof *r);
-    const union MHD_ConnectionInfo *ci;
-    r->h = h;
-    r->mc = mc;
-    r->uri = xstrdup(uri);
-    r->arrival_us = clock_us();
-    ci = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CONNECTION_FD);
-    r->fd = ci ? ci->connect_fd : -1;
-    ci = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    r->conn = ci ? ci->socket_context : NULL;
-    if (r->conn) {
-        if (r->conn->phase == PH_IDLE)
-            r->conn->since_us = r->arrival_us;
-        r->conn->phase = PH_HEAD;
-        r->conn->req = r;
-    }
-    r->next = h->reqs;
-    if (h->reqs)
-        h->reqs->prev = r;
-    h->reqs = r;
-    h->n_reqs++;
-    h->n_active++;
-    server_need_sweep(h);
-    return r;
+    return x->answer.refused || (x->at.dead && !x->at.suspended) ? MHD_NO : MHD_YES;
 }
 
-static enum MHD_Result result_of(struct req *r)
+/* The answer comes before the body was read. A socket that is closed with bytes unread is reset,
+ * and the reset may overtake the answer: a copy of it lingers. */
+static void answer_early(struct exchange *x, bool body)
 {
-    return r->handler_ret_no || (r->dead && !r->suspended) ? MHD_NO : MHD_YES;
+    int fd = body ? dup(x->at.fd) : -1;
+    x->answer.close = true;
+    if (fd >= 0)
+        raw_linger(x->r.http, fd);
+    reply_error(&x->r, &x->head.err); /* no 100 Continue, the rest is not read */
 }
 
-static enum MHD_Result on_head(struct req *r, const char *method, const char *version)
+static enum MHD_Result on_head(struct exchange *x, const char *method, const char *version)
 {
-    struct head hd = {0};
-    void *cls[2] = {&hd, r};
-    r->head_seen = true;
-    snprintf(r->method, sizeof r->method, "%s", method);
-    MHD_get_connection_values_n(r->mc, MHD_HEADER_KIND, on_field, cls);
-    request_id(r, hd.rid);
-    int st = request_check(r, &hd, version, &r->err);
-    r->err.st = st;
-    if (r->conn) {
-        r->conn->phase = PH_BODY;
-        r->conn->since_us = clock_us();
+    struct head_fields hd = {0};
+    void *cls[2] = {&hd, x};
+    x->head.seen = true;
+    snprintf(x->head.method, sizeof x->head.method, "%s", method);
+    MHD_get_connection_values_n(x->at.mc, MHD_HEADER_KIND, on_field, cls);
+    request_id(x, hd.id);
+    int st = request_check(x, &hd, version, &x->head.err);
+    x->head.err.st = st;
+    if (x->at.conn) {
+        x->at.conn->phase = PH_BODY;
+        x->at.conn->since_us = clock_us();
     }
     long long len = hd.length ? atoll(hd.length) : 0;
-    if (st && (r->close || hd.expect || hd.n_encoding || len > DROP_BYTES)) {
-        r->close = true;
-        if (hd.n_encoding || len > 0) { /* so that no reset overtakes the answer (P-13) */
-            int fd = dup(r->fd);
-            if (fd >= 0)
-                accept_linger(r->h, fd);
-        }
-        reply_error(r, &r->err); /* early: no 100 Continue, the rest is not read */
-    } else if (!st && strcmp(r->method, "OPTIONS") == 0) {
-        r->close |= hd.n_encoding || len > 0;
-        reply_options(r, &hd);
+    bool chunked = hd.facts.n_encoding > 0, body = chunked || len > 0;
+    if (st && (x->answer.close || hd.expect || chunked || len > DROP_BYTES)) {
+        answer_early(x, body);
+    } else if (!st && strcmp(x->head.method, "OPTIONS") == 0) {
+        x->answer.close |= body;
+        reply_options(x, hd.cors_headers);
     }
-    return result_of(r);
+    return result_of(x);
 }
 
-/* A chunked body that outgrows the limit: microhttpd takes no answer now (P-12), so it is written
- * by hand and a copy of the socket stays open until the client has read it (P-13). */
-static enum MHD_Result refuse_upload(struct req *r)
+/* A chunked body that outgrows the limit: microhttpd takes no answer in the middle of a body, so it
+ * is written by hand and a copy of the socket lingers until the client has read it. */
+static enum MHD_Result refuse_upload(struct exchange *x)
 {
     struct err e;
-    r->close = true;
     err_set(&e, ST_BODY_TOO_LARGE, "The body is larger than %lld bytes.",
-            (long long)r->h->c.max_body_bytes);
-    int fd = dup(r->fd);
-    answer_raw(r->h, r->fd, &e, r->id, false);
+            (long long)x->r.http->c->http.max_body_bytes);
+    int fd = dup(x->at.fd);
+    answer_raw(x->at.fd, &e, x->r.id, false);
     if (fd >= 0)
-        accept_linger(r->h, fd);
-    r->status = 413;
-    r->answered = true;
+        raw_linger(x->r.http, fd);
+    x->answer.close = true;
+    x->answer.status = 413;
+    x->r.answered = true;
     return MHD_NO;
 }
 
-static enum MHD_Result on_upload(struct req *r, const char *data, size_t *n)
+static enum MHD_Result on_upload(struct exchange *x, const char *data, size_t *n)
 {
     size_t k = *n;
     *n = 0;
-    if (r->conn)
-        r->conn->since_us = clock_us();
-    if (r->err.st || r->answered)
+    if (x->at.conn)
+        x->at.conn->since_us = clock_us();
+    if (x->head.err.st || x->r.answered)
         return MHD_YES; /* dropped */
-    if (r->body.n + k > (size_t)r->h->c.max_body_bytes)
-        return refuse_upload(r);
-    buf_add(&r->body, data, k);
+    if (x->r.body.n + k > (size_t)x->r.http->c->http.max_body_bytes)
+        return refuse_upload(x);
+    buf_add(&x->r.body, data, k);
     return MHD_YES;
 }
 
@@ -409,65 +147,61 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mc, const ch
                                   const char *method, const char *version, const char *data,
                                   size_t *n, void **con_cls)
 {
-    struct req *r = *con_cls;
+    struct exchange *x = *con_cls;
     (void)cls;
     (void)mc;
     (void)url;
-    if (!r)
+    if (!x)
         return MHD_NO;
-    if (!r->head_seen)
-        return on_head(r, method, version);
+    if (!x->head.seen)
+        return on_head(x, method, version);
     if (*n)
-        return on_upload(r, data, n);
-    if (r->dead || (r->started && !r->answered))
+        return on_upload(x, data, n);
+    if (x->at.dead || (x->at.ran && !x->r.answered))
         return MHD_NO; /* resumed without an answer: the client is gone */
-    if (r->answered)
+    if (x->r.answered)
         return MHD_YES;
-    if (r->conn)
-        r->conn->phase = PH_RUN;
-    r->in_handler = true;
-    if (r->err.st)
-        reply_error(r, &r->err);
-    else
-        r->route->run(r);
-    r->in_handler = false;
-    return result_of(r);
+    if (x->at.conn)
+        x->at.conn->phase = PH_RUN;
+    if (x->head.err.st) {
+        reply_error(&x->r, &x->head.err);
+    } else {
+        x->at.ran = true;
+        x->r.handler->run(&x->r);
+    }
+    return result_of(x);
+}
+
+static void conn_open(struct http *h, struct MHD_Connection *mc, void **ctx)
+{
+    struct conn *c = xalloc(sizeof *c);
+    c->fd = fd_of(mc);
+    c->phase = PH_HEAD;
+    c->since_us = clock_us();
+    LIST_INSERT_HEAD(&h->wire.conns, c, link);
+    h->wire.n_conns++;
+    *ctx = c;
+    need_sweep(h);
+}
+
+static void conn_close(struct http *h, struct conn *c)
+{
+    if (c->x)
+        c->x->at.conn = NULL;
+    LIST_REMOVE(c, link);
+    h->wire.n_conns--;
+    free(c);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *mc, void **ctx,
                           enum MHD_ConnectionNotificationCode code)
 {
-    struct http *h = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *ci = MHD_get_connection_info(
-            mc, MHD_CONNECTION_INFO_CONNECTION_FD);
-        struct conn *c = xalloc(sizeof *c);
-        c->fd = ci ? ci->connect_fd : -1;
-        c->phase = PH_HEAD;
-        c->since_us = clock_us();
-        c->next = h->conns;
-        if (h->conns)
-            h->conns->prev = c;
-        h->conns = c;
-        h->n_conns++;
-        *ctx = c;
-        server_need_sweep(h);
-        return;
+        conn_open(cls, mc, ctx);
+    } else if (*ctx) {
+        conn_close(cls, *ctx);
+        *ctx = NULL;
     }
-    struct conn *c = *ctx;
-    if (!c)
-        return;
-    *ctx = NULL;
-    if (c->req)
-        c->req->conn = NULL;
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        h->conns = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
-    h->n_conns--;
-    free(c);
 }
 
 /* ---- daemon ---- */
@@ -492,39 +226,39 @@ static void on_panic(void *cls, const char *file, unsigned line, const char *rea
 
 int mhd_start(struct http *h, struct err *e)
 {
-    int64_t idle_s = (h->c.keepalive_timeout_us + 999999) / 1000000;
+    int64_t idle_s = (h->c->http.keepalive_timeout + 999999) / 1000000;
     MHD_set_panic_func(on_panic, NULL);
-    h->mhd = MHD_start_daemon(
+    h->wire.mhd = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0,
         NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, h,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)(h->c.max_connections + 64),
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)(h->max_connections + 64),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)(idle_s < 1 ? 1 : idle_s), MHD_OPTION_STRICT_FOR_CLIENT, 0,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
         h, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_END);
-    return h->mhd ? 0 : err_set(e, ST_IO, "cannot start the HTTP daemon");
+    return h->wire.mhd ? 0 : err_set(e, ST_IO, "cannot start the HTTP daemon");
 }
 
 int mhd_poll_fd(struct http *h)
 {
-    return MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    return MHD_get_daemon_info(h->wire.mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 }
 
 void mhd_add(struct http *h, int fd, const void *addr, unsigned addr_len)
 {
-    MHD_add_connection(h->mhd, fd, addr, addr_len); /* closes fd when it fails */
+    MHD_add_connection(h->wire.mhd, fd, addr, addr_len); /* closes fd when it fails */
 }
 
 int64_t mhd_turn(struct http *h)
 {
     MHD_UNSIGNED_LONG_LONG ms;
-    MHD_run(h->mhd);
-    return MHD_get_timeout(h->mhd, &ms) == MHD_NO ? -1 : (int64_t)ms;
+    MHD_run(h->wire.mhd);
+    return MHD_get_timeout(h->wire.mhd, &ms) == MHD_NO ? -1 : (int64_t)ms;
 }
 
 void mhd_stop(struct http *h)
 {
-    if (h->mhd)
-        MHD_stop_daemon(h->mhd);
-    h->mhd = NULL;
+    if (h->wire.mhd)
+        MHD_stop_daemon(h->wire.mhd);
+    h->wire.mhd = NULL;
 }

@@ -4,7 +4,7 @@
  * may use the machine. Then what a scrape of /metrics costs the loop, and a short request.
  *   bench_http [streams [tokens [step_us]]]
  */
-#include "../http/rig.h"
+#include "rig.h"
 
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -54,14 +54,13 @@ struct figure {
 
 static struct figure run_once(int streams, int tokens, int64_t step_us)
 {
-    static struct rig rig;
     char body[160];
     int *fd = calloc((size_t)streams, sizeof *fd);
     rig_defaults(&rig);
     rig.ec.max_seqs = 1024;
     rig.ec.n_pages = 1 << 17;
     rig.ec.max_step_tokens = 16384;
-    rig.c.queue_size = 4096;
+    rig.c.limits.queue_size = 4096;
     rig.ec.max_waiting = 4096;
     atomic_store(&rig.ex.step_us, step_us);
     rig_start(&rig);
@@ -102,7 +101,6 @@ static void measure(int streams, int tokens, int64_t step_us)
 /* CPU of the loop per request on one kept connection. */
 static void requests(const char *what, const char *text)
 {
-    static struct rig rig;
     rig_defaults(&rig);
     rig_start(&rig);
     int fd = dial(&rig);

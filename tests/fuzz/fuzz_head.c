@@ -8,7 +8,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static int check(const uint8_t *data, size_t n, struct head_facts *f)
+static int check(const uint8_t *data, size_t n, struct head_seen *f)
 {
     struct err e = {0};
     char *s = malloc(n + 1); /* exactly n bytes readable */
@@ -27,7 +27,7 @@ static int check(const uint8_t *data, size_t n, struct head_facts *f)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    struct head_facts f, g;
+    struct head_seen f, g;
     int all = check(data, n, &f), state = HEAD_MORE;
     size_t step = n > 256 ? n / 64 : 1;
     for (size_t k = 0; k < n; k += step) {

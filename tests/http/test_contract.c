@@ -2,7 +2,6 @@
  * kept connections, health in every state, metrics from zero. Ids are those of the contract. */
 #include "rig.h"
 
-static struct rig rig;
 #define CT "Content-Type: application/json\r\n"
 
 static const struct {
@@ -341,16 +340,9 @@ static int up(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.keepalive_timeout_us = 1000000;
+    rig.c.http.keepalive_timeout = 1000000;
     rig_start(&rig);
     return 0;
-}
-
-static int down(void **s)
-{
-    (void)s;
-    rig_stop(&rig);
-    return rig.result;
 }
 
 int main(void)
@@ -362,5 +354,5 @@ int main(void)
         cmocka_unit_test(test_bodies),         cmocka_unit_test(test_media),
         cmocka_unit_test(test_keep_alive),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return cmocka_run_group_tests(tests, up, rig_down);
 }

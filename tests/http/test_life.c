@@ -7,8 +7,6 @@
 #include <sys/resource.h>
 #include <time.h>
 
-static struct rig rig;
-
 static void want(const char *path, int status, const char *part)
 {
     struct answer a = get(&rig, path);
@@ -22,7 +20,7 @@ static void test_loading(void **s)
     (void)s;
     rig_defaults(&rig);
     rig_listen(&rig);
-    http_set_progress(rig.h, "weights", 0.25);
+    api_set_progress(rig.a, "weights", 0.25);
     want("/live", 200, "ok");
     want("/health", 503, "\"code\":\"model_loading\"},\"phase\":\"weights\",\"progress\":0.25}");
     want("/ready", 503, "model_loading");
@@ -46,7 +44,7 @@ static void test_load_failed(void **s)
     (void)s;
     rig_defaults(&rig);
     rig_listen(&rig);
-    http_fail(rig.h, "no memory on the device");
+    api_fail(rig.a, "no memory on the device");
     want("/live", 503, "no memory on the device");
     want("/ready", 503, "engine_unavailable");
     rig_stop(&rig);
@@ -60,8 +58,8 @@ static void test_keys(void **s)
     assert_true(write(fd, "# ours\nsecret-1\n\n  secret-2  \n", 30) == 30);
     close(fd);
     rig_defaults(&rig);
-    rig.c.api_keys_file = file;
-    rig.c.metrics_require_auth = true;
+    rig_set(&rig, "auth.api_keys_file", file);
+    rig.c.metrics.require_auth = true;
     rig_start(&rig);
     unlink(file);
     static const struct {
@@ -99,7 +97,7 @@ static void test_queue_full(void **s)
     (void)s;
     rig_defaults(&rig);
     rig.ec.max_seqs = 1;
-    rig.c.queue_size = rig.ec.max_waiting = 1;
+    rig.c.limits.queue_size = rig.ec.max_waiting = 1;
     rig_hold(&rig);
     rig_start(&rig);
     int fd[2];
@@ -143,7 +141,7 @@ static void test_last_place(void **s)
     (void)s;
     rig_defaults(&rig);
     rig.ec.max_seqs = 1;
-    rig.c.queue_size = rig.ec.max_waiting = 1;
+    rig.c.limits.queue_size = rig.ec.max_waiting = 1;
     rig_start(&rig);
     pthread_t t[2];
     int good[2] = {0};
@@ -159,7 +157,7 @@ static void test_engine_failure(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.failed_exit_us = -1;
+    rig.limits.failed_exit_us = -1;
     rig_steps(&rig, 5);
     rig_start(&rig);
     int st = dial(&rig), plain = dial(&rig);
@@ -217,7 +215,7 @@ static void test_second_signal(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_delay_us = rig.c.drain_timeout_us = 600000000;
+    rig.c.drain.delay = rig.c.drain.timeout = 600000000;
     rig_steps(&rig, 5);
     rig_start(&rig);
     int st = dial(&rig);
@@ -242,7 +240,7 @@ static void test_drain_delay(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_delay_us = 600000000;
+    rig.c.drain.delay = 600000000;
     rig_start(&rig);
     want("/ready", 200, "ok"); /* the loop runs and has its signals */
     kill(getpid(), SIGTERM);
@@ -263,7 +261,7 @@ static void test_drain(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_timeout_us = 600000000;
+    rig.c.drain.timeout = 600000000;
     rig_steps(&rig, 5);
     rig_start(&rig);
     int st = dial(&rig), plain = dial(&rig), idle = dial(&rig);
@@ -302,7 +300,7 @@ static void test_drain_timeout(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_timeout_us = 50000;
+    rig.c.drain.timeout = 50000;
     rig_hold(&rig);
     rig_start(&rig);
     int st = dial(&rig), plain = dial(&rig);
@@ -330,7 +328,7 @@ static void test_stop_at_once(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_delay_us = rig.c.drain_timeout_us = 600000000;
+    rig.c.drain.delay = rig.c.drain.timeout = 600000000;
     rig_steps(&rig, 5);
     rig_start(&rig);
     int fd[20];
@@ -376,7 +374,7 @@ static void test_slow_client(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.header_timeout_us = rig.c.body_timeout_us = 400000;
+    rig.c.http.header_timeout = rig.c.http.body_timeout = 400000;
     rig_start(&rig);
     int fd[4];
     static const char *const sent[4] = {
@@ -446,26 +444,28 @@ static void test_never_run(void **s)
 {
     (void)s;
     struct err e;
+    char taken[32];
+    struct api *second;
     rig_defaults(&rig);
-    assert_int_equal(http_new(&rig.h, &rig.c, &e), 0);
-    struct http *second;
-    rig.c.port = http_port(rig.h);
-    assert_int_equal(http_new(&second, &rig.c, &e), ST_IO); /* taken */
+    assert_int_equal(api_new(&rig.a, &rig.c, NULL, &e), 0);
+    snprintf(taken, sizeof taken, "127.0.0.1:%d", http_port(api_http(rig.a)));
+    rig_set(&rig, "http.listen", taken);
+    assert_int_equal(api_new(&second, &rig.c, NULL, &e), ST_IO); /* taken */
     assert_null(second);
-    http_free(rig.h);
-    rig.c.port = 0;
-    rig.c.address = "not an address";
-    assert_int_equal(http_new(&rig.h, &rig.c, &e), ST_IO);
-    rig.c.address = NULL;
-    rig.c.api_keys_file = "/nonexistent/keys";
-    assert_int_equal(http_new(&rig.h, &rig.c, &e), ST_IO);
+    api_free(rig.a);
+    rig_set(&rig, "http.listen", "not an address:0");
+    assert_int_equal(api_new(&rig.a, &rig.c, NULL, &e), ST_IO);
+    rig_set(&rig, "http.listen", "127.0.0.1:0");
+    rig_set(&rig, "auth.api_keys_file", "/nonexistent/keys");
+    assert_int_equal(api_new(&rig.a, &rig.c, NULL, &e), ST_IO);
+    config_free(&rig.c);
 }
 
 static void test_watchdog(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.watchdog_us = 300000;
+    rig.limits.watchdog_us = 300000;
     rig_hold(&rig); /* the device hangs */
     rig_start(&rig);
     want("/health", 200, "ok"); /* nothing to do is not hanging */
@@ -488,7 +488,7 @@ static void test_connection_cap(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.max_connections = 3;
+    rig.c.http.max_connections = 3;
     rig_start(&rig);
     int fd[3];
     for (int i = 0; i < 3; i++)

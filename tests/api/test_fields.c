@@ -2,7 +2,6 @@
  * rules; prompt forms; messages; the order of checks. The tables are the contract's. */
 #include "rig.h"
 
-static struct rig rig;
 #define TEXT "/v1/completions"
 #define CHAT "/v1/chat/completions"
 
@@ -512,21 +511,6 @@ static void test_template(void **s)
            "user=hi|go think True");
 }
 
-static int up(void **s)
-{
-    (void)s;
-    rig_defaults(&rig);
-    rig_start(&rig);
-    return 0;
-}
-
-static int down(void **s)
-{
-    (void)s;
-    rig_stop(&rig);
-    return rig.result;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -536,5 +520,5 @@ int main(void)
         cmocka_unit_test(test_order),    cmocka_unit_test(test_tokenize),
         cmocka_unit_test(test_template),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return cmocka_run_group_tests(tests, rig_up, rig_down);
 }

@@ -2,7 +2,9 @@
  * in each state, metrics from zero. Each test has a server of its own. */
 #include "rig.h"
 
-static struct rig rig;
+#include <errno.h>
+#include <poll.h>
+
 #define TEXT "/v1/completions"
 #define CHAT "/v1/chat/completions"
 #define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
@@ -203,7 +205,7 @@ static void test_queue_timeout(void **s)
     (void)s;
     rig_defaults(&rig);
     rig.ec.max_seqs = 1;
-    rig.c.queue_timeout_us = 2000000; /* far longer than the engine needs to wake up */
+    rig.c.limits.queue_timeout = 2000000; /* far longer than the engine needs to wake up */
     rig_hold(&rig);
     rig_start(&rig);
     int first = dial(&rig), second = dial(&rig);
@@ -235,7 +237,7 @@ static void test_run_timeout(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.request_timeout_us = 300000;
+    rig.c.limits.request_timeout = 300000;
     rig_hold(&rig);
     rig_start(&rig);
     int plain = dial(&rig);
