@@ -50,10 +50,10 @@ struct req {
     const struct handler *handler; /* NULL: none of the table's paths */
     void *service;                 /* hooks->arg */
     void *user;                    /* the handler's own; NULL before run */
-    char id[132];                  /* of X-Request-Id; the handler may change it before it answers */
-    bool id_given;                 /* it came with the head */
-    const char *tail, *query;      /* of the target: after handler->path (decoded), after '?' */
-    uint64_t tenant;               /* hash of the API key; 0 = none asked for */
+    char id[132];             /* of X-Request-Id; the handler may change it before it answers */
+    bool id_given;            /* it came with the head */
+    const char *tail, *query; /* of the target: after handler->path (decoded), after '?' */
+    uint64_t tenant;          /* hash of the API key; 0 = none asked for */
     int64_t arrival_us;
     struct buf body; /* whole; the handler may free it */
     /* the answer; flags are set by the transport, `ended` by the handler */
@@ -69,11 +69,12 @@ struct req {
 /* The service behind all handlers. All are required. */
 struct http_hooks {
     void *arg;
-    int (*ready)(void *arg, struct err *e); /* 0, or why a handler that needs the service must not run */
-    bool (*serving)(void *arg);             /* false: a drain has nobody to wait for */
-    bool (*failed)(void *arg);              /* true: for good */
-    void (*wake)(void *arg);                /* http_wake was called */
-    void (*dump)(void *arg);                /* SIGUSR2: log the state */
+    int (*ready)(void *arg,
+                 struct err *e); /* 0, or why a handler that needs the service must not run */
+    bool (*serving)(void *arg);  /* false: a drain has nobody to wait for */
+    bool (*failed)(void *arg);   /* true: for good */
+    void (*wake)(void *arg);     /* http_wake was called */
+    void (*dump)(void *arg);     /* SIGUSR2: log the state */
     /* An answer was given, or the request ended without one; h NULL: none of the table's paths. */
     void (*count)(void *arg, const struct handler *h, const char *method, int status);
     /* The loop is closed and nothing of the service runs: let go of every request. */

@@ -14,6 +14,7 @@
 #define QUIRE_JINJA_H
 
 #include "buf.h"
+#include "json.h"
 #include "mem.h"
 #include "status.h"
 
@@ -31,15 +32,14 @@ void jinja_free(struct jinja *j);
 /* Does an identifier, attribute or string constant of the template equal s? */
 bool jinja_mentions(const struct jinja *j, const char *s);
 
-/* A variable beside the JSON's own: a string of the template's side, or none when text.p is NULL. A
- * key of the same name in the JSON wins. */
+/* A variable beside the document's own: a string of the template's side, or none when text.p is
+ * NULL. A key of the same name in the document wins. */
 struct jinja_var {
     const char *name;
     struct view text;
 };
 struct jinja_input {
-    const char *json; /* one object */
-    size_t n;
+    const struct jdoc *doc; /* its root is an object of variables; outlives the rendering */
     const struct jinja_var *vars;
     int n_vars;
     int64_t now_unix_s; /* what strftime_now sees, in UTC */

@@ -57,8 +57,7 @@ struct detok {
     bool skip_special, started;
     uint8_t hold[16]; /* bytes of an incomplete code point or byte-fallback run */
     uint32_t n_hold;
-    uint32_t pending_spaces; /* decoder state private to detok.c */
-    uint64_t state[4];
+    uint64_t state[4]; /* of the decoder's last steps, private to detok.c */
 };
 void detok_init(struct detok *d, const struct tok *t, bool skip_special);
 /* Append to *out the text that is safe to show after this id (whole code points only). */
@@ -88,19 +87,24 @@ struct chat;
  * the source. */
 int chat_open(struct chat **out, const struct text_source *src, struct err *e);
 void chat_close(struct chat *c);
-/* Facts the front end needs: does the template read content as a list of parts (M-4); does it
- * mention the role "developer" (M-1). */
+/* Facts the front end needs: does the template read content as a list of parts only; does it
+ * mention the role "developer" (a template that does not gets such messages as "system"). */
 bool chat_wants_parts(const struct chat *c);
 bool chat_knows_developer(const struct chat *c);
 
-/* Render. `json` is one JSON object of template variables: messages (required), tools, and any
- * extra variables (enable_thinking, ...); add_generation_prompt as a boolean in it. Appends UTF-8
- * to *out. Steps, depth and output are bounded (max_out bytes). The spans of *out that came from
- * message content (as opposed to the template's own text) are appended to *spans as [begin, end)
- * byte offsets when spans is not NULL, so special tokens in user text can be kept plain.
- * ST_TEMPLATE with the template's own raise_exception text or line:column. Any thread. */
-int chat_render(const struct chat *c, const char *json, size_t n, int64_t now_unix_s,
-                size_t max_out, struct buf *out, struct spans *spans, struct err *e);
+struct jdoc;
+struct chat_args {
+    const struct jdoc *vars; /* its root is an object of template variables: messages, tools,
+                                add_generation_prompt, and any extra ones (enable_thinking, ...) */
+    int64_t now_unix_s;      /* what the template may ask for as the date */
+    size_t max_out;          /* bytes */
+};
+/* Render. Appends UTF-8 to *out. Steps, memory, depth and output are bounded. The spans of *out
+ * that came from the variables (as opposed to the template's own text) are appended to *spans as
+ * [begin, end) byte offsets when spans is not NULL, so special tokens in user text can be kept
+ * plain. ST_TEMPLATE with the template's own raise_exception text or line:column. Any thread. */
+int chat_render(const struct chat *c, const struct chat_args *a, struct buf *out,
+                struct spans *spans, struct err *e);
 /* Encode rendered text. flags: TOK_SPECIAL; TOK_PARSE_SPECIAL parses special tokens everywhere,
  * without it those inside the spans are plain text and the template's own are parsed. */
 int chat_encode(const struct tok *t, const struct buf *text, const struct spans *spans,

@@ -34,6 +34,24 @@ static inline uint32_t utf8_get(const char *s, unsigned *n)
            (p[3] & 63);
 }
 
+/* How many code points a valid string has. */
+static inline size_t utf8_count(const char *s, size_t n)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++)
+        k += ((unsigned char)s[i] & 0xC0) != 0x80;
+    return k;
+}
+
+/* The value of a hexadecimal digit, or -1. */
+static inline int hex_digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
 /* The code point that ends before p in a valid string that starts at or before p - 1. */
 static inline uint32_t utf8_before(const char *p, unsigned *n)
 {

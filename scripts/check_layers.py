@@ -12,7 +12,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 BASE = {"status.h", "check.h", "log.h", "mem.h", "mailbox.h", "clock.h", "ids.h", "text_source.h",
-        "buf.h", "utf8.h", "json.h", "hash.h"}
+        "buf.h", "utf8.h", "json.h", "json_file.h", "hash.h"}
 OWNER = {"config.h": "config", "text.h": "text", "jinja.h": "jinja", "msg.h": "engine", "engine.h": "engine",
          "step.h": "engine", "kv.h": "kv", "model.h": "model", "ops.h": "backend",
          "backend.h": "backend", "http.h": "http",

@@ -4,7 +4,7 @@
 #include "admin.h"
 
 #include "genreq.h"
-#include "http/json_out.h"
+#include "json.h"
 #include "life.h"
 #include "reply.h"
 

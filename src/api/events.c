@@ -3,8 +3,8 @@
  */
 #include "events.h"
 
-#include "http/json_in.h"
-#include "http/json_out.h"
+#include "json.h"
+#include "utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,21 +26,13 @@ void event_prefix(struct stream *s)
 
 /* ---- logprobs ---- */
 
-static int64_t code_points(const char *s, size_t n)
-{
-    int64_t k = 0;
-    for (size_t i = 0; i < n; i++)
-        k += ((unsigned char)s[i] & 0xC0) != 0x80;
-    return k;
-}
-
 /* Token text as a key: its text, or bytes:\xE4 when it is not text by itself. */
-static int64_t token_key(struct buf *b, const struct tok *t, token_id id, bool lossy)
+static int64_t token_key(struct buf *b, const struct tok *t, token_id id)
 {
     struct buf raw = {0}, esc = {0};
     tok_bytes(t, id, &raw);
     const char *p = raw.p ? raw.p : "";
-    if (lossy || json_utf8_valid(p, raw.n) == raw.n) {
+    if (utf8_valid_prefix(p, raw.n) == raw.n) {
         out_json(b, p, raw.n);
     } else {
         out_str(&esc, "bytes:");
@@ -48,7 +40,7 @@ static int64_t token_key(struct buf *b, const struct tok *t, token_id id, bool l
             out_fmt(&esc, "\\x%02X", (unsigned char)p[i]);
         out_json(b, esc.p, esc.n);
     }
-    int64_t k = esc.n ? (int64_t)esc.n : code_points(p, raw.n);
+    int64_t k = esc.n ? (int64_t)esc.n : (int64_t)utf8_count(p, raw.n);
     buf_free(&raw);
     buf_free(&esc);
     return k;
@@ -102,7 +94,7 @@ static void logprob_text(struct choice *c, const struct out_rec *rec,
     const struct tok *t = c->s->a->s.tok;
     const char *comma = c->lp.tokens.n ? "," : "";
     out_str(&c->lp.tokens, comma);
-    int64_t k = token_key(&c->lp.tokens, t, rec->token, false);
+    int64_t k = token_key(&c->lp.tokens, t, rec->token);
     out_str(&c->lp.token_logprobs, comma);
     out_logprob(&c->lp.token_logprobs, rec->logprob);
     out_fmt(&c->lp.top_logprobs, "%s{", comma);
@@ -116,13 +108,13 @@ static void logprob_text(struct choice *c, const struct out_rec *rec,
             continue;
         have |= top[i].token == rec->token || same_text(t, top[i].token, rec->token);
         out_str(&c->lp.top_logprobs, n++ ? "," : "");
-        token_key(&c->lp.top_logprobs, t, top[i].token, false);
+        token_key(&c->lp.top_logprobs, t, top[i].token);
         out_str(&c->lp.top_logprobs, ":");
         out_logprob(&c->lp.top_logprobs, top[i].logprob);
     }
     if (!have) {
         out_str(&c->lp.top_logprobs, n ? "," : "");
-        token_key(&c->lp.top_logprobs, t, rec->token, false);
+        token_key(&c->lp.top_logprobs, t, rec->token);
         out_str(&c->lp.top_logprobs, ":");
         out_logprob(&c->lp.top_logprobs, rec->logprob);
     }

@@ -3,6 +3,9 @@
  */
 #include "genreq.h"
 
+#include "hash.h"
+#include "utf8.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,15 +180,6 @@ static int read_number(struct reader *r, const struct field *f, const struct jva
     return 0;
 }
 
-/* Code points of a string; the reader let only valid UTF-8 pass. */
-static uint32_t characters(const struct jval *v)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < v->n; i++)
-        n += ((unsigned char)v->s[i] & 0xC0) != 0x80;
-    return n;
-}
-
 static int read_plain(struct reader *r, const struct field *f, const struct jval *v)
 {
     switch (f->kind) {
@@ -204,7 +198,7 @@ static int read_plain(struct reader *r, const struct field *f, const struct jval
     case F_STR:
         if (v->type != J_STR)
             return wrong_type(r->e, f->name, "a string", v);
-        if (characters(v) > f->hi)
+        if ((int64_t)utf8_count(v->s, v->n) > f->hi)
             return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' is too long.", f->name);
         return 0;
     case F_REFUSE:
@@ -225,7 +219,7 @@ static int read_stop_item(struct reader *r, const struct jval *v, const char *pa
 {
     if (v->type != J_STR)
         return wrong_type(r->e, param, "a string", v);
-    if (v->n == 0 || characters(v) > 512)
+    if (v->n == 0 || utf8_count(v->s, v->n) > 512)
         return err_param(r->e, ST_INVALID_LENGTH, param,
                          "'%s' must have between 1 and 512 characters.", param);
     char *p = malloc(v->n);
@@ -297,9 +291,7 @@ static int read_stream_options(struct reader *r, const struct jval *v)
 
 static uint64_t hash_bytes(const char *s, size_t n)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)s[i]) * 0x100000001b3u;
+    uint64_t h = fnv1a(FNV1A_BASIS, s, n);
     h ^= h >> 31;
     return h ? h : 1;
 }
@@ -308,7 +300,7 @@ static int read_salt(struct reader *r, const struct jval *v)
 {
     if (v->type != J_STR)
         return wrong_type(r->e, "cache_salt", "a string", v);
-    if (v->n < 1 || characters(v) > 128)
+    if (v->n < 1 || utf8_count(v->s, v->n) > 128)
         return err_param(r->e, ST_INVALID_LENGTH, "cache_salt",
                          "'cache_salt' must have between 1 and 128 characters.");
     for (uint32_t i = 0; i < v->n; i++)
@@ -364,7 +356,7 @@ static int read_text_only(struct reader *r, const char *name, const struct jval 
             return 0;
         return err_param(r->e, ST_UNSUPPORTED, name,
                          "The response_format type '%.*s' is not supported by this server.",
-                         (int)json_utf8_valid(t->s, t->n < 64 ? t->n : 64), t->s);
+                         (int)utf8_valid_prefix(t->s, t->n < 64 ? t->n : 64), t->s);
     }
     if (strcmp(name, "modalities") == 0) {
         const struct jval *k = v->type == J_ARR && v->n == 1 ? json_child(r->d, v) : NULL;
@@ -476,7 +468,8 @@ int model_check(const struct jval *v, const struct gen_rules *u, char *name, str
         } else if (v->n && u->c->models.unknown == CONF_MODEL_REJECT) {
             return err_param(
                 e, ST_MODEL_NOT_FOUND, "model", "The model '%.*s' does not exist.",
-                (int)(v->n < 64 ? json_utf8_valid(v->s, v->n) : json_utf8_valid(v->s, 64)), v->s);
+                (int)(v->n < 64 ? utf8_valid_prefix(v->s, v->n) : utf8_valid_prefix(v->s, 64)),
+                v->s);
         }
     }
     snprintf(name, 256, "%.*s", (int)(n < 255 ? n : 255), s);
@@ -531,7 +524,7 @@ int fields_read(struct genreq *g, const struct jdoc *d, const struct gen_rules *
         } else if (u->c->http.unknown_fields == CONF_UNKNOWN_REJECT) {
             char name[65];
             snprintf(name, sizeof name, "%.*s", (int)(v->n_key < 64 ? v->n_key : 64), v->key);
-            name[json_utf8_valid(name, strlen(name))] = '\0';
+            name[utf8_valid_prefix(name, strlen(name))] = '\0';
             return err_param(e, ST_UNSUPPORTED, name, "Unknown parameter '%s'.", name);
         } else {
             g->n_ignored++;

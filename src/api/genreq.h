@@ -5,7 +5,7 @@
 #define QUIRE_API_GENREQ_H
 
 #include "api.h"
-#include "http/json_in.h"
+#include "json.h"
 
 enum { MAX_STOP_STRINGS = 16 };
 

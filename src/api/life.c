@@ -7,8 +7,10 @@
 #include "life.h"
 
 #include "clock.h"
+#include "hash.h"
 
 #include <stdio.h>
+#include <string.h>
 
 bool life_ready(const struct api *a)
 {
@@ -60,11 +62,9 @@ void api_set_progress(struct api *a, const char *phase, double fraction)
 
 static void fingerprint_of(struct api *a)
 {
-    const char *parts[] = {a->names.v[0], QUIRE_VERSION};
-    uint64_t x = 0xcbf29ce484222325u;
-    for (int i = 0; i < 2; i++)
-        for (const char *p = parts[i]; *p; p++)
-            x = (x ^ (unsigned char)*p) * 0x100000001b3u;
+    const char *name = a->names.v[0];
+    uint64_t x = fnv1a(FNV1A_BASIS, name, strlen(name));
+    x = fnv1a(x, QUIRE_VERSION, strlen(QUIRE_VERSION));
     snprintf(a->fingerprint, sizeof a->fingerprint, "fp_%012llx", (unsigned long long)(x >> 16));
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* life.h - is there a model, and does its engine work? (api_set_progress, api_set_ready, api_fail of
- * api.h.)
+/* life.h - is there a model, and does its engine work? (api_set_progress, api_set_ready, api_fail
+ * of api.h.)
  */
 #ifndef QUIRE_API_LIFE_H
 #define QUIRE_API_LIFE_H
 
 #include "state.h"
 
-bool life_ready(const struct api *a); /* loaded; any thread */
+bool life_ready(const struct api *a);  /* loaded; any thread */
 bool life_failed(const struct api *a); /* the engine gave up, for good. Loop thread, as the rest. */
 /* Loaded, not failed, and no turn of the engine takes longer than the watchdog waits. */
 bool life_serves(const struct api *a);

@@ -3,7 +3,7 @@
  */
 #include "metrics.h"
 
-#include "http/json_out.h"
+#include "json.h"
 #include "life.h"
 
 #include <string.h>

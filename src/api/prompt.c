@@ -1,7 +1,7 @@
 /* prompt.c - prompts and messages to token ids, lengths against the context. Pure; any thread. */
 #include "clock.h"
 #include "genreq.h"
-#include "http/json_out.h"
+#include "json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,23 +47,20 @@ int prompt_text(const struct gen_rules *u, const struct jval *v, bool special, c
 
 /* ---- messages ---- */
 
+/* The template's variables are made of parts of the request's document, which is parsed once. */
 struct writer {
     const struct jdoc *d;
     const struct api_service *s;
-    struct buf *b;
+    struct json_maker m;
     struct err *e;
 };
 
-static void raw(struct writer *w, const struct jval *v)
+static struct view name_of(const char *s)
 {
-    buf_add(w->b, w->d->src + v->begin, v->end - v->begin);
+    return (struct view){s, strlen(s)};
 }
 
-static void key_of(struct writer *w, const struct jval *v)
-{
-    out_json(w->b, v->key, v->n_key);
-    out_str(w->b, ":");
-}
+static const struct view no_key = {NULL, 0};
 
 static const struct jval *part_text(const struct jdoc *d, const struct jval *part, bool assistant)
 {
@@ -94,52 +91,65 @@ static int check_part(struct writer *w, const struct jval *part, bool assistant,
     return x->type == J_STR ? 0 : wrong_type(w->e, name, "a string", x);
 }
 
+/* The parts as a list of texts, for a template that reads one. */
+static void write_list(struct writer *w, const struct jval *v, bool assistant)
+{
+    json_make_open(&w->m, name_of("content"), J_ARR);
+    for (const struct jval *p = json_child(w->d, v); p; p = json_next(w->d, p)) {
+        const struct jval *x = part_text(w->d, p, assistant);
+        json_make_open(&w->m, no_key, J_OBJ);
+        json_make_str(&w->m, name_of("type"), name_of("text"));
+        json_make_str(&w->m, name_of("text"), (struct view){x->s, x->n});
+        json_make_close(&w->m);
+    }
+    json_make_close(&w->m);
+}
+
+/* The parts as one text, a line feed between two. */
+static void write_joined(struct writer *w, const struct jval *v, bool assistant)
+{
+    size_t n = v->n - 1;
+    for (const struct jval *p = json_child(w->d, v); p; p = json_next(w->d, p))
+        n += part_text(w->d, p, assistant)->n;
+    char *o = json_make_text(&w->m, name_of("content"), n);
+    for (const struct jval *p = json_child(w->d, v); o && p; p = json_next(w->d, p)) {
+        const struct jval *x = part_text(w->d, p, assistant);
+        memcpy(o, x->s, x->n);
+        o += x->n;
+        if (p->next)
+            *o++ = '\n';
+    }
+}
+
 static int write_parts(struct writer *w, const struct jval *v, bool assistant, const char *at)
 {
     char name[96];
     int i = 0;
-    bool list = chat_wants_parts(w->s->chat);
-    struct buf text = {0};
     if (v->n == 0)
         return err_param(w->e, ST_INVALID_LENGTH, at, "'%s' must not be empty.", at);
-    out_str(w->b, list ? "[" : "");
     for (const struct jval *p = json_child(w->d, v); p; p = json_next(w->d, p), i++) {
         snprintf(name, sizeof name, "%.60s[%d]", at, i);
         int st = check_part(w, p, assistant, name);
-        if (st) {
-            buf_free(&text);
+        if (st)
             return st;
-        }
-        const struct jval *x = part_text(w->d, p, assistant);
-        if (list) {
-            out_str(w->b, i ? ",{\"type\":\"text\",\"text\":" : "{\"type\":\"text\",\"text\":");
-            raw(w, x);
-            out_str(w->b, "}");
-        } else {
-            if (i)
-                out_str(&text, "\n");
-            buf_add(&text, x->s, x->n);
-        }
     }
-    if (list)
-        out_str(w->b, "]");
+    if (chat_wants_parts(w->s->chat))
+        write_list(w, v, assistant);
     else
-        out_json(w->b, text.p ? text.p : "", text.n);
-    buf_free(&text);
+        write_joined(w, v, assistant);
     return 0;
 }
 
 static int write_content(struct writer *w, const struct jval *v, bool assistant, const char *at)
 {
-    out_str(w->b, "\"content\":");
     if (!v || v->type == J_NULL) {
         if (!assistant)
             return err_param(w->e, ST_MISSING, at, "'%s' is required.", at);
-        out_str(w->b, "\"\"");
+        json_make_str(&w->m, name_of("content"), name_of(""));
         return 0;
     }
     if (v->type == J_STR) {
-        raw(w, v);
+        json_make_copy(&w->m, w->d, v);
         return 0;
     }
     if (v->type != J_ARR)
@@ -147,41 +157,56 @@ static int write_content(struct writer *w, const struct jval *v, bool assistant,
     return write_parts(w, v, assistant, at);
 }
 
-/* Arguments are a JSON string on the wire; the template gets the parsed object. */
+/* The call as it is, but with `args`, a string of JSON, as the object it stands for. */
+static void write_parsed_call(struct writer *w, const struct jval *call, const struct jval *args,
+                              const struct jdoc *parsed)
+{
+    json_make_open(&w->m, no_key, J_OBJ);
+    for (const struct jval *v = json_child(w->d, call); v; v = json_next(w->d, v)) {
+        if (args < v || args->begin >= v->end) {
+            json_make_copy(&w->m, w->d, v);
+            continue;
+        }
+        json_make_open(&w->m, (struct view){v->key, v->n_key}, J_OBJ); /* "function" */
+        for (const struct jval *k = json_child(w->d, v); k; k = json_next(w->d, k)) {
+            if (k == args)
+                json_make_keep(&w->m, (struct view){k->key, k->n_key}, parsed);
+            else
+                json_make_copy(&w->m, w->d, k);
+        }
+        json_make_close(&w->m);
+    }
+    json_make_close(&w->m);
+}
+
+/* Arguments are a JSON string on the wire; the template gets the parsed object. What is no object
+ * stays the string it is. */
 static void write_call(struct writer *w, const struct jval *call)
 {
     const struct jval *fn = json_get(w->d, call, "function");
     const struct jval *args = json_get(w->d, fn, "arguments");
     struct jdoc parsed;
     if (!args || args->type != J_STR || json_parse(&parsed, args->s, args->n, NULL) != 0) {
-        raw(w, call);
+        json_make_copy(&w->m, w->d, call);
         return;
     }
-    bool object = parsed.v[0].type == J_OBJ;
+    if (parsed.v[0].type == J_OBJ)
+        write_parsed_call(w, call, args, &parsed);
+    else
+        json_make_copy(&w->m, w->d, call);
     json_free(&parsed);
-    if (!object) {
-        raw(w, call);
-        return;
-    }
-    buf_add(w->b, w->d->src + call->begin, args->begin - call->begin);
-    buf_add(w->b, args->s, args->n);
-    buf_add(w->b, w->d->src + args->end, call->end - args->end);
 }
 
 static void write_calls(struct writer *w, const struct jval *v)
 {
-    bool first = true;
     if (v->type != J_ARR) {
-        raw(w, v);
+        json_make_copy(&w->m, w->d, v);
         return;
     }
-    out_str(w->b, "[");
-    for (const struct jval *k = json_child(w->d, v); k; k = json_next(w->d, k)) {
-        out_str(w->b, first ? "" : ",");
-        first = false;
+    json_make_open(&w->m, (struct view){v->key, v->n_key}, J_ARR);
+    for (const struct jval *k = json_child(w->d, v); k; k = json_next(w->d, k))
         write_call(w, k);
-    }
-    out_str(w->b, "]");
+    json_make_close(&w->m);
 }
 
 static int write_message(struct writer *w, const struct jval *m, int i)
@@ -196,12 +221,11 @@ static int write_message(struct writer *w, const struct jval *m, int i)
         return err_param(w->e, ST_MISSING, at, "'%s' is required.", at);
     if (role->type != J_STR)
         return wrong_type(w->e, at, "a string", role);
-    out_str(w->b, "{\"role\":");
+    json_make_open(&w->m, no_key, J_OBJ);
     if (json_is(role, "developer") && !chat_knows_developer(w->s->chat))
-        out_str(w->b, "\"system\"");
+        json_make_str(&w->m, name_of("role"), name_of("system"));
     else
-        raw(w, role);
-    out_str(w->b, ",");
+        json_make_copy(&w->m, w->d, role);
     snprintf(at, sizeof at, "messages[%d].content", i);
     int st = write_content(w, json_get(w->d, m, "content"), json_is(role, "assistant"), at);
     if (st)
@@ -212,14 +236,12 @@ static int write_message(struct writer *w, const struct jval *m, int i)
         const struct jval *v = json_get(w->d, m, passed[k]);
         if (!v || v->type == J_NULL)
             continue;
-        out_str(w->b, ",");
-        key_of(w, v);
         if (k == 1)
             write_calls(w, v);
         else
-            raw(w, v);
+            json_make_copy(&w->m, w->d, v);
     }
-    out_str(w->b, "}");
+    json_make_close(&w->m);
     return 0;
 }
 
@@ -237,9 +259,7 @@ static void write_kwargs(struct writer *w, const struct jval *kw, bool *thinking
         if (skip)
             continue;
         *thinking |= v->n_key == 15 && memcmp(v->key, "enable_thinking", 15) == 0;
-        out_str(w->b, ",");
-        key_of(w, v);
-        raw(w, v);
+        json_make_copy(&w->m, w->d, v);
     }
 }
 
@@ -251,28 +271,26 @@ static int write_variables(struct writer *w, bool add_generation_prompt)
     if (m->n == 0 || m->n > MAX_MESSAGES)
         return err_param(w->e, ST_INVALID_LENGTH, "messages",
                          "'messages' must have between 1 and %d items.", MAX_MESSAGES);
-    out_str(w->b, "{\"messages\":[");
+    json_make_open(&w->m, no_key, J_OBJ);
+    json_make_open(&w->m, name_of("messages"), J_ARR);
     for (const struct jval *v = json_child(w->d, m); v; v = json_next(w->d, v), i++) {
-        out_str(w->b, i ? "," : "");
         int st = write_message(w, v, i);
         if (st)
             return st;
     }
-    out_fmt(w->b, "],\"add_generation_prompt\":%s", add_generation_prompt ? "true" : "false");
+    json_make_close(&w->m);
+    json_make_bool(&w->m, name_of("add_generation_prompt"), add_generation_prompt);
     const struct jval *tools = json_get(w->d, root, "tools");
-    if (tools && tools->type == J_ARR) {
-        out_str(w->b, ",\"tools\":");
-        raw(w, tools);
-    }
+    if (tools && tools->type == J_ARR)
+        json_make_copy(&w->m, w->d, tools);
     write_kwargs(w, json_get(w->d, root, "chat_template_kwargs"), &thinking);
     const struct jval *effort = json_get(w->d, root, "reasoning_effort");
     if (effort && effort->type == J_STR) {
-        out_str(w->b, ",\"reasoning_effort\":");
-        raw(w, effort);
+        json_make_copy(&w->m, w->d, effort);
         if (!thinking)
-            out_fmt(w->b, ",\"enable_thinking\":%s", json_is(effort, "none") ? "false" : "true");
+            json_make_bool(&w->m, name_of("enable_thinking"), !json_is(effort, "none"));
     }
-    out_str(w->b, "}");
+    json_make_close(&w->m);
     return 0;
 }
 
@@ -281,21 +299,27 @@ int prompt_messages(const struct gen_rules *u, const struct jdoc *d, bool add_ge
 {
     const struct api_service *s = u->s;
     bool parse = u->c->security.parse_special_tokens;
-    struct buf vars = {0}, text = {0};
+    struct jdoc vars;
+    struct buf text = {0};
     struct spans spans = {0};
     if (!s->chat)
         return err_param(e, ST_TEMPLATE, "messages", "This model has no chat template.");
-    struct writer w = {d, s, &vars, e};
+    struct writer w = {.d = d, .s = s, .e = e};
+    json_make_begin(&w.m, &vars, d->n_src);
     int st = write_variables(&w, add_generation_prompt);
+    if (st)
+        w.m.st = st; /* half made */
+    if (json_make_end(&w.m) != 0 && st == 0)
+        st = err_set(e, w.m.st, "Out of memory.");
+    const struct chat_args args = {&vars, clock_unix_s(), MAX_RENDERED};
     if (st == 0)
-        st = chat_render(s->chat, vars.p, vars.n, clock_unix_s(), MAX_RENDERED, &text,
-                         parse ? NULL : &spans, e);
+        st = chat_render(s->chat, &args, &text, parse ? NULL : &spans, e);
     if (st == 0)
         st = chat_encode(s->tok, &text, &spans,
                          (add_special ? TOK_SPECIAL : 0) | (parse ? TOK_PARSE_SPECIAL : 0), out, e);
     if (st && e && !e->param[0])
         snprintf(e->param, sizeof e->param, "messages");
-    buf_free(&vars);
+    json_free(&vars);
     buf_free(&text);
     free(spans.p);
     return st;

@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "events.h"
+#include "hash.h"
 #include "life.h"
 #include "log.h"
 #include "mem.h"
@@ -270,13 +271,6 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 
 /* ---- start ---- */
 
-static uint64_t mix(uint64_t a)
-{
-    a = (a ^ (a >> 30)) * 0xbf58476d1ce4e5b9u;
-    a = (a ^ (a >> 27)) * 0x94d049bb133111ebu;
-    return a ^ (a >> 31);
-}
-
 static uint64_t seed_of(const struct stream *s, int32_t i)
 {
     char hex[17];
@@ -286,7 +280,7 @@ static uint64_t seed_of(const struct stream *s, int32_t i)
     }
     /* choice i draws from a stream of its own, wherever in a batch its prompt stands */
     uint64_t seed = (uint64_t)s->g.seed;
-    return i == 0 ? seed : mix(seed + 0x9e3779b97f4a7c15u * (uint64_t)i);
+    return i == 0 ? seed : mix64(seed + 0x9e3779b97f4a7c15u * (uint64_t)i);
 }
 
 static int submit(struct choice *c, struct msg_submit *m, int32_t i)

@@ -26,8 +26,8 @@ struct choice {
     int64_t first_us, last_us, queue_us;
     struct detok detok;
     struct stopper stopper;
-    struct buf text; /* non-streaming: all of it */
-    struct {         /* logprobs, comma separated, since they were last written out */
+    struct buf text;       /* non-streaming: all of it */
+    struct {               /* logprobs, comma separated, since they were last written out */
         struct buf tokens; /* chat: the whole entries */
         struct buf token_logprobs, top_logprobs, text_offset;
     } lp;

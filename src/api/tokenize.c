@@ -5,11 +5,11 @@
 #include "tokenize.h"
 
 #include "genreq.h"
-#include "http/json_in.h"
-#include "http/json_out.h"
+#include "json.h"
 #include "mem.h"
 #include "reply.h"
 #include "state.h"
+#include "utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +62,7 @@ static int tokenize_content(const struct tok *t, const struct jdoc *d, const str
         struct buf raw = {0};
         tok_bytes(t, ids.p[i], &raw);
         out_fmt(b, "%s{\"id\":%d,\"piece\":", i ? "," : "", ids.p[i]);
-        if (json_utf8_valid(raw.p ? raw.p : "", raw.n) == raw.n) {
+        if (utf8_valid_prefix(raw.p ? raw.p : "", raw.n) == raw.n) {
             out_json(b, raw.p ? raw.p : "", raw.n);
         } else {
             for (size_t k = 0; k < raw.n; k++)

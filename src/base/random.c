@@ -3,20 +3,18 @@
 #include "random.h"
 
 #include "clock.h"
+#include "hash.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/random.h>
 #include <sys/types.h>
 
-/* splitmix64 of the time and of a count: no secret, but no two calls of a process agree. */
+/* Of the time and of a count: no secret, but no two calls of a process agree. */
 static uint64_t fallback(void)
 {
     static _Atomic uint64_t calls;
-    uint64_t a = (uint64_t)clock_us() + 0x9e3779b97f4a7c15u * (1 + atomic_fetch_add(&calls, 1));
-    a = (a ^ (a >> 30)) * 0xbf58476d1ce4e5b9u;
-    a = (a ^ (a >> 27)) * 0x94d049bb133111ebu;
-    return a ^ (a >> 31);
+    return mix64((uint64_t)clock_us() + 0x9e3779b97f4a7c15u * (1 + atomic_fetch_add(&calls, 1)));
 }
 
 void random_hex(char *hex, int n)

@@ -63,10 +63,10 @@ size_t utf8_valid_prefix(const char *s, size_t n)
     while (i < n) {
         uint64_t w;
         int k;
-        if (n - i >= sizeof(w)) {
-            memcpy(&w, p + i, sizeof(w));
+        if (n - i >= sizeof w) {
+            memcpy(&w, p + i, sizeof w);
             if (!(w & 0x8080808080808080u)) {
-                i += sizeof(w);
+                i += sizeof w;
                 continue;
             }
         }

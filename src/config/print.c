@@ -1,6 +1,7 @@
 /* print.c - the table as text: effective values, the reference file, the help. */
 #include "fields.h"
 
+#include "hash.h"
 #include "mem.h"
 
 #include <stdlib.h>
@@ -94,13 +95,12 @@ void config_help(FILE *out)
 
 uint64_t config_digest(const struct config *c)
 {
-    uint64_t h = 14695981039346656037u;
+    uint64_t h = FNV1A_BASIS;
     char *text = xalloc(TEXT_MAX * 4);
     for (int i = 0; i < n_fields; i++) {
         field_text(c, &fields[i], text, TEXT_MAX * 4);
-        for (const char *p = text; *p; p++)
-            h = (h ^ (unsigned char)*p) * 1099511628211u;
-        h = (h ^ '\n') * 1099511628211u;
+        h = fnv1a(h, text, strlen(text));
+        h = fnv1a(h, "\n", 1);
     }
     free(text);
     return h;

@@ -1,6 +1,7 @@
 /* auth.c - API keys: a file of keys, one constant-time check. Loaded at start, then read-only. */
 #include "auth.h"
 
+#include "hash.h"
 #include "mem.h"
 
 #include <errno.h>
@@ -23,10 +24,7 @@ static int key_add(struct keys *k, const char *s, size_t n, int line, struct err
     memset(x, 0, sizeof *x);
     memcpy(x->bytes, s, n);
     x->n = (uint32_t)n;
-    x->tenant = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++)
-        x->tenant = (x->tenant ^ (unsigned char)s[i]) * 0x100000001b3u;
-    x->tenant |= 1;
+    x->tenant = fnv1a(FNV1A_BASIS, s, n) | 1;
     return 0;
 }
 

@@ -5,7 +5,7 @@
 #include "raw.h"
 
 #include "clock.h"
-#include "json_out.h"
+#include "json.h"
 #include "mem.h"
 #include "random.h"
 #include "wake.h"
@@ -52,7 +52,8 @@ static void on_linger(uv_poll_t *p, int status, int events)
     ssize_t n = status == 0 ? recv(l->fd, drop, sizeof drop, MSG_DONTWAIT) : -1;
     if (n > 0)
         l->bytes += n;
-    if (n == 0 || (n < 0 && (status || (errno != EAGAIN && errno != EINTR))) || l->bytes > LINGER_BYTES)
+    if (n == 0 || (n < 0 && (status || (errno != EAGAIN && errno != EINTR))) ||
+        l->bytes > LINGER_BYTES)
         linger_end(l);
 }
 
@@ -73,7 +74,6 @@ void raw_linger(struct http *h, int fd)
     uv_poll_start(&l->poll, UV_READABLE | UV_DISCONNECT, on_linger);
     need_sweep(h);
 }
-
 
 void raw_sweep(struct http *h, int64_t now)
 {

@@ -4,7 +4,7 @@
 
 #include "clock.h"
 #include "exchange.h"
-#include "json_out.h"
+#include "json.h"
 #include "preflight.h"
 
 #include <microhttpd.h>

@@ -1,6 +1,8 @@
 /* route.c - the one way to read a request target, and its row in a table of handlers. Pure. */
 #include "route.h"
 
+#include "utf8.h"
+
 #include <string.h>
 
 const char *route_allow(const struct handler *t)
@@ -8,14 +10,6 @@ const char *route_allow(const struct handler *t)
     return t->methods == M_POST  ? "POST, OPTIONS"
            : t->methods == M_GET ? "GET, HEAD, OPTIONS"
                                  : "GET, HEAD, POST, OPTIONS";
-}
-
-static int hex(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
 }
 
 bool route_path(const char *uri, char *o)
@@ -26,7 +20,7 @@ bool route_path(const char *uri, char *o)
     for (const char *p = uri; *p && *p != '?' && *p != '#'; p++) {
         int c = (unsigned char)*p;
         if (c == '%') {
-            int a = hex(p[1]), b = a < 0 ? -1 : hex(p[2]);
+            int a = hex_digit(p[1]), b = a < 0 ? -1 : hex_digit(p[2]);
             if (b < 0 || (a == 0 && b == 0))
                 return false;
             c = a * 16 + b;

@@ -5,6 +5,8 @@
  */
 #include "ast.h"
 
+#include "hash.h"
+
 #include <stdio.h>
 
 enum { DICT_SCAN = 12 };
@@ -17,7 +19,7 @@ void jfail(struct jrun *r, const char *fmt, ...)
     unsigned line, col;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     jinja_place(r->t, r->at, &line, &col);
     err_set(r->e, ST_TEMPLATE, "chat template %u:%u: %s", line, col, text);
@@ -79,9 +81,9 @@ void jenter(struct jrun *r)
 
 struct jlist *jlist_new(struct jrun *r, uint32_t cap)
 {
-    struct jlist *l = jalloc(r, sizeof(*l));
+    struct jlist *l = jalloc(r, sizeof *l);
     if (cap) {
-        l->v = jalloc2(r, cap, sizeof(*l->v));
+        l->v = jalloc2(r, cap, sizeof *l->v);
         l->cap = cap;
     }
     return l;
@@ -94,9 +96,9 @@ void jlist_add(struct jrun *r, struct jlist *l, struct jv v)
         struct jv *p;
         if (l->cap > UINT32_MAX / 4)
             jfail(r, "a list is too long");
-        p = jalloc2(r, cap, sizeof(*p));
+        p = jalloc2(r, cap, sizeof *p);
         if (l->n)
-            memcpy(p, l->v, l->n * sizeof(*p));
+            memcpy(p, l->v, l->n * sizeof *p);
         l->v = p;
         l->cap = cap;
     }
@@ -116,9 +118,7 @@ struct jv jtuple2(struct jrun *r, struct jv a, struct jv b)
 
 static uint32_t hash_bytes(const char *p, size_t n)
 {
-    uint64_t h = 0xCBF29CE484222325u ^ n;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)p[i]) * 0x100000001B3u;
+    uint64_t h = fnv1a(FNV1A_BASIS ^ n, p, n);
     return (uint32_t)(h ^ h >> 32);
 }
 
@@ -132,16 +132,16 @@ static uint32_t hash_key(struct jrun *r, struct jv k)
     }
     if (jnumber(k, &f)) {
         f += 0.0; /* -0.0 and 0.0 */
-        return hash_bytes((const char *)&f, sizeof(f));
+        return hash_bytes((const char *)&f, sizeof f);
     }
     return k.k; /* tuples and the rest: few, found by comparing */
 }
 
 struct jdict *jdict_new(struct jrun *r, uint32_t cap)
 {
-    struct jdict *d = jalloc(r, sizeof(*d));
+    struct jdict *d = jalloc(r, sizeof *d);
     if (cap) {
-        d->v = jalloc2(r, cap, sizeof(*d->v));
+        d->v = jalloc2(r, cap, sizeof *d->v);
         d->cap = cap;
     }
     return d;
@@ -169,7 +169,7 @@ static void index_build(struct jrun *r, struct jdict *d)
     d->n_slot = 64;
     while (d->n_slot < d->cap * 2)
         d->n_slot *= 2;
-    d->slot = jalloc2(r, d->n_slot, sizeof(*d->slot));
+    d->slot = jalloc2(r, d->n_slot, sizeof *d->slot);
     for (uint32_t i = 0; i < d->n; i++)
         index_put(r, d, i);
 }
@@ -216,9 +216,9 @@ void jdict_set(struct jrun *r, struct jdict *d, struct jv key, struct jv v)
         struct jpair *p;
         if (d->cap > UINT32_MAX / 8)
             jfail(r, "a dict is too large");
-        p = jalloc2(r, cap, sizeof(*p));
+        p = jalloc2(r, cap, sizeof *p);
         if (d->n)
-            memcpy(p, d->v, d->n * sizeof(*p));
+            memcpy(p, d->v, d->n * sizeof *p);
         d->v = p;
         d->cap = cap;
         d->slot = NULL;

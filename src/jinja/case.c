@@ -32,7 +32,7 @@ static void put_upper(struct jsb *b, uint32_t c, bool taint, bool title)
                 {0xFB04, "FFL", "Ffl"},
                 {0xFB05, "ST", "St"},
                 {0xFB06, "ST", "St"}};
-    for (size_t i = 0; i < sizeof(grow) / sizeof(*grow); i++)
+    for (size_t i = 0; i < sizeof grow / sizeof *grow; i++)
         if (grow[i].c == c) {
             const char *t = title ? grow[i].title : grow[i].up;
             jsb_add(b, t, strlen(t), taint);

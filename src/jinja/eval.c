@@ -32,9 +32,9 @@ void jscope_set(struct jrun *r, struct jscope *s, int32_t id, struct jv v)
         }
     if (s->n == s->cap) {
         uint32_t cap = s->cap ? s->cap * 2 : 4;
-        struct jslot *p = jalloc2(r, cap, sizeof(*p));
+        struct jslot *p = jalloc2(r, cap, sizeof *p);
         if (s->n)
-            memcpy(p, s->v, s->n * sizeof(*p));
+            memcpy(p, s->v, s->n * sizeof *p);
         s->v = p;
         s->cap = cap;
     }
@@ -89,9 +89,9 @@ static void dynamic_args(struct jrun *r, const struct jargs *a, struct jcall *c)
         struct jkw *kw;
         if (v.k != JV_DICT)
             jfail(r, "argument after ** must be a mapping, not %s", jkind_name(v));
-        kw = jalloc2(r, (size_t)c->n_kw + v.d->n, sizeof(*kw));
+        kw = jalloc2(r, (size_t)c->n_kw + v.d->n, sizeof *kw);
         if (c->n_kw)
-            memcpy(kw, c->kw, c->n_kw * sizeof(*kw));
+            memcpy(kw, c->kw, c->n_kw * sizeof *kw);
         for (uint32_t i = 0; i < v.d->n; i++) {
             if (v.d->v[i].key.k != JV_STR)
                 jfail(r, "keywords must be strings");
@@ -107,9 +107,9 @@ void jeval_args(struct jrun *r, const struct jargs *a, struct jcall *c)
     if (!a)
         return;
     if (a->pos.n)
-        c->pos = jalloc2(r, a->pos.n, sizeof(*c->pos));
+        c->pos = jalloc2(r, a->pos.n, sizeof *c->pos);
     if (a->kw.n)
-        c->kw = jalloc2(r, a->kw.n, sizeof(*c->kw));
+        c->kw = jalloc2(r, a->kw.n, sizeof *c->kw);
     for (uint32_t i = 0; i < a->pos.n; i++)
         c->pos[i] = jeval(r, a->pos.v[i]);
     c->n_pos = a->pos.n;
@@ -226,7 +226,7 @@ static struct jv eval_add(struct jrun *r, const struct jnode *n)
     const struct jstr *strs[8];
     bool all = n->kids.n <= 8;
     if (n->kids.n > 8)
-        v = jalloc2(r, n->kids.n, sizeof(*v));
+        v = jalloc2(r, n->kids.n, sizeof *v);
     for (uint32_t i = 0; i < n->kids.n; i++) {
         v[i] = jeval(r, n->kids.v[i]);
         if (v[i].k != JV_STR)

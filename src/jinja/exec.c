@@ -11,7 +11,7 @@
 
 static struct jscope *push(struct jrun *r, struct jscope *up)
 {
-    struct jscope *s = jalloc(r, sizeof(*s));
+    struct jscope *s = jalloc(r, sizeof *s);
     s->up = up;
     r->scope = s;
     return s;
@@ -63,7 +63,7 @@ static void run_loop(struct jrun *r, const struct jnode *n, struct jv over, stru
                      uint32_t depth0)
 {
     struct jscope *saved = r->scope;
-    struct jloop *loop = jalloc(r, sizeof(*loop));
+    struct jloop *loop = jalloc(r, sizeof *loop);
     struct jlist *items;
     r->scope = outer;
     items = jiter(r, over);
@@ -130,7 +130,7 @@ struct jv jloop_attr(struct jrun *r, struct jloop *l, const struct jstr *name)
                                          "length", "depth",  "depth0"};
     const int64_t n = l->items->n, at = l->at;
     const int64_t values[] = {at + 1, at, n - at, n - at - 1, n, l->depth0 + 1, l->depth0};
-    for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++)
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (jstr_is(name, counts[i]))
             return jv_int(values[i]);
     if (jstr_is(name, "first"))
@@ -143,7 +143,7 @@ struct jv jloop_attr(struct jrun *r, struct jloop *l, const struct jstr *name)
         return at + 1 < n ? l->items->v[at + 1] : jundef_name(r, NULL);
     for (size_t i = 0; i < 2; i++)
         if (jstr_is(name, methods[i].name)) {
-            struct jbound *b = jalloc(r, sizeof(*b));
+            struct jbound *b = jalloc(r, sizeof *b);
             *b = (struct jbound){{.k = JV_LOOP, .loop = l}, &methods[i]};
             return (struct jv){.k = JV_METHOD, .bound = b};
         }
@@ -154,7 +154,7 @@ struct jv jloop_attr(struct jrun *r, struct jloop *l, const struct jstr *name)
 
 static struct jv macro_value(struct jrun *r, const struct jnode *n)
 {
-    struct jmacro *m = jalloc(r, sizeof(*m));
+    struct jmacro *m = jalloc(r, sizeof *m);
     *m = (struct jmacro){n, r->scope};
     return (struct jv){.k = JV_MACRO, .macro = m};
 }
@@ -231,9 +231,9 @@ static void exec_call_block(struct jrun *r, const struct jnode *n)
     struct jcall c;
     struct jkw *kw;
     jeval_args(r, n->a->args, &c);
-    kw = jalloc2(r, (size_t)c.n_kw + 1, sizeof(*kw));
+    kw = jalloc2(r, (size_t)c.n_kw + 1, sizeof *kw);
     if (c.n_kw)
-        memcpy(kw, c.kw, c.n_kw * sizeof(*kw));
+        memcpy(kw, c.kw, c.n_kw * sizeof *kw);
     kw[c.n_kw++] = (struct jkw){r->t->names[r->t->id_caller], macro_value(r, n)};
     c.kw = kw;
     r->at = n->at;
@@ -350,19 +350,20 @@ enum jflow jexec(struct jrun *r, const struct jbody *b)
 static void fill_top(struct jrun *r, const struct jinja_input *in)
 {
     const struct jinja *t = r->t;
+    const struct jval *root = in->doc->v;
     struct jv vars;
-    r->top = jalloc2(r, (size_t)t->n_names + 1, sizeof(*r->top));
+    r->top = jalloc2(r, (size_t)t->n_names + 1, sizeof *r->top);
     for (int i = 0; i < in->n_vars; i++) {
         int32_t id = jinja_find_name(t, in->vars[i].name, strlen(in->vars[i].name));
         const struct view *s = &in->vars[i].text;
         if (id >= 0)
             r->top[id] = s->p ? jstr_val(r, s->p, s->n, false) : jv_none();
     }
-    vars = jparse_json(r, in->json, in->n);
-    if (vars.k != JV_DICT) {
+    if (root->type != J_OBJ) {
         err_set(r->e, ST_INVALID_TYPE, "template variables: not a JSON object");
         longjmp(r->jump, 3);
     }
+    vars = jval_of(r, in->doc, root);
     for (uint32_t i = 0; i < vars.d->n; i++) {
         const struct jstr *k = vars.d->v[i].key.s;
         int32_t id = jinja_find_name(t, k->p, k->n);
@@ -392,7 +393,7 @@ int jinja_render(const struct jinja *j, const struct jinja_input *in, struct buf
                  struct spans *spans, struct err *e)
 {
     static const int status[] = {0, ST_TEMPLATE, ST_INVALID_JSON, ST_INVALID_TYPE};
-    struct jrun *r = xalloc(sizeof(*r));
+    struct jrun *r = xalloc(sizeof *r);
     int how;
     arena_init(&r->mem, in->max_mem);
     r->t = j;

@@ -168,12 +168,12 @@ static struct jnode *parse_primary(struct jparse *p, bool with_ns)
 
 static struct jargs *parse_args(struct jparse *p)
 {
-    struct jargs *a = jparse_alloc(p, sizeof(*a));
+    struct jargs *a = jparse_alloc(p, sizeof *a);
     uint32_t cap = 0;
     bool more = false;
     jparse_want_op(p, '(');
     while (!jparse_is_op(p, ')')) {
-        const struct jtok *t = &p->tok[p->i];
+        const struct jtok *t;
         if (more)
             jparse_want_op(p, ',');
         if (jparse_is_op(p, ')'))
@@ -188,9 +188,9 @@ static struct jargs *parse_args(struct jparse *p)
             a->dyn_kw = jparse_expression(p, true);
         } else if (t->kind == T_NAME && t[1].kind == T_OP && t[1].op == '=' && !a->dyn_kw) {
             if (a->kw.n == cap) {
-                const struct jstr **v = jparse_alloc(p, (cap = cap ? cap * 2 : 4) * sizeof(*v));
+                const struct jstr **v = jparse_alloc(p, (cap = cap ? cap * 2 : 4) * sizeof *v);
                 if (a->kw.n)
-                    memcpy(v, a->kw_name, a->kw.n * sizeof(*v));
+                    memcpy(v, a->kw_name, a->kw.n * sizeof *v);
                 a->kw_name = v;
             }
             a->kw_name[a->kw.n] = jparse_string_val(p, t->p, t->n).s;
@@ -346,7 +346,7 @@ static struct jnode *parse_test(struct jparse *p, struct jnode *on)
                jparse_is_op(p, '[') || jparse_is_op(p, '{')) {
         if (jtok_is(next, "is"))
             jparse_fail(p, next->at, "You cannot chain multiple tests with is");
-        n->args = jparse_alloc(p, sizeof(*n->args));
+        n->args = jparse_alloc(p, sizeof *n->args);
         jparse_push(p, &n->args->pos, parse_postfix(p, parse_primary(p, false)));
     }
     p->depth--;
@@ -454,7 +454,7 @@ static int compare_op(struct jparse *p)
         int cmp;
     } ops[] = {{OP2('=', '='), CMP_EQ}, {OP2('!', '='), CMP_NE}, {'<', CMP_LT},
                {OP2('<', '='), CMP_LE}, {'>', CMP_GT},           {OP2('>', '='), CMP_GE}};
-    for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++)
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (jparse_skip_op(p, ops[i].op))
             return ops[i].cmp;
     if (jparse_skip_name(p, "in"))

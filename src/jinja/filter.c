@@ -287,7 +287,7 @@ FILTER(safe)
 }
 FILTER(urlencode)
 {
-    const struct jstr *s = v.s;
+    const struct jstr *s;
     struct jsb b;
     char hex[4];
     jno_args(r, c, "the filter");
@@ -303,7 +303,7 @@ FILTER(urlencode)
             jsb_part(&b, s, i, 1);
             continue;
         }
-        snprintf(hex, sizeof(hex), "%%%02X", u);
+        snprintf(hex, sizeof hex, "%%%02X", u);
         jsb_add(&b, hex, 3, jstr_tainted(s, i));
     }
     return jsb_val(&b);
@@ -328,7 +328,7 @@ static bool text_float(struct jrun *r, const struct jstr *s, double *f)
 {
     char text[128], *end;
     s = jstr_strip(r, s, NULL, 3).s;
-    if (!s->n || s->n >= sizeof(text) || memchr(s->p, 0, s->n) || memchr(s->p, 'x', s->n) ||
+    if (!s->n || s->n >= sizeof text || memchr(s->p, 0, s->n) || memchr(s->p, 'x', s->n) ||
         memchr(s->p, 'X', s->n) || memchr(s->p, '(', s->n))
         return false;
     memcpy(text, s->p, s->n);
@@ -342,7 +342,7 @@ static bool text_int(struct jrun *r, const struct jstr *s, int64_t base, int64_t
     char text[96], *end;
     size_t sign;
     s = jstr_strip(r, s, NULL, 3).s;
-    if (!s->n || s->n >= sizeof(text) || memchr(s->p, 0, s->n) || base < 2 || base > 36)
+    if (!s->n || s->n >= sizeof text || memchr(s->p, 0, s->n) || base < 2 || base > 36)
         return false;
     memcpy(text, s->p, s->n);
     text[s->n] = 0;
@@ -402,7 +402,7 @@ static double round_half_even(double f, int64_t places)
     if (isnan(f) || isinf(f) || places > 300)
         return f;
     if (places >= 0) {
-        snprintf(text, sizeof(text), "%.*f", places > 60 ? 60 : (int)places, f);
+        snprintf(text, sizeof text, "%.*f", places > 60 ? 60 : (int)places, f);
         return strtod(text, NULL);
     }
     if (places < -308)

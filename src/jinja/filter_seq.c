@@ -81,7 +81,7 @@ struct keyed {
 /* Bottom-up merge sort of n items; the result is in *v or in scratch memory, and returned. */
 static struct keyed *merge_sort(struct jrun *r, struct keyed *v, uint32_t n, bool reverse)
 {
-    struct keyed *to = jalloc2(r, (size_t)n + 1, sizeof(*to)), *t;
+    struct keyed *to = jalloc2(r, (size_t)n + 1, sizeof *to), *t;
     for (size_t w = 1; w < n; w *= 2) {
         for (size_t lo = 0; lo < n; lo += 2 * w) {
             size_t mid = lo + w < n ? lo + w : n, hi = lo + 2 * w < n ? lo + 2 * w : n;
@@ -106,7 +106,7 @@ static struct keyed *merge_sort(struct jrun *r, struct keyed *v, uint32_t n, boo
 static struct jlist *sorted(struct jrun *r, const struct jlist *in, struct jv attr,
                             bool case_sensitive, bool reverse)
 {
-    struct keyed *v = jalloc2(r, (size_t)in->n + 1, sizeof(*v));
+    struct keyed *v = jalloc2(r, (size_t)in->n + 1, sizeof *v);
     struct jlist *l = jlist_new(r, in->n);
     for (uint32_t i = 0; i < in->n; i++)
         v[i] = (struct keyed){sort_key(r, in->v[i], attr, case_sensitive), in->v[i]};
@@ -146,7 +146,7 @@ FILTER(groupby)
     static const char *const names[] = {"attribute", "default", "case_sensitive", NULL};
     struct jv a[3], last = {0};
     struct jlist *out = jlist_new(r, 0), *in = jiter(r, v), *group = NULL;
-    struct keyed *k = jalloc2(r, (size_t)in->n + 1, sizeof(*k));
+    struct keyed *k = jalloc2(r, (size_t)in->n + 1, sizeof *k);
     bool exact;
     jbind(r, c, "groupby", names, a);
     exact = jarg_bool(a[2], false);

@@ -28,14 +28,14 @@ static void group_digits(char *s, size_t cap)
 {
     char out[512];
     size_t n = strspn(s, "0123456789"), k = 0;
-    if (strlen(s) + n / 3 + 1 > sizeof(out))
+    if (strlen(s) + n / 3 + 1 > sizeof out)
         return;
     for (size_t i = 0; i < n; i++) {
         if (i && (n - i) % 3 == 0)
             out[k++] = ',';
         out[k++] = s[i];
     }
-    snprintf(out + k, sizeof(out) - k, "%s", s + n);
+    snprintf(out + k, sizeof out - k, "%s", s + n);
     snprintf(s, cap, "%s", out);
 }
 
@@ -70,7 +70,7 @@ static void float_text(struct jrun *r, double f, const struct spec *s, char *out
         snprintf(out, cap, "%.*s", (int)b.n, b.p);
         return;
     }
-    snprintf(fmt, sizeof(fmt), "%%%s.*%c", s->alt ? "#" : "", type == '%' ? 'f' : type);
+    snprintf(fmt, sizeof fmt, "%%%s.*%c", s->alt ? "#" : "", type == '%' ? 'f' : type);
     snprintf(out, cap, fmt, prec, type == '%' ? f * 100 : f);
     if (type == '%' && strlen(out) + 1 < cap)
         strcat(out, "%");
@@ -105,10 +105,10 @@ static const char *sign_text(bool negative, char sign)
 static void put_float(struct jsb *b, double f, const struct spec *s)
 {
     char text[768], sign[4];
-    float_text(b->r, fabs(f), s, text, sizeof(text));
+    float_text(b->r, fabs(f), s, text, sizeof text);
     if (s->comma)
-        group_digits(text, sizeof(text));
-    snprintf(sign, sizeof(sign), "%s", sign_text(signbit(f) && !isnan(f), s->sign));
+        group_digits(text, sizeof text);
+    snprintf(sign, sizeof sign, "%s", sign_text(signbit(f) && !isnan(f), s->sign));
     pad(b, s, sign, jstr_lit(b->r, text), '>');
 }
 
@@ -122,8 +122,8 @@ static void put_int(struct jsb *b, int64_t i, const struct spec *s)
                                                      : 10;
     digits_of(mag, base, s->type == 'X', text);
     if (s->comma && base == 10)
-        group_digits(text, sizeof(text));
-    snprintf(sign, sizeof(sign), "%s%s", sign_text(i < 0, s->sign),
+        group_digits(text, sizeof text);
+    snprintf(sign, sizeof sign, "%s%s", sign_text(i < 0, s->sign),
              !s->alt || base == 10 ? ""
              : base == 8           ? "0o"
              : base == 2           ? "0b"
@@ -468,7 +468,7 @@ static struct jv field_value(struct brace *x, const char *p, const char *end)
             q++;
         if (q == from || (item && q == end))
             jfail(x->r, "format: bad field name");
-        snprintf(num, sizeof(num), "%.*s", (int)(q - from), from);
+        snprintf(num, sizeof num, "%.*s", (int)(q - from), from);
         if (item && num[0] >= '0' && num[0] <= '9' && strtol(num, &num_end, 10) >= 0 && !*num_end)
             v = jget_item(x->r, v, jv_int(strtol(num, NULL, 10)));
         else

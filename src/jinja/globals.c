@@ -124,7 +124,7 @@ static struct jv fn_range(struct jrun *r, struct jcall *c)
     l = jlist_new(r, n > 0 ? (uint32_t)n : 0);
     for (int64_t i = 0; i < n; i++)
         jlist_add(r, l, jv_int(v[0] + i * v[2]));
-    memcpy(l->r, v, sizeof(v));
+    memcpy(l->r, v, sizeof v);
     return jv_list(l, JV_RANGE);
 }
 
@@ -170,7 +170,7 @@ static struct jv fn_namespace(struct jrun *r, struct jcall *c)
 
 static struct jv fn_cycler(struct jrun *r, struct jcall *c)
 {
-    struct jv v = {.k = JV_CYCLER, .cycle = jalloc(r, sizeof(*v.cycle))};
+    struct jv v = {.k = JV_CYCLER, .cycle = jalloc(r, sizeof *v.cycle)};
     if (c->n_kw || !c->n_pos)
         jfail(r, "at least one item has to be provided");
     v.cycle->items = jlist_new(r, c->n_pos);
@@ -182,7 +182,7 @@ static struct jv fn_cycler(struct jrun *r, struct jcall *c)
 static struct jv fn_joiner(struct jrun *r, struct jcall *c)
 {
     static const char *const names[] = {"sep", NULL};
-    struct jv a[1], v = {.k = JV_JOINER, .cycle = jalloc(r, sizeof(*v.cycle))};
+    struct jv a[1], v = {.k = JV_JOINER, .cycle = jalloc(r, sizeof *v.cycle)};
     jbind(r, c, "joiner", names, a);
     v.cycle->items = jlist_new(r, 1);
     jlist_add(r, v.cycle->items, a[0].k == JV_ABSENT ? jstr_lit(r, ", ") : a[0]);
@@ -202,7 +202,7 @@ static const struct jfunc funcs[] = {{"raise_exception", fn_raise}, {"strftime_n
 
 const struct jfunc *jfunc_find(const char *p, size_t n)
 {
-    for (size_t i = 0; i < sizeof(funcs) / sizeof(*funcs); i++)
+    for (size_t i = 0; i < sizeof funcs / sizeof *funcs; i++)
         if (strlen(funcs[i].name) == n && memcmp(funcs[i].name, p, n) == 0)
             return &funcs[i];
     return NULL;

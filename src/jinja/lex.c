@@ -20,7 +20,7 @@ static void put(struct lexer *x, enum jtoken kind, size_t at, const char *p, siz
     struct jparse *ps = x->p;
     if (ps->n_tok == ps->cap_tok) {
         ps->cap_tok = ps->cap_tok ? ps->cap_tok * 2 : 256;
-        ps->tok = xrealloc(ps->tok, (size_t)ps->cap_tok * sizeof(*ps->tok));
+        ps->tok = xrealloc(ps->tok, (size_t)ps->cap_tok * sizeof *ps->tok);
     }
     ps->tok[ps->n_tok++] = (struct jtok){
         .kind = (uint8_t)kind, .op = (uint16_t)op, .at = (uint32_t)at, .p = p, .n = (uint32_t)n};
@@ -134,20 +134,12 @@ static void lex_comment(struct lexer *x, size_t begin)
     jparse_fail(x->p, (uint32_t)begin, "Missing end of comment tag");
 }
 
-static unsigned hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? (unsigned)(c - '0')
-           : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
-           : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
-                                  : 16;
-}
-
 /* One escape of Python's unicode-escape codec; s points behind the backslash. Returns how many
  * bytes it took; writes to out and adds to *n. */
 static size_t unescape(struct lexer *x, const char *s, const char *end, char *out, size_t *n)
 {
     static const char plain[] = "n\nt\tr\r\\\\'\'\"\"a\ab\bf\fv\v";
-    unsigned digits = *s == 'x' ? 2 : *s == 'u' ? 4 : *s == 'U' ? 8 : 0;
+    unsigned n_digits = *s == 'x' ? 2 : *s == 'u' ? 4 : *s == 'U' ? 8 : 0;
     uint32_t c = 0;
     if (*s == '\n')
         return 1;
@@ -163,16 +155,17 @@ static size_t unescape(struct lexer *x, const char *s, const char *end, char *ou
         *n += utf8_put(out + *n, c);
         return k;
     }
-    if (digits) {
-        for (unsigned k = 1; k <= digits; k++) {
-            if (s + k >= end || hex_digit(s[k]) > 15)
+    if (n_digits) {
+        for (unsigned k = 1; k <= n_digits; k++) {
+            int d = s + k < end ? hex_digit(s[k]) : -1;
+            if (d < 0)
                 jparse_fail(x->p, (uint32_t)x->at, "truncated \\%c escape in a string", *s);
-            c = c << 4 | hex_digit(s[k]);
+            c = c << 4 | (unsigned)d;
         }
         if (c > 0x10FFFF)
             jparse_fail(x->p, (uint32_t)x->at, "illegal Unicode character in a string");
         *n += utf8_put(out + *n, c);
-        return 1 + digits;
+        return 1 + n_digits;
     }
     if (*s == 'N')
         jparse_fail(x->p, (uint32_t)x->at, "\\N escapes are not supported");
@@ -205,7 +198,8 @@ static size_t digits(const struct lexer *x, size_t at, unsigned base)
     size_t q = at;
     while (q < x->n) {
         size_t d = q > at && x->s[q] == '_' ? q + 1 : q;
-        if (d >= x->n || hex_digit(x->s[d]) >= base)
+        int v = d < x->n ? hex_digit(x->s[d]) : -1;
+        if (v < 0 || (unsigned)v >= base)
             break;
         q = d + 1;
     }
@@ -261,7 +255,7 @@ static void lex_op(struct lexer *x, char *stack, unsigned *depth)
 {
     static const char two[][3] = {"//", "**", "==", "!=", ">=", "<="};
     char c = x->s[x->at];
-    for (size_t i = 0; i < sizeof(two) / sizeof(*two); i++)
+    for (size_t i = 0; i < sizeof two / sizeof *two; i++)
         if (at_text(x, x->at, two[i])) {
             put(x, T_OP, x->at, x->s + x->at, 2, OP2((unsigned)two[i][0], (unsigned)two[i][1]));
             x->at += 2;

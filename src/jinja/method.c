@@ -346,7 +346,7 @@ METHOD(format_map)
     struct jcall k = {0};
     if (c->n_pos != 1 || c->pos[0].k != JV_DICT)
         jfail(r, "format_map() takes one mapping");
-    k.kw = jalloc2(r, (size_t)c->pos[0].d->n + 1, sizeof(*k.kw));
+    k.kw = jalloc2(r, (size_t)c->pos[0].d->n + 1, sizeof *k.kw);
     for (uint32_t i = 0; i < c->pos[0].d->n; i++)
         if (c->pos[0].d->v[i].key.k == JV_STR)
             k.kw[k.n_kw++] = (struct jkw){c->pos[0].d->v[i].key.s, c->pos[0].d->v[i].v};

@@ -10,7 +10,7 @@
 
 static struct jv undef(struct jrun *r, struct jundef u)
 {
-    struct jundef *p = jalloc(r, sizeof(*p));
+    struct jundef *p = jalloc(r, sizeof *p);
     *p = u;
     return (struct jv){.k = JV_UNDEF, .u = p};
 }
@@ -97,7 +97,7 @@ static bool real_attr(struct jrun *r, struct jv obj, const struct jstr *name, st
     }
     if (!m)
         return false;
-    b = jalloc(r, sizeof(*b));
+    b = jalloc(r, sizeof *b);
     *b = (struct jbound){obj, m};
     *out = (struct jv){.k = JV_METHOD, .bound = b};
     return true;

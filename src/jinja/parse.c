@@ -32,7 +32,7 @@ void jparse_fail(struct jparse *p, uint32_t at, const char *fmt, ...)
     unsigned line, col;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     jinja_place(p->t, at, &line, &col);
     err_set(p->e, ST_TEMPLATE, "chat template %u:%u: %s", line, col, text);
@@ -64,8 +64,8 @@ int32_t jparse_intern(struct jparse *p, const char *s, size_t n)
         return id;
     if (t->n_names == t->cap_names) {
         t->cap_names = t->cap_names ? t->cap_names * 2 : 32;
-        t->names = xrealloc(t->names, (size_t)t->cap_names * sizeof(*t->names));
-        t->funcs = xrealloc(t->funcs, (size_t)t->cap_names * sizeof(*t->funcs));
+        t->names = xrealloc(t->names, (size_t)t->cap_names * sizeof *t->names);
+        t->funcs = xrealloc(t->funcs, (size_t)t->cap_names * sizeof *t->funcs);
     }
     v = jstr_over(&t->mem, s, n, false);
     if (!v || t->n_names >= 4096) /* looked up one after the other: keep them few */
@@ -352,7 +352,7 @@ static struct jnode *parse_statement(struct jparse *p)
     const struct jtok *t = &p->tok[p->i];
     if (t->kind != T_NAME)
         jparse_fail(p, t->at, "tag name expected");
-    for (size_t i = 0; i < sizeof(tags) / sizeof(*tags); i++)
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
         if (jparse_is_name(p, tags[i].tag)) {
             if (!tags[i].parse)
                 jparse_fail(p, t->at, "the tag '%s' is not supported: a chat template stands alone",
@@ -431,7 +431,7 @@ static bool take_source(struct jinja *t, const char *src, size_t n)
 
 static int compile(struct jinja *t, struct err *e)
 {
-    struct jparse *p = xalloc(sizeof(*p));
+    struct jparse *p = xalloc(sizeof *p);
     p->t = t;
     p->e = e;
     if (setjmp(p->jump) == 0) {
@@ -459,7 +459,7 @@ int jinja_compile(struct jinja **out, const char *src, size_t n, struct err *e)
         return err_set(e, ST_TEMPLATE, "chat template: larger than %d bytes", JINJA_MAX_SOURCE);
     if (utf8_valid_prefix(src, n) != n)
         return err_set(e, ST_TEMPLATE, "chat template: not valid UTF-8");
-    t = xalloc(sizeof(*t));
+    t = xalloc(sizeof *t);
     arena_init(&t->mem, TEMPLATE_MEM);
     st = take_source(t, src, n) ? compile(t, e) : err_set(e, ST_NOMEM, "chat template: no memory");
     if (st) {

@@ -282,7 +282,7 @@ static void json_key(struct jsb *b, struct jv k, const struct jjson *o)
 
 static const struct jpair *sorted(struct jrun *r, const struct jdict *d)
 {
-    struct jpair *v = jalloc2(r, d->n, sizeof(*v));
+    struct jpair *v = jalloc2(r, d->n, sizeof *v);
     for (uint32_t i = 0; i < d->n; i++) {
         uint32_t k = i;
         for (; k > 0 && jcompare(r, d->v[i].key, v[k - 1].key, "<") < 0; k--)

@@ -27,7 +27,7 @@ static bool all_ascii(const char *p, size_t n)
 
 struct jstr *jstr_over(struct arena *mem, const char *p, size_t n, bool taint)
 {
-    struct jstr *s = n <= UINT32_MAX / 2 ? arena_alloc(mem, sizeof(*s)) : NULL;
+    struct jstr *s = n <= UINT32_MAX / 2 ? arena_alloc(mem, sizeof *s) : NULL;
     if (!s)
         return NULL;
     s->p = p;
@@ -105,13 +105,10 @@ struct jv jstr_cat(struct jrun *r, const struct jstr *const *v, uint32_t n)
 
 uint32_t jstr_chars(struct jrun *r, const struct jstr *s)
 {
-    uint32_t n = 0;
     if (s->ascii)
         return s->n;
     jcharge(r, s->n / 64);
-    for (uint32_t i = 0; i < s->n; i++)
-        n += ((unsigned char)s->p[i] & 0xC0) != 0x80;
-    return n;
+    return (uint32_t)utf8_count(s->p, s->n);
 }
 
 size_t jstr_offset(const struct jstr *s, size_t i)
@@ -234,9 +231,9 @@ static void mark(struct jsb *b, size_t begin, size_t end)
     }
     if (b->n_seg == b->cap_seg) {
         b->cap_seg = b->cap_seg ? b->cap_seg * 2 : 8;
-        v = jalloc2(b->r, b->cap_seg, sizeof(*v));
+        v = jalloc2(b->r, b->cap_seg, sizeof *v);
         if (b->n_seg)
-            memcpy(v, b->seg, b->n_seg * sizeof(*v));
+            memcpy(v, b->seg, b->n_seg * sizeof *v);
         b->seg = v;
     }
     b->seg[b->n_seg++] = (struct jseg){(uint32_t)begin, (uint32_t)end};
@@ -291,10 +288,10 @@ void jsb_fmt(struct jsb *b, const char *fmt, ...)
     va_list ap;
     int n;
     va_start(ap, fmt);
-    n = vsnprintf(text, sizeof(text), fmt, ap);
+    n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (n > 0)
-        jsb_add(b, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1, false);
+        jsb_add(b, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, false);
 }
 
 struct jv jsb_val(struct jsb *b)

@@ -204,7 +204,7 @@ static const struct jtest tests[] = {{"defined", test_defined, 0},
 
 const struct jtest *jtest_find(const char *p, size_t n)
 {
-    for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++)
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         if (strlen(tests[i].name) == n && memcmp(tests[i].name, p, n) == 0)
             return &tests[i];
     return NULL;

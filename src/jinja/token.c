@@ -71,7 +71,7 @@ void jparse_want_op(struct jparse *p, unsigned op)
 
 struct jnode *jparse_node(struct jparse *p, enum jop op)
 {
-    struct jnode *n = jparse_alloc(p, sizeof(*n));
+    struct jnode *n = jparse_alloc(p, sizeof *n);
     n->op = (uint8_t)op;
     n->at = p->tok[p->i].at;
     n->name = -1;
@@ -81,9 +81,9 @@ struct jnode *jparse_node(struct jparse *p, enum jop op)
 void jparse_push(struct jparse *p, struct jbody *b, struct jnode *n)
 {
     if ((b->n & (b->n - 1)) == 0) { /* full at every power of two */
-        struct jnode **v = jparse_alloc(p, (b->n ? (size_t)b->n * 2 : 1) * sizeof(*v));
+        struct jnode **v = jparse_alloc(p, (b->n ? (size_t)b->n * 2 : 1) * sizeof *v);
         if (b->n)
-            memcpy(v, b->v, b->n * sizeof(*v));
+            memcpy(v, b->v, b->n * sizeof *v);
         b->v = v;
     }
     b->v[b->n++] = n;
@@ -97,7 +97,7 @@ struct jv jparse_string_val(struct jparse *p, const char *s, size_t n)
         jparse_fail(p, p->tok[p->i].at, "the template is too large");
     if (t->n_strings == t->cap_strings) {
         t->cap_strings = t->cap_strings ? t->cap_strings * 2 : 64;
-        t->strings = xrealloc(t->strings, t->cap_strings * sizeof(*t->strings));
+        t->strings = xrealloc(t->strings, t->cap_strings * sizeof *t->strings);
     }
     t->strings[t->n_strings++] = v;
     return jv_str(v);

@@ -3,6 +3,9 @@
  * Everything a rendering makes lives in its arena (struct jrun.mem) and goes with it; constants
  * live in the template's arena and are never written after compilation. A failure leaves through
  * jfail, which jumps to jinja_render: nothing but the arena is held in between.
+ *
+ * A struct jcall stands on the caller's stack, its arguments in the arena: a filter, test or
+ * function may keep the values it is given, never the struct jcall pointer.
  */
 #ifndef QUIRE_JINJA_VAL_H
 #define QUIRE_JINJA_VAL_H
@@ -261,8 +264,9 @@ struct jjson {
 };
 void jput_json(struct jsb *b, struct jv v, const struct jjson *o, unsigned depth);
 
-/* One JSON object; strings are the caller's. The text must outlive the run. */
-struct jv jparse_json(struct jrun *r, const char *s, size_t n);
+/* A value of a JSON document with all that is in it; strings are the caller's. The document must
+ * outlive the run. */
+struct jv jval_of(struct jrun *r, const struct jdoc *d, const struct jval *root);
 
 /* ---- operations shared by the evaluator, filters and methods ---- */
 struct jv jundef_name(struct jrun *r, const struct jstr *name);

@@ -8,6 +8,7 @@
 
 #include "dequant.h"
 #include "family.h"
+#include "hash.h"
 
 #include <math.h>
 
@@ -23,15 +24,6 @@ INLINE uint32_t mix32(uint32_t x)
     x *= 0x846ca68bu;
     x ^= x >> 16;
     return x;
-}
-
-static uint64_t mix64(uint64_t x)
-{
-    x ^= x >> 30;
-    x *= 0xbf58476d1ce4e5b9u;
-    x ^= x >> 27;
-    x *= 0x94d049bb133111ebu;
-    return x ^ x >> 31;
 }
 
 /* Values of pairs [pair, pair + PIECE / 2): the low half of a hash first, then the high half. */

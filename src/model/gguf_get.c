@@ -4,7 +4,7 @@
  * the range is the caller's business. Opening thread only.
  */
 #include "gguf.h"
-#include "utf8_check.h"
+#include "utf8.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -114,7 +114,7 @@ int gguf_get_string(const struct gguf *g, const char *key, struct view *out, str
         return 0;
     if (kv->type != GGUF_STRING)
         return wrong_kind(key, "a string", e);
-    if (utf8_first_bad(kv->p, (size_t)kv->n) < kv->n)
+    if (utf8_valid_prefix((const char *)kv->p, (size_t)kv->n) < kv->n)
         return wrong_kind(key, "valid UTF-8", e);
     *out = (struct view){(const char *)kv->p, (size_t)kv->n};
     return 0;

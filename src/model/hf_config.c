@@ -7,7 +7,7 @@
 #include "hf_config.h"
 
 #include "config_check.h"
-#include "json_get.h"
+#include "json_file.h"
 #include "log.h"
 #include "rope.h"
 

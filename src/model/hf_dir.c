@@ -6,7 +6,7 @@
  * Opening thread.
  */
 #include "hf_config.h"
-#include "json_get.h"
+#include "json_file.h"
 #include "safetensors.h"
 #include "source.h"
 

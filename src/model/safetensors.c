@@ -7,7 +7,7 @@
  */
 #include "safetensors.h"
 
-#include "json_get.h"
+#include "json_file.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,6 +6,7 @@
 #include "source.h"
 
 #include "config_check.h"
+#include "hash.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,37 +26,28 @@ struct file_map *source_map(struct model_source *s, const char *path, struct err
     return &s->maps[s->n_maps++];
 }
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_bytes(uint64_t h, const void *p, size_t n)
-{
-    const uint8_t *b = p;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ b[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* Two sources with one id hold the same weights, unless somebody rewrote a file in place within
  * the file system's time resolution. The contents themselves are not read: that would take minutes.
  */
 static uint64_t hash_source(const struct model_source *s)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    h = hash_bytes(h, s->cfg.family, strlen(s->cfg.family));
+    uint64_t h = FNV1A_BASIS;
+    h = fnv1a(h, s->cfg.family, strlen(s->cfg.family));
     if (s->dummy)
-        h = hash_bytes(h, &s->seed, sizeof s->seed);
+        h = fnv1a(h, &s->seed, sizeof s->seed);
     const int32_t shape[] = {s->cfg.n_layers, s->cfg.dim,     s->cfg.n_heads, s->cfg.n_kv_heads,
                              s->cfg.head_dim, s->cfg.ffn_dim, s->cfg.vocab,   s->dummy};
-    h = hash_bytes(h, shape, sizeof shape);
-    h = hash_bytes(h, s->cfg.inv_freq, sizeof s->cfg.inv_freq);
+    h = fnv1a(h, shape, sizeof shape);
+    h = fnv1a(h, s->cfg.inv_freq, sizeof s->cfg.inv_freq);
     for (size_t i = 0; i < s->tensors.n; i++) {
         const struct tensor *t = &s->tensors.v[i];
-        h = hash_bytes(h, t->name, strlen(t->name) + 1);
-        h = hash_bytes(h, &t->type, sizeof t->type);
-        h = hash_bytes(h, t->dim, sizeof t->dim);
+        h = fnv1a(h, t->name, strlen(t->name) + 1);
+        h = fnv1a(h, &t->type, sizeof t->type);
+        h = fnv1a(h, t->dim, sizeof t->dim);
     }
     for (int32_t i = 0; i < s->n_maps && !s->dummy; i++) {
-        h = hash_bytes(h, &s->maps[i].n, sizeof s->maps[i].n);
-        h = hash_bytes(h, &s->maps[i].mtime_ns, sizeof s->maps[i].mtime_ns);
+        h = fnv1a(h, &s->maps[i].n, sizeof s->maps[i].n);
+        h = fnv1a(h, &s->maps[i].mtime_ns, sizeof s->maps[i].mtime_ns);
     }
     return h;
 }

@@ -25,7 +25,7 @@ static uint32_t node_new(struct added_trie *t, uint8_t byte)
 {
     if (t->n == t->cap) {
         t->cap = t->cap ? t->cap * 2 : 64;
-        t->node = xrealloc(t->node, t->cap * sizeof(*t->node));
+        t->node = xrealloc(t->node, t->cap * sizeof *t->node);
     }
     t->node[t->n] = (struct added_node){.id = -1, .byte = byte};
     return t->n++;
@@ -33,7 +33,7 @@ static uint32_t node_new(struct added_trie *t, uint8_t byte)
 
 struct added_trie *added_new(void)
 {
-    struct added_trie *t = xalloc(sizeof(*t));
+    struct added_trie *t = xalloc(sizeof *t);
     node_new(t, 0); /* index 0 means none */
     return t;
 }

@@ -55,8 +55,8 @@ void merges_init(struct merges *m, size_t n)
     size_t cap = 16;
     while (cap < n * 2)
         cap *= 2;
-    m->slot = xcalloc2(cap, sizeof(*m->slot));
-    memset(m->slot, 0xFF, cap * sizeof(*m->slot));
+    m->slot = xcalloc2(cap, sizeof *m->slot);
+    memset(m->slot, 0xFF, cap * sizeof *m->slot);
     m->mask = cap - 1;
     m->n = 0;
 }
@@ -121,9 +121,9 @@ static size_t merge_scan(const struct merges *m, struct bpe_sym *s, size_t n)
         s[best].id = id[best];
         s[best].n += s[best + 1].n;
         n--;
-        memmove(s + best + 1, s + best + 2, (n - best - 1) * sizeof(*s));
-        memmove(rank + best, rank + best + 1, (n - best) * sizeof(*rank));
-        memmove(id + best, id + best + 1, (n - best) * sizeof(*id));
+        memmove(s + best + 1, s + best + 2, (n - best - 1) * sizeof *s);
+        memmove(rank + best, rank + best + 1, (n - best) * sizeof *rank);
+        memmove(id + best, id + best + 1, (n - best) * sizeof *id);
         if (best + 1 < n) {
             g = merges_get(m, s[best].id, s[best + 1].id);
             rank[best] = g ? g->rank : INT32_MAX;
@@ -247,7 +247,7 @@ void bpe_reserve(struct bpe_work *w, size_t n)
     if (n <= w->sym_cap)
         return;
     w->sym_cap = n < 2 * SCAN_MAX ? 2 * SCAN_MAX : n;
-    w->sym = xrealloc(w->sym, w->sym_cap * sizeof(*w->sym));
+    w->sym = xrealloc(w->sym, w->sym_cap * sizeof *w->sym);
 }
 
 /* A window of n symbols needs n nodes; each of its at most n - 1 merges pops one candidate and
@@ -259,9 +259,9 @@ static void reserve_window(struct bpe_work *w, size_t n)
     w->win_cap = n;
     w->win[0] = xrealloc(w->win[0], n * sizeof(struct bpe_sym));
     w->win[1] = xrealloc(w->win[1], n * sizeof(struct bpe_sym));
-    w->pair = xrealloc(w->pair, n * sizeof(*w->pair));
-    w->node = xrealloc(w->node, n * sizeof(*w->node));
-    w->heap = xrealloc(w->heap, 2 * n * sizeof(*w->heap));
+    w->pair = xrealloc(w->pair, n * sizeof *w->pair);
+    w->node = xrealloc(w->node, n * sizeof *w->node);
+    w->heap = xrealloc(w->heap, 2 * n * sizeof *w->heap);
 }
 
 /* Merge s[0..n) into out, which has room for n and may not be s; returns the number of tokens. */
@@ -270,7 +270,7 @@ static size_t merge_apart(const struct merges *m, struct bpe_work *w, const stru
 {
     if (n > SCAN_MAX)
         return merge_heap(m, w, s, n, out);
-    memcpy(out, s, n * sizeof(*s));
+    memcpy(out, s, n * sizeof *s);
     return merge_scan(m, out, n);
 }
 
@@ -314,7 +314,7 @@ static void top_up(struct feed *f, bpe_fill fill, void *ctx)
 {
     if (f->done || f->end - f->begin >= 2 * WINDOW)
         return;
-    memmove(f->sym, f->sym + f->begin, (f->end - f->begin) * sizeof(*f->sym));
+    memmove(f->sym, f->sym + f->begin, (f->end - f->begin) * sizeof *f->sym);
     f->end -= f->begin;
     f->begin = 0;
     while (!f->done && f->end + BPE_FILL_MIN <= FEED) {

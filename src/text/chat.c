@@ -2,10 +2,12 @@
  *
  * Knows where templates and the special tokens' strings are kept, what variables every template
  * gets, and how much a rendering may cost. The language is src/jinja; what a conversation is, and
- * which JSON describes it, is the caller's business.
+ * which document describes it, is the caller's business.
  */
 #include "jinja.h"
-#include "tokjson.h"
+#include "json.h"
+#include "json_file.h"
+#include "tok.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -78,9 +80,11 @@ static int read_folder(struct chat *c, const struct text_source *src, struct err
     struct view text = src->chat_template_jinja;
     int st = 0;
     if (src->tokenizer_config_json.p)
-        st = tok_parse_json(&config, src->tokenizer_config_json, "tokenizer_config.json", e);
+        st = json_file_parse(&config, src->tokenizer_config_json, "tokenizer_config.json",
+                             &json_file_tokenizer, e);
     if (st == 0 && src->special_tokens_map_json.p)
-        st = tok_parse_json(&map, src->special_tokens_map_json, "special_tokens_map.json", e);
+        st = json_file_parse(&map, src->special_tokens_map_json, "special_tokens_map.json",
+                             &json_file_tokenizer, e);
     if (st == 0) {
         tokens_from(c, config);
         tokens_from(c, map);
@@ -97,13 +101,18 @@ static int read_folder(struct chat *c, const struct text_source *src, struct err
 
 /* ---- open ---- */
 
-/* What a user's text becomes when it is given in this form; true when it is in the output. */
+/* Is a user's text in the output when it is given in this form? */
 static bool shows(const struct chat *c, const char *json)
 {
+    struct jdoc d;
     struct buf out = {0};
-    bool found = chat_render(c, json, strlen(json), 0, 1 << 20, &out, NULL, NULL) == 0 && out.n &&
+    if (json_parse(&d, json, strlen(json), NULL) != 0)
+        return false;
+    const struct chat_args a = {.vars = &d, .max_out = 1 << 20};
+    bool found = chat_render(c, &a, &out, NULL, NULL) == 0 && out.n &&
                  memmem(out.p, out.n, "Zq7x", 4);
     buf_free(&out);
+    json_free(&d);
     return found;
 }
 
@@ -113,7 +122,7 @@ int chat_open(struct chat **out, const struct text_source *src, struct err *e)
                                "\"add_generation_prompt\":true}";
     static const char parts[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
                                 "\"text\":\"Zq7x\"}]}],\"add_generation_prompt\":true}";
-    struct chat *c = xalloc(sizeof(*c));
+    struct chat *c = xalloc(sizeof *c);
     int st;
     *out = NULL;
     if (src->gguf_model.p && !src->tokenizer_json.p) {
@@ -154,22 +163,24 @@ bool chat_knows_developer(const struct chat *c)
 
 /* ---- use ---- */
 
-int chat_render(const struct chat *c, const char *json, size_t n, int64_t now_unix_s,
-                size_t max_out, struct buf *out, struct spans *spans, struct err *e)
+int chat_render(const struct chat *c, const struct chat_args *a, struct buf *out,
+                struct spans *spans, struct err *e)
 {
     /* Beyond any published template by far: those take some 100 steps and 1 KiB a message, and
      * copy the text a few times over. */
     enum { STEPS = 20 << 20, MEM = 32 << 20 };
     struct jinja_var vars[N_VARS] = {{"tools", {NULL, 0}}, {"documents", {NULL, 0}}};
-    struct jinja_input in = {.json = json, .n = n, .vars = vars, .n_vars = 2};
+    struct jinja_input in = {.doc = a->vars,
+                             .vars = vars,
+                             .n_vars = 2,
+                             .now_unix_s = a->now_unix_s,
+                             .max_out = a->max_out};
     size_t extra;
     for (int i = 0; i < N_NAMED; i++)
         if (c->token[i].p)
             vars[in.n_vars++] = (struct jinja_var){token_names[i], {c->token[i].p, c->token[i].n}};
-    if (!mul_size(n, 32, &extra) || !add_size(extra, MEM, &extra))
+    if (!mul_size(a->vars->n_src, 32, &extra) || !add_size(extra, MEM, &extra))
         return err_set(e, ST_INVALID_LENGTH, "template variables: too long");
-    in.now_unix_s = now_unix_s;
-    in.max_out = max_out;
     in.max_mem = extra;
     in.max_steps = (uint64_t)extra - MEM + STEPS;
     return jinja_render(c->j, &in, out, spans, e);

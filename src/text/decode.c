@@ -1,4 +1,4 @@
-/* decode.c - decoder steps and tok_decode.
+/* decode.c - decoder steps.
  *
  * A decoder is a list of steps; those before FUSE see one token's string at a time, so they are
  * applied once per id at load. What remains at run time: joining byte tokens, and the steps after
@@ -6,14 +6,11 @@
  * are refused at load. Immutable after loading, any thread. */
 #include "decode.h"
 
-#include "tok.h"
 #include "utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char replacement[] = "\xEF\xBF\xBD";
 
 void decoder_fini(struct decoder *d)
 {
@@ -75,38 +72,39 @@ int decoder_seal(struct decoder *d, struct err *e)
 
 /* ---- one step on one string ---- */
 
-static void do_replace(const struct dec_step *st, const char *s, size_t n, struct buf *out)
+static void do_replace(const struct dec_step *step, const char *s, size_t n, struct buf *out)
 {
     size_t at = 0;
     const char *hit;
-    while (st->from_n && at < n && (hit = memmem(s + at, n - at, st->from, st->from_n))) {
+    while (step->from_n && at < n && (hit = memmem(s + at, n - at, step->from, step->from_n))) {
         buf_add(out, s + at, (size_t)(hit - s) - at);
-        buf_add(out, st->to, st->to_n);
-        at = (size_t)(hit - s) + st->from_n;
+        buf_add(out, step->to, step->to_n);
+        at = (size_t)(hit - s) + step->from_n;
     }
     buf_add(out, s + at, n - at);
 }
 
-static void do_strip(const struct dec_step *st, const char *s, size_t n, struct buf *out)
+static void do_strip(const struct dec_step *step, const char *s, size_t n, struct buf *out)
 {
     uint32_t k;
-    for (k = 0; k < st->start && n >= st->from_n && memcmp(s, st->from, st->from_n) == 0; k++) {
-        s += st->from_n;
-        n -= st->from_n;
+    for (k = 0; k < step->start && n >= step->from_n && memcmp(s, step->from, step->from_n) == 0;
+         k++) {
+        s += step->from_n;
+        n -= step->from_n;
     }
-    for (k = 0;
-         k < st->stop && n >= st->from_n && memcmp(s + n - st->from_n, st->from, st->from_n) == 0;
+    for (k = 0; k < step->stop && n >= step->from_n &&
+                memcmp(s + n - step->from_n, step->from, step->from_n) == 0;
          k++)
-        n -= st->from_n;
+        n -= step->from_n;
     buf_add(out, s, n);
 }
 
-static void do_metaspace(const struct dec_step *st, const char *s, size_t n, bool first,
+static void do_metaspace(const struct dec_step *step, const char *s, size_t n, bool first,
                          struct buf *out)
 {
-    struct dec_step as = *st;
+    struct dec_step as = *step;
     as.to = " ";
-    as.to_n = first && st->drop_first ? 0 : 1;
+    as.to_n = first && step->drop_first ? 0 : 1;
     do_replace(&as, s, n, out);
 }
 
@@ -117,15 +115,15 @@ static void do_steps(const struct decoder *d, int from, int to, bool first, cons
     struct buf a = {0}, b = {0}, swap;
     buf_add(&a, s, n);
     for (int i = from; i < to; i++) {
-        const struct dec_step *st = &d->step[i];
+        const struct dec_step *step = &d->step[i];
         const char *p = a.p ? a.p : "";
         b.n = 0;
-        if (st->kind == DEC_REPLACE)
-            do_replace(st, p, a.n, &b);
-        else if (st->kind == DEC_STRIP)
-            do_strip(st, p, a.n, &b);
-        else if (st->kind == DEC_METASPACE)
-            do_metaspace(st, p, a.n, first, &b);
+        if (step->kind == DEC_REPLACE)
+            do_replace(step, p, a.n, &b);
+        else if (step->kind == DEC_STRIP)
+            do_strip(step, p, a.n, &b);
+        else if (step->kind == DEC_METASPACE)
+            do_metaspace(step, p, a.n, first, &b);
         else
             continue;
         swap = a;
@@ -144,11 +142,7 @@ static int byte_token(const char *s, size_t n)
     if (n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>')
         return -1;
     for (int i = 3; i < 5; i++) {
-        int c = s[i];
-        int h = c >= '0' && c <= '9'   ? c - '0'
-                : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                       : -1;
+        int h = hex_digit(s[i]);
         if (h < 0)
             return -1;
         v = v * 16 + h;
@@ -159,7 +153,7 @@ static int byte_token(const char *s, size_t n)
 static void fill_bytes(struct vocab *v, token_id id)
 {
     const struct vocab_entry *x = &v->e[id];
-    char small[512], *raw = x->str_n <= sizeof(small) ? small : xalloc(x->str_n);
+    char small[512], *raw = x->str_n <= sizeof small ? small : xalloc(x->str_n);
     size_t raw_n = 0;
     if (utf8_valid_prefix(v->blob.p + x->str, x->str_n) == x->str_n &&
         bytes_unmap(v->blob.p + x->str, x->str_n, raw, &raw_n))
@@ -220,15 +214,15 @@ void decoder_run_text(const struct decoder *d, const char *s, size_t n, bool fir
 
 /* ---- after FUSE ---- */
 
-static void post_strip(const struct dec_step *st, struct dec_post *p, const char *s, size_t n,
+static void post_strip(const struct dec_step *step, struct dec_post *p, const char *s, size_t n,
                        struct buf *out)
 {
     for (size_t i = 0; i < n;) {
         unsigned len = utf8_len((unsigned char)s[i]);
-        bool is = len == st->from_n && memcmp(s + i, st->from, len) == 0;
-        if (is && !p->started && p->stripped < st->start) {
+        bool is = len == step->from_n && memcmp(s + i, step->from, len) == 0;
+        if (is && !p->started && p->stripped < step->start) {
             p->stripped++;
-        } else if (is && p->held < st->stop) {
+        } else if (is && p->held < step->stop) {
             p->started = true;
             p->held++;
         } else if (is) {
@@ -237,7 +231,7 @@ static void post_strip(const struct dec_step *st, struct dec_post *p, const char
         } else {
             p->started = true;
             for (; p->held; p->held--)
-                buf_add(out, st->from, st->from_n);
+                buf_add(out, step->from, step->from_n);
             buf_add(out, s + i, len);
         }
         i += len;
@@ -269,55 +263,4 @@ void decoder_post(const struct decoder *d, struct dec_post *p, const char *s, si
     buf_add(out, a.p, a.n);
     buf_free(&a);
     buf_free(&b);
-}
-
-/* ---- all ids at once ---- */
-
-/* The end of a run of byte tokens: its text when it is UTF-8 as a whole, else one U+FFFD a byte. */
-static void end_run(const struct decoder *d, struct buf *run, bool first, struct buf *out)
-{
-    struct buf text = {0};
-    if (run->n == 0)
-        return;
-    if (utf8_valid_prefix(run->p, run->n) == run->n)
-        buf_add(&text, run->p, run->n);
-    else
-        for (size_t i = 0; i < run->n; i++)
-            buf_add(&text, replacement, 3);
-    decoder_run_text(d, text.p, text.n, first, out);
-    run->n = 0;
-    buf_free(&text);
-}
-
-int tok_decode(const struct tok *t, const token_id *ids, size_t n, bool skip_special,
-               struct buf *out)
-{
-    const struct decoder *d = &t->dec;
-    struct buf all = {0}, run = {0};
-    struct dec_post post = {0};
-    bool first = true, run_first = false;
-    for (size_t i = 0; i < n; i++) {
-        token_id id = ids[i];
-        if (!vocab_has(&t->v, id) || (skip_special && (t->v.flags[id] & VOCAB_SPECIAL)))
-            continue;
-        if (d->mode == DEC_JOIN_SPACES && !first)
-            buf_add(&all, " ", 1);
-        if (t->v.flags[id] & VOCAB_BYTE) {
-            if (run.n == 0)
-                run_first = first;
-            tok_bytes(t, id, &run);
-        } else {
-            end_run(d, &run, run_first, &all);
-            decoder_token(d, &t->v, id, first, &all);
-        }
-        first = false;
-    }
-    end_run(d, &run, run_first, &all);
-    if (d->mode == DEC_BYTES)
-        utf8_add_lossy(out, all.p, all.n);
-    else
-        decoder_post(d, &post, all.p ? all.p : "", all.n, out);
-    buf_free(&all);
-    buf_free(&run);
-    return 0;
 }

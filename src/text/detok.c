@@ -1,7 +1,9 @@
-/* detok.c - the streaming detokeniser: what tok_decode gives, a token at a time.
+/* detok.c - ids to text: tok_decode for all at once, and the streaming detokeniser, which gives the
+ * same a token at a time.
  *
- * Holds back only an incomplete code point (at most 3 bytes) and what the decoder's last steps need
- * (a trailing character that Strip may take). One owner at a time; d->t is shared and immutable. */
+ * The stream holds back only an incomplete code point (at most 3 bytes) and what the decoder's last
+ * steps need (a trailing character that Strip may take). One owner at a time; d->t is shared and
+ * immutable. */
 #include "decode.h"
 #include "tok.h"
 #include "utf8.h"
@@ -110,4 +112,55 @@ void detok_push(struct detok *d, token_id id, struct buf *out)
 void detok_flush(struct detok *d, struct buf *out)
 {
     settle(d, true, d->t->dec.mode != DEC_BYTES, false, out);
+}
+
+/* ---- all ids at once ---- */
+
+/* The end of a run of byte tokens: its text when it is UTF-8 as a whole, else one U+FFFD a byte. */
+static void end_run(const struct decoder *d, struct buf *run, bool first, struct buf *out)
+{
+    struct buf text = {0};
+    if (run->n == 0)
+        return;
+    if (utf8_valid_prefix(run->p, run->n) == run->n)
+        buf_add(&text, run->p, run->n);
+    else
+        for (size_t i = 0; i < run->n; i++)
+            buf_add(&text, "\xEF\xBF\xBD", 3);
+    decoder_run_text(d, text.p, text.n, first, out);
+    run->n = 0;
+    buf_free(&text);
+}
+
+int tok_decode(const struct tok *t, const token_id *ids, size_t n, bool skip_special,
+               struct buf *out)
+{
+    const struct decoder *d = &t->dec;
+    struct buf all = {0}, run = {0};
+    struct dec_post post = {0};
+    bool first = true, run_first = false;
+    for (size_t i = 0; i < n; i++) {
+        token_id id = ids[i];
+        if (!vocab_has(&t->v, id) || (skip_special && (t->v.flags[id] & VOCAB_SPECIAL)))
+            continue;
+        if (d->mode == DEC_JOIN_SPACES && !first)
+            buf_add(&all, " ", 1);
+        if (t->v.flags[id] & VOCAB_BYTE) {
+            if (run.n == 0)
+                run_first = first;
+            tok_bytes(t, id, &run);
+        } else {
+            end_run(d, &run, run_first, &all);
+            decoder_token(d, &t->v, id, first, &all);
+        }
+        first = false;
+    }
+    end_run(d, &run, run_first, &all);
+    if (d->mode == DEC_BYTES)
+        utf8_add_lossy(out, all.p, all.n);
+    else
+        decoder_post(d, &post, all.p ? all.p : "", all.n, out);
+    buf_free(&all);
+    buf_free(&run);
+    return 0;
 }

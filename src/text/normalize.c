@@ -25,7 +25,7 @@ static utf8proc_int32_t *cps_room(struct cps *c, size_t more)
 {
     if (c->cap - c->n < more) {
         c->cap = c->cap + c->cap / 2 + more;
-        c->p = xrealloc(c->p, c->cap * sizeof(*c->p));
+        c->p = xrealloc(c->p, c->cap * sizeof *c->p);
     }
     return c->p + c->n;
 }
@@ -113,7 +113,7 @@ static void sort_run(utf8proc_int32_t *p, size_t n)
         }
         return;
     }
-    tmp = xcalloc2(n, sizeof(*tmp));
+    tmp = xcalloc2(n, sizeof *tmp);
     for (size_t i = 0; i < n; i++)
         at[combining_class(p[i]) & 255]++;
     for (size_t c = 0, sum = 0; c < 256; c++) {
@@ -123,7 +123,7 @@ static void sort_run(utf8proc_int32_t *p, size_t n)
     }
     for (size_t i = 0; i < n; i++)
         tmp[at[combining_class(p[i]) & 255]++] = p[i];
-    memcpy(p, tmp, n * sizeof(*p));
+    memcpy(p, tmp, n * sizeof *p);
     free(tmp);
 }
 
@@ -212,13 +212,13 @@ static void run_lowercase(const char *s, size_t n, struct buf *out)
     }
 }
 
-static void run_strip(const struct norm_step *st, const char *s, size_t n, struct buf *out)
+static void run_strip(const struct norm_step *step, const char *s, size_t n, struct buf *out)
 {
     size_t b = 0;
     unsigned len;
-    while (st->left && b < n && uclass_space(utf8_get(s + b, &len)))
+    while (step->left && b < n && uclass_space(utf8_get(s + b, &len)))
         b += len;
-    while (st->right && n > b && uclass_space(utf8_before(s + n, &len)))
+    while (step->right && n > b && uclass_space(utf8_before(s + n, &len)))
         n -= len;
     buf_add(out, s + b, n - b);
 }
@@ -233,45 +233,45 @@ static void run_strip_accents(const char *s, size_t n, struct buf *out)
     }
 }
 
-static int run_replace(const struct norm_step *st, struct rx_run *run, const char *s, size_t n,
+static int run_replace(const struct norm_step *step, struct rx_run *run, const char *s, size_t n,
                        struct buf *out)
 {
     struct rx_walk walk = {0};
     size_t at = 0, b, e;
-    int rc;
-    if (!st->rx) {
+    int got;
+    if (!step->rx) {
         const char *hit;
-        while (st->from_n && at < n && (hit = memmem(s + at, n - at, st->from, st->from_n))) {
+        while (step->from_n && at < n && (hit = memmem(s + at, n - at, step->from, step->from_n))) {
             buf_add(out, s + at, (size_t)(hit - s) - at);
-            buf_add(out, st->to, st->to_n);
-            at = (size_t)(hit - s) + st->from_n;
+            buf_add(out, step->to, step->to_n);
+            at = (size_t)(hit - s) + step->from_n;
         }
         buf_add(out, s + at, n - at);
         return 0;
     }
-    while ((rc = rx_walk(st->rx, run, s, n, &walk, &b, &e)) > 0) {
+    while ((got = rx_walk(step->rx, run, s, n, &walk, &b, &e)) > 0) {
         buf_add(out, s + at, b - at);
-        buf_add(out, st->to, st->to_n);
+        buf_add(out, step->to, step->to_n);
         at = e;
     }
-    if (rc < 0)
-        return rc;
+    if (got < 0)
+        return got;
     buf_add(out, s + at, n - at);
     return 0;
 }
 
-static int run_step(const struct norm_step *st, struct rx_run *run, const char *s, size_t n,
+static int run_step(const struct norm_step *step, struct rx_run *run, const char *s, size_t n,
                     struct buf *out)
 {
     struct cps c = {0};
-    switch (st->kind) {
+    switch (step->kind) {
     case NORM_NFC:
         run_nfc(s, n, out);
         break;
     case NORM_NFD:
     case NORM_NFKC:
     case NORM_NFKD:
-        normal_form(&c, st->kind, s, n, out);
+        normal_form(&c, step->kind, s, n, out);
         free(c.p);
         break;
     case NORM_LOWERCASE:
@@ -279,13 +279,13 @@ static int run_step(const struct norm_step *st, struct rx_run *run, const char *
         break;
     case NORM_PREPEND:
         if (n)
-            buf_add(out, st->to, st->to_n);
+            buf_add(out, step->to, step->to_n);
         buf_add(out, s, n);
         break;
     case NORM_REPLACE:
-        return run_replace(st, run, s, n, out);
+        return run_replace(step, run, s, n, out);
     case NORM_STRIP:
-        run_strip(st, s, n, out);
+        run_strip(step, s, n, out);
         break;
     case NORM_STRIP_ACCENTS:
         run_strip_accents(s, n, out);
@@ -306,9 +306,9 @@ void normalizer_fini(struct normalizer *m)
     m->n = 0;
 }
 
-static bool step_may_change(const struct norm_step *st, const char *s, size_t n)
+static bool step_may_change(const struct norm_step *step, const char *s, size_t n)
 {
-    switch (st->kind) {
+    switch (step->kind) {
     case NORM_NFC:
         pthread_once(&quiet_once, fill_quiet);
         return quiet_prefix(s, n) != n;
@@ -320,7 +320,7 @@ static bool step_may_change(const struct norm_step *st, const char *s, size_t n)
     case NORM_PREPEND:
         return n != 0;
     case NORM_REPLACE:
-        return st->rx || (st->from_n && memmem(s, n, st->from, st->from_n));
+        return step->rx || (step->from_n && memmem(s, n, step->from, step->from_n));
     default:
         return true;
     }

@@ -27,7 +27,7 @@ void pretok_work_fini(struct pretok_work *w)
 static void grow(struct pieces *v)
 {
     v->cap = v->cap ? v->cap * 2 : 64;
-    v->p = xrealloc(v->p, v->cap * sizeof(*v->p));
+    v->p = xrealloc(v->p, v->cap * sizeof *v->p);
 }
 
 static inline void add(struct pieces *v, size_t begin, size_t end)
@@ -116,28 +116,29 @@ static int split_rx(const struct rx *rx, struct pretok_work *w, struct joiner *j
     struct rx_walk walk = {0};
     size_t n = p.end - p.begin, at = 0, b, e;
     const char *t = s + p.begin;
-    int rc;
-    while ((rc = rx_walk(rx, w->run, t, n, &walk, &b, &e)) > 0) {
+    int got;
+    while ((got = rx_walk(rx, w->run, t, n, &walk, &b, &e)) > 0) {
         if (b > at)
             join(j, p.begin + at, p.begin + b, false);
         join(j, p.begin + b, p.begin + e, true);
         at = e;
     }
-    if (rc == 0 && at < n)
+    if (got == 0 && at < n)
         join(j, p.begin + at, p.end, false);
-    return rc;
+    return got;
 }
 
-static void split_lit(const struct pre_step *st, struct joiner *j, const char *s, struct piece p)
+static void split_lit(const struct pre_step *step, struct joiner *j, const char *s, struct piece p)
 {
     size_t at = p.begin;
     const char *hit;
-    while (st->lit_n && at < p.end && (hit = memmem(s + at, p.end - at, st->lit, st->lit_n))) {
+    while (step->lit_n && at < p.end &&
+           (hit = memmem(s + at, p.end - at, step->lit, step->lit_n))) {
         size_t b = (size_t)(hit - s);
         if (b > at)
             join(j, at, b, false);
-        join(j, b, b + st->lit_n, true);
-        at = b + st->lit_n;
+        join(j, b, b + step->lit_n, true);
+        at = b + step->lit_n;
     }
     if (at < p.end)
         join(j, at, p.end, false);
@@ -182,22 +183,24 @@ static void split_words(struct pieces *out, const char *s, struct piece p)
         add(out, at, p.end);
 }
 
-static int run_step(const struct pre_step *st, struct pretok_work *w, const char *s, struct piece p)
+static int run_step(const struct pre_step *step, struct pretok_work *w, const char *s,
+                    struct piece p)
 {
-    struct joiner j = {.out = &w->then, .how = st->how, .invert = st->invert, .base = w->then.n};
-    int rc = 0;
-    switch (st->kind) {
+    struct joiner j = {
+        .out = &w->then, .how = step->how, .invert = step->invert, .base = w->then.n};
+    int st = 0;
+    switch (step->kind) {
     case PRE_SPLIT:
-        if (st->rx)
-            rc = split_rx(st->rx, w, &j, s, p);
+        if (step->rx)
+            st = split_rx(step->rx, w, &j, s, p);
         else
-            split_lit(st, &j, s, p);
+            split_lit(step, &j, s, p);
         break;
     case PRE_BYTE_LEVEL:
-        rc = split_rx(st->rx, w, &j, s, p);
+        st = split_rx(step->rx, w, &j, s, p);
         break;
     case PRE_METASPACE:
-        split_lit(st, &j, s, p);
+        split_lit(step, &j, s, p);
         break;
     case PRE_DIGITS:
         split_class(uclass_numeric, &j, s, p);
@@ -213,39 +216,39 @@ static int run_step(const struct pre_step *st, struct pretok_work *w, const char
         break;
     }
     join_end(&j);
-    return rc;
+    return st;
 }
 
 /* ---- rewriting ---- */
 
-static bool wants_prefix(const struct pre_step *st, const char *s, struct piece p, bool first)
+static bool wants_prefix(const struct pre_step *step, const char *s, struct piece p, bool first)
 {
-    if (st->prefix == PREFIX_NEVER || (st->prefix == PREFIX_FIRST && !(first && p.begin == 0)))
+    if (step->prefix == PREFIX_NEVER || (step->prefix == PREFIX_FIRST && !(first && p.begin == 0)))
         return false;
-    if (st->kind == PRE_BYTE_LEVEL)
+    if (step->kind == PRE_BYTE_LEVEL)
         return s[p.begin] != ' ';
-    return p.end - p.begin < st->lit_n || memcmp(s + p.begin, st->lit, st->lit_n) != 0;
+    return p.end - p.begin < step->lit_n || memcmp(s + p.begin, step->lit, step->lit_n) != 0;
 }
 
 /* Metaspace's replacement and the prefix of a step: the pieces again, over a new text. */
-static void rewrite(const struct pre_step *st, struct pretok_work *w, const char **s, size_t *n,
+static void rewrite(const struct pre_step *step, struct pretok_work *w, const char **s, size_t *n,
                     bool first)
 {
     struct buf out = {0};
-    const char *prefix = st->kind == PRE_BYTE_LEVEL ? " " : st->lit;
-    size_t prefix_n = st->kind == PRE_BYTE_LEVEL ? 1 : st->lit_n;
+    const char *prefix = step->kind == PRE_BYTE_LEVEL ? " " : step->lit;
+    size_t prefix_n = step->kind == PRE_BYTE_LEVEL ? 1 : step->lit_n;
     for (size_t k = 0; k < w->now.n; k++) {
         struct piece p = w->now.p[k];
         size_t begin = out.n, at = p.begin;
-        bool space_first = st->kind == PRE_METASPACE && (*s)[p.begin] == ' ';
-        if (!space_first && wants_prefix(st, *s, p, first))
+        bool space_first = step->kind == PRE_METASPACE && (*s)[p.begin] == ' ';
+        if (!space_first && wants_prefix(step, *s, p, first))
             buf_add(&out, prefix, prefix_n);
-        while (st->kind == PRE_METASPACE && at < p.end) {
+        while (step->kind == PRE_METASPACE && at < p.end) {
             const char *hit = memchr(*s + at, ' ', p.end - at);
             size_t to = hit ? (size_t)(hit - *s) : p.end;
             buf_add(&out, *s + at, to - at);
             if (hit)
-                buf_add(&out, st->lit, st->lit_n);
+                buf_add(&out, step->lit, step->lit_n);
             at = hit ? to + 1 : p.end;
         }
         buf_add(&out, *s + at, p.end - at);
@@ -257,14 +260,16 @@ static void rewrite(const struct pre_step *st, struct pretok_work *w, const char
     *n = out.n;
 }
 
-static bool needs_rewrite(const struct pre_step *st)
+static bool needs_rewrite(const struct pre_step *step)
 {
-    return st->kind == PRE_METASPACE || (st->kind == PRE_BYTE_LEVEL && st->prefix != PREFIX_NEVER);
+    return step->kind == PRE_METASPACE ||
+           (step->kind == PRE_BYTE_LEVEL && step->prefix != PREFIX_NEVER);
 }
 
-static bool needs_split(const struct pre_step *st)
+static bool needs_split(const struct pre_step *step)
 {
-    return !(st->kind == PRE_BYTE_LEVEL && !st->rx) && !(st->kind == PRE_METASPACE && !st->split);
+    return !(step->kind == PRE_BYTE_LEVEL && !step->rx) &&
+           !(step->kind == PRE_METASPACE && !step->split);
 }
 
 int pretok_run(const struct pretok *p, struct pretok_work *w, const char **s, size_t *n, bool first)
@@ -273,17 +278,17 @@ int pretok_run(const struct pretok *p, struct pretok_work *w, const char **s, si
     if (*n)
         add(&w->now, 0, *n);
     for (int i = 0; i < p->n; i++) {
-        const struct pre_step *st = &p->step[i];
+        const struct pre_step *step = &p->step[i];
         struct pieces swap;
-        if (needs_rewrite(st))
-            rewrite(st, w, s, n, first);
-        if (!needs_split(st))
+        if (needs_rewrite(step))
+            rewrite(step, w, s, n, first);
+        if (!needs_split(step))
             continue;
         w->then.n = 0;
         for (size_t k = 0; k < w->now.n; k++) {
-            int rc = run_step(st, w, *s, w->now.p[k]);
-            if (rc)
-                return rc;
+            int st = run_step(step, w, *s, w->now.p[k]);
+            if (st)
+                return st;
         }
         swap = w->now;
         w->now = w->then;

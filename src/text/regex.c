@@ -54,7 +54,7 @@ static void put_both(struct xlate *x, const char *s, size_t n)
 static void put_range(struct buf *b, uint32_t first, uint32_t last)
 {
     char s[40];
-    snprintf(s, sizeof(s), "\\x{%x}-\\x{%x}", first, last);
+    snprintf(s, sizeof s, "\\x{%x}-\\x{%x}", first, last);
     put(b, s);
 }
 
@@ -149,7 +149,7 @@ static const char word_class[] =
 static void put_word(struct xlate *x, const char *open, const char *close)
 {
     put_both(x, open, strlen(open));
-    put_both(x, word_class, sizeof(word_class) - 1);
+    put_both(x, word_class, sizeof word_class - 1);
     put_new(&x->exact, "L");
     put_new(&x->exact, "M");
     put_new(&x->exact, "Nd");
@@ -160,7 +160,7 @@ static void put_word(struct xlate *x, const char *open, const char *close)
 static void put_border(struct xlate *x, bool negated)
 {
     put_word(x, "(?:(?<=[", negated ? "])(?=[" : "])(?![");
-    put_word(x, "", negated ? "])|(?<![" : "])|(?<![");
+    put_word(x, "", "])|(?<![");
     put_word(x, "", negated ? "])(?![" : "])(?=[");
     put_word(x, "", "]))");
 }
@@ -292,7 +292,7 @@ static int compile(pcre2_code **out, bool *jit, const struct buf *pat, struct er
                          &at, NULL);
     if (!*out) {
         char msg[128];
-        pcre2_get_error_message(code, (PCRE2_UCHAR *)msg, sizeof(msg));
+        pcre2_get_error_message(code, (PCRE2_UCHAR *)msg, sizeof msg);
         return err_set(e, ST_FORMAT, "tokenizer: regex: %s at offset %zu", msg, (size_t)at);
     }
     *jit = pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0;
@@ -307,7 +307,7 @@ int rx_new(struct rx **out, const char *pat, size_t n, struct err *e)
     *out = NULL;
     if (n > MAX_PATTERN || memchr(pat, 0, n) || utf8_valid_prefix(pat, n) != n)
         return err_set(e, ST_FORMAT, "tokenizer: regex is too long or not text");
-    r = xalloc(sizeof(*r));
+    r = xalloc(sizeof *r);
     st = xlate_run(&x);
     if (st == 0)
         st = compile(&r->fast, &r->fast_jit, &x.fast, e);
@@ -397,9 +397,9 @@ static int match_once(const pcre2_code *code, bool jit, struct rx_run *run, cons
 static int match(const pcre2_code *code, bool jit, struct rx_run *run, const char *s, size_t n,
                  size_t at, uint32_t options)
 {
-    int rc = match_once(code, jit, run, s, n, at, options);
-    if (rc != PCRE2_ERROR_JIT_STACKLIMIT || run->stack)
-        return rc;
+    int got = match_once(code, jit, run, s, n, at, options);
+    if (got != PCRE2_ERROR_JIT_STACKLIMIT || run->stack)
+        return got;
     run->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, NULL);
     if (!run->stack)
         return PCRE2_ERROR_NOMEMORY;
@@ -414,18 +414,18 @@ static int next_match(const struct rx *r, struct rx_run *run, const char *s, siz
                       const struct rx_walk *w, size_t *b, size_t *e)
 {
     bool fast = (w->from < w->new_at || w->new_at == n) && !(r->looks_back && w->has_new);
-    int rc = PCRE2_ERROR_PARTIAL;
+    int got = PCRE2_ERROR_PARTIAL;
     if (!run->md && prepare(run))
         return ST_NOMEM;
     if (fast)
-        rc = match(r->fast, r->fast_jit, run, s, w->new_at, w->from,
-                   w->new_at < n ? PCRE2_PARTIAL_HARD : 0);
-    if (!fast || (rc < 0 && w->new_at < n))
-        rc = match(r->exact, r->exact_jit, run, s, n, w->from, 0);
-    if (rc == PCRE2_ERROR_NOMATCH)
+        got = match(r->fast, r->fast_jit, run, s, w->new_at, w->from,
+                    w->new_at < n ? PCRE2_PARTIAL_HARD : 0);
+    if (!fast || (got < 0 && w->new_at < n))
+        got = match(r->exact, r->exact_jit, run, s, n, w->from, 0);
+    if (got == PCRE2_ERROR_NOMATCH)
         return 0;
-    if (rc < 0)
-        return rc == PCRE2_ERROR_NOMEMORY ? ST_NOMEM : ST_INVALID_VALUE;
+    if (got < 0)
+        return got == PCRE2_ERROR_NOMEMORY ? ST_NOMEM : ST_INVALID_VALUE;
     const PCRE2_SIZE *ov = pcre2_get_ovector_pointer(run->md);
     *b = ov[0];
     *e = ov[1];
@@ -441,9 +441,9 @@ int rx_walk(const struct rx *r, struct rx_run *run, const char *s, size_t n, str
             w->has_new |= w->new_at < n;
             w->looked = true;
         }
-        int rc = next_match(r, run, s, n, w, b, e);
-        if (rc <= 0)
-            return rc;
+        int got = next_match(r, run, s, n, w, b, e);
+        if (got <= 0)
+            return got;
         if (*b != *e || !w->any || w->last != *e) {
             w->from = w->last = *e;
             w->any = true;

@@ -63,7 +63,7 @@ static void put(struct stops *s, const struct view *v, int index)
 /* Breadth first: a node's fail link is shallower, so it is finished before. */
 static void link_fails(struct stops *s)
 {
-    uint32_t *queue = xcalloc2(s->n, sizeof(*queue));
+    uint32_t *queue = xcalloc2(s->n, sizeof *queue);
     uint32_t head = 0, tail = 0;
     queue[tail++] = 0;
     while (head < tail) {
@@ -97,8 +97,8 @@ int stops_new(struct stops **out, const struct view *v, int n, struct err *e)
                            MAX_STOP_BYTES);
         total += v[i].n;
     }
-    s = xalloc(sizeof(*s));
-    s->node = xcalloc2(total + 1, sizeof(*s->node));
+    s = xalloc(sizeof *s);
+    s->node = xcalloc2(total + 1, sizeof *s->node);
     s->node[0].match = -1;
     s->n = 1;
     for (int i = 0; i < n; i++)

@@ -35,28 +35,6 @@ struct tok {
     token_id bos, eos;
 };
 
-int tok_load_json(struct tok *t, const struct text_source *src, struct err *e);
-int tok_load_gguf(struct tok *t, const struct text_source *src, struct err *e);
-/* The split rule of that name, with its normaliser and decoder; ST_UNSUPPORTED when it is unknown.
- * *add_bos: whether such models want BOS when the metadata does not say. */
-int tok_set_pre(struct tok *t, struct view name, bool *add_bos, struct err *e);
-/* JSON text to a tree: valid UTF-8, nothing after the value, no \u0000 (cJSON would cut strings
- * there). `what` names the file in messages. Free with cJSON_Delete. */
-struct cJSON;
-int tok_parse_json(struct cJSON **out, struct view text, const char *what, struct err *e);
-/* What tokenizer_config.json (or special_tokens_map.json) says: bos, eos, added BOS/EOS, more added
- * tokens. After tok_finish. */
-int tok_apply_config(struct tok *t, const struct text_source *src, struct err *e);
-
-/* After the vocabulary, the added tokens and the decoder are in: fills byte_id, split_words, self
- * and the decoded strings. */
-int tok_finish(struct tok *t, struct err *e);
-/* An added token into the tries. Inside the spans of tok_encode_spans a special token, or one that
- * begins like markup ('<' or '['), is plain text: some models leave their role tokens unmarked. The
- * strip flags are ADDED_*. normalized: matched in the normalised text. */
-int tok_put_added(struct tok *t, token_id id, const char *s, size_t n, unsigned strip, bool special,
-                  bool normalized, struct err *e);
-
 /* tok_encode of text in which [spans[i].begin, spans[i].end), ascending and disjoint, came from a
  * user: the whole is normalised, cut and merged as one text, but added tokens are found only
  * outside the spans (inside them only those that cannot act as markup, e.g. runs of spaces), and

@@ -1,5 +1,6 @@
 /* tokconfig.c - tokenizer_config.json and special_tokens_map.json: which tokens begin and end a
  * text. One thread, at load. */
+#include "json_file.h"
 #include "tokjson.h"
 
 #include <string.h>
@@ -18,7 +19,7 @@ static bool class_rules(const char *cls)
 {
     static const char *const rules[] = {"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer",
                                         "CohereTokenizer"};
-    for (size_t i = 0; cls && i < sizeof(rules) / sizeof(*rules); i++) {
+    for (size_t i = 0; cls && i < sizeof rules / sizeof *rules; i++) {
         size_t n = strlen(rules[i]);
         if (strncmp(cls, rules[i], n) == 0 && (cls[n] == 0 || strcmp(cls + n, "Fast") == 0))
             return true;
@@ -39,7 +40,7 @@ static int apply(struct tok *t, struct view text, const char *what, bool config,
     int st;
     if (!text.p)
         return 0;
-    st = tok_parse_json(&root, text, what, e);
+    st = json_file_parse(&root, text, what, &json_file_tokenizer, e);
     if (st)
         return st;
     if (t->bos < 0)

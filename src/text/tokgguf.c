@@ -3,8 +3,9 @@
  * "gpt2": byte-level BPE with merges; the metadata does not carry the split pattern, only a name
  * for it ("pre"), see tokpre.c. "llama": SentencePiece BPE, whose merges
  * follow from the pieces' scores. Everything else is refused by name. One thread, at load. */
-#include "tok.h"
+#include "tokgguf.h"
 
+#include "tok_build.h"
 #include "utf8.h"
 
 #include <stdio.h>
@@ -122,12 +123,12 @@ static int by_score(const void *a, const void *b)
 static int merges_from_scores(struct tok *t, const struct text_source *src, struct err *e)
 {
     size_t n = 0, budget = (size_t)MAX_VOCAB * 4;
-    struct scored *list = xcalloc2(src->n_gguf_tokens, sizeof(*list));
+    struct scored *list = xcalloc2(src->n_gguf_tokens, sizeof *list);
     int32_t rank = 0;
     for (size_t i = 0; i < src->n_gguf_tokens; i++)
         if (type_of(src, i) == TYPE_NORMAL && src->gguf_scores[i] == src->gguf_scores[i])
             list[n++] = (struct scored){src->gguf_scores[i], (token_id)i};
-    qsort(list, n, sizeof(*list), by_score);
+    qsort(list, n, sizeof *list, by_score);
     merges_init(&t->merges, n * 2);
     for (size_t k = 0; k < n; k++) {
         const struct vocab_entry *x = &t->v.e[list[k].id];

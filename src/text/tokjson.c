@@ -1,93 +1,15 @@
-/* tokjson.c - tokenizer.json and tokenizer_config.json into a struct tok.
- *
- * cJSON accepts more than JSON, so the text is checked first: UTF-8, no \u0000 (it would cut
- * strings short), nothing after the value. Arrays are walked, never indexed, and names are compared
- * exactly. One thread, at load. */
+/* tokjson.c - tokenizer.json into a struct tok. Arrays are walked, never indexed. One thread, at
+ * load. */
 #include "tokjson.h"
 
+#include "tok_build.h"
+#include "tokjson_steps.h"
 #include "utf8.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_JSON = 256 << 20, ID_SLACK = 1 << 20 };
-
-/* ---- JSON ---- */
-
-const cJSON *js_get(const cJSON *o, const char *name)
-{
-    return cJSON_GetObjectItemCaseSensitive(o, name);
-}
-
-const char *js_str(const cJSON *o, const char *name)
-{
-    return cJSON_GetStringValue(js_get(o, name));
-}
-
-bool js_bool(const cJSON *o, const char *name, bool otherwise)
-{
-    const cJSON *v = js_get(o, name);
-    return cJSON_IsBool(v) ? cJSON_IsTrue(v) : otherwise;
-}
-
-int64_t js_int(const cJSON *v, int64_t max)
-{
-    double d = cJSON_IsNumber(v) ? v->valuedouble : -1;
-    return d >= 0 && d <= (double)max && d == floor(d) ? (int64_t)d : -1;
-}
-
-int js_type(const char **type, const cJSON *o, const char *what, struct err *e)
-{
-    *type = js_str(o, "type");
-    if (!*type)
-        return err_set(e, ST_FORMAT, "tokenizer: a %s has no type", what);
-    return 0;
-}
-
-static bool has_zero_escape(const char *s, size_t n)
-{
-    for (size_t i = 0; i + 1 < n; i++) {
-        const char *hit = memchr(s + i, '\\', n - i);
-        if (!hit)
-            return false;
-        i = (size_t)(hit - s) + 1; /* the escaped character is passed over */
-        if (n - i >= 5 && memcmp(s + i, "u0000", 5) == 0)
-            return true;
-    }
-    return false;
-}
-
-int tok_parse_json(cJSON **out, struct view text, const char *what, struct err *e)
-{
-    const char *end = NULL;
-    size_t bad;
-    *out = NULL;
-    if (text.n > MAX_JSON)
-        return err_set(e, ST_FORMAT, "%s is larger than %d MiB", what, MAX_JSON >> 20);
-    bad = utf8_valid_prefix(text.p, text.n);
-    if (bad != text.n)
-        return err_set(e, ST_FORMAT, "%s is not UTF-8 at byte %zu", what, bad);
-    if (has_zero_escape(text.p, text.n) || memchr(text.p, 0, text.n))
-        return err_set(e, ST_UNSUPPORTED, "%s has a zero character in a string", what);
-    *out = cJSON_ParseWithLengthOpts(text.p, text.n, &end, false);
-    if (!*out)
-        return err_set(e, ST_FORMAT, "%s is not JSON near byte %zu", what,
-                       end ? (size_t)(end - text.p) : 0);
-    for (; end < text.p + text.n; end++)
-        if (!strchr(" \t\r\n", *end)) {
-            cJSON_Delete(*out);
-            *out = NULL;
-            return err_set(e, ST_FORMAT, "%s goes on after its value at byte %zu", what,
-                           (size_t)(end - text.p));
-        }
-    if (!cJSON_IsObject(*out)) {
-        cJSON_Delete(*out);
-        *out = NULL;
-        return err_set(e, ST_FORMAT, "%s is not a JSON object", what);
-    }
-    return 0;
-}
+enum { ID_SLACK = 1 << 20 };
 
 /* ---- model ---- */
 
@@ -266,7 +188,7 @@ static int load_tree(struct tok *t, const cJSON *root, struct err *e)
 int tok_load_json(struct tok *t, const struct text_source *src, struct err *e)
 {
     cJSON *root;
-    int st = tok_parse_json(&root, src->tokenizer_json, "tokenizer.json", e);
+    int st = json_file_parse(&root, src->tokenizer_json, "tokenizer.json", &json_file_tokenizer, e);
     if (st)
         return st;
     st = load_tree(t, root, e);

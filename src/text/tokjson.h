@@ -1,26 +1,12 @@
-/* tokjson.h - reading tokenizer.json's components. Private to text/. */
+/* tokjson.h - reading the tokenizer's JSON files. Private to text/. */
 #ifndef QUIRE_TEXT_TOKJSON_H
 #define QUIRE_TEXT_TOKJSON_H
 
 #include "tok.h"
 
-#include <cjson/cJSON.h>
-
-/* Member access by exact name. js_str: NULL when absent, null or no string. js_bool: `otherwise`
- * when absent or null. */
-const cJSON *js_get(const cJSON *o, const char *name);
-const char *js_str(const cJSON *o, const char *name);
-bool js_bool(const cJSON *o, const char *name, bool otherwise);
-/* A whole number in [0, max]; -1 when it is anything else. */
-int64_t js_int(const cJSON *v, int64_t max);
-/* The component's "type"; ST_FORMAT when it has none. */
-int js_type(const char **type, const cJSON *o, const char *what, struct err *e);
-
-/* Each takes the component (NULL or null: nothing to do). ST_UNSUPPORTED names what we lack. */
-int js_normalizer(struct normalizer *m, const cJSON *o, struct err *e);
-/* *byte_level: the pieces end in the byte-level alphabet. */
-int js_pretok(struct pretok *p, bool *byte_level, const cJSON *o, struct err *e);
-int js_decoder(struct decoder *d, const cJSON *o, struct err *e);
-int js_post(struct tok *t, const cJSON *o, struct err *e);
+int tok_load_json(struct tok *t, const struct text_source *src, struct err *e);
+/* What tokenizer_config.json and special_tokens_map.json say: bos, eos, added BOS/EOS. After
+ * tok_finish. (tokconfig.c) */
+int tok_apply_config(struct tok *t, const struct text_source *src, struct err *e);
 
 #endif

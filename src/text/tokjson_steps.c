@@ -2,13 +2,22 @@
  *
  * Sequences may nest, up to a fixed depth. Whatever the file asks for and we lack is refused by
  * name. One thread, at load. */
-#include "tokjson.h"
+#include "tokjson_steps.h"
 
 #include "utf8.h"
 
 #include <string.h>
 
 enum { MAX_NEST = 8 };
+
+/* The component's "type"; ST_FORMAT when it has none. */
+static int js_type(const char **type, const cJSON *o, const char *what, struct err *e)
+{
+    *type = js_str(o, "type");
+    if (!*type)
+        return err_set(e, ST_FORMAT, "tokenizer: a %s has no type", what);
+    return 0;
+}
 
 static const char gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -61,7 +70,7 @@ static int norm_kind_of(const char *type, enum norm_kind *kind)
                  {"Replace", NORM_REPLACE},
                  {"Strip", NORM_STRIP},
                  {"StripAccents", NORM_STRIP_ACCENTS}};
-    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i].name, type) == 0) {
             *kind = known[i].kind;
             return 0;
@@ -71,33 +80,33 @@ static int norm_kind_of(const char *type, enum norm_kind *kind)
 
 static int norm_add(struct normalizer *m, const char *type, const cJSON *o, struct err *e)
 {
-    struct norm_step st = {0};
+    struct norm_step step = {0};
     const char *to = NULL, *from = NULL;
-    int rc = 0;
-    if (norm_kind_of(type, &st.kind))
+    int st = 0;
+    if (norm_kind_of(type, &step.kind))
         return unsupported(e, "normalizer", type);
     if (m->n == MAX_NORM_STEPS)
         return err_set(e, ST_UNSUPPORTED, "tokenizer: more than %d normalizer steps",
                        MAX_NORM_STEPS);
-    if (st.kind == NORM_PREPEND)
+    if (step.kind == NORM_PREPEND)
         to = js_str(o, "prepend");
-    if (st.kind == NORM_REPLACE) {
+    if (step.kind == NORM_REPLACE) {
         to = js_str(o, "content");
-        rc = js_pattern(&from, &st.rx, o, e);
+        st = js_pattern(&from, &step.rx, o, e);
     }
-    if (rc)
-        return rc;
-    st.left = js_bool(o, "strip_left", true);
-    st.right = js_bool(o, "strip_right", true);
-    if (!to && (st.kind == NORM_PREPEND || st.kind == NORM_REPLACE)) {
-        rx_free(st.rx);
+    if (st)
+        return st;
+    step.left = js_bool(o, "strip_left", true);
+    step.right = js_bool(o, "strip_right", true);
+    if (!to && (step.kind == NORM_PREPEND || step.kind == NORM_REPLACE)) {
+        rx_free(step.rx);
         return err_set(e, ST_FORMAT, "tokenizer: normalizer %s lacks its text", type);
     }
-    st.from = from ? xstrdup(from) : NULL;
-    st.from_n = from ? strlen(from) : 0;
-    st.to = to ? xstrdup(to) : NULL;
-    st.to_n = to ? strlen(to) : 0;
-    m->step[m->n++] = st;
+    step.from = from ? xstrdup(from) : NULL;
+    step.from_n = from ? strlen(from) : 0;
+    step.to = to ? xstrdup(to) : NULL;
+    step.to_n = to ? strlen(to) : 0;
+    m->step[m->n++] = step;
     return 0;
 }
 
@@ -155,80 +164,80 @@ static int js_prepend(enum prefix_how *how, const cJSON *o, struct err *e)
     return 0;
 }
 
-static int pre_metaspace(struct pre_step *st, const cJSON *o, struct err *e)
+static int pre_metaspace(struct pre_step *step, const cJSON *o, struct err *e)
 {
     const char *c;
-    int rc = js_char(&c, o, "replacement", "\xE2\x96\x81", e);
-    if (rc)
-        return rc;
-    st->kind = PRE_METASPACE;
-    st->lit = xstrdup(c);
-    st->lit_n = strlen(c);
-    st->split = js_bool(o, "split", true);
-    st->how = SPLIT_MERGED_NEXT;
-    return js_prepend(&st->prefix, o, e);
+    int st = js_char(&c, o, "replacement", "\xE2\x96\x81", e);
+    if (st)
+        return st;
+    step->kind = PRE_METASPACE;
+    step->lit = xstrdup(c);
+    step->lit_n = strlen(c);
+    step->split = js_bool(o, "split", true);
+    step->how = SPLIT_MERGED_NEXT;
+    return js_prepend(&step->prefix, o, e);
 }
 
-static int pre_split(struct pre_step *st, const cJSON *o, struct err *e)
+static int pre_split(struct pre_step *step, const cJSON *o, struct err *e)
 {
     const char *lit;
-    int rc = js_behavior(&st->how, js_str(o, "behavior"), e);
-    if (rc == 0)
-        rc = js_pattern(&lit, &st->rx, o, e);
-    if (rc)
-        return rc;
-    st->kind = PRE_SPLIT;
-    st->invert = js_bool(o, "invert", false);
+    int st = js_behavior(&step->how, js_str(o, "behavior"), e);
+    if (st == 0)
+        st = js_pattern(&lit, &step->rx, o, e);
+    if (st)
+        return st;
+    step->kind = PRE_SPLIT;
+    step->invert = js_bool(o, "invert", false);
     if (lit) {
-        st->lit = xstrdup(lit);
-        st->lit_n = strlen(lit);
+        step->lit = xstrdup(lit);
+        step->lit_n = strlen(lit);
     }
     return 0;
 }
 
-/* One component but Sequence into *st. */
-static int pre_one(struct pre_step *st, const char *type, const cJSON *o, struct err *e)
+/* One component but Sequence into *step. */
+static int pre_one(struct pre_step *step, const char *type, const cJSON *o, struct err *e)
 {
     if (strcmp(type, "Split") == 0)
-        return pre_split(st, o, e);
+        return pre_split(step, o, e);
     if (strcmp(type, "Metaspace") == 0)
-        return pre_metaspace(st, o, e);
+        return pre_metaspace(step, o, e);
     if (strcmp(type, "ByteLevel") == 0) {
-        st->kind = PRE_BYTE_LEVEL;
-        st->how = SPLIT_ISOLATED;
-        st->prefix = js_bool(o, "add_prefix_space", true) ? PREFIX_ALWAYS : PREFIX_NEVER;
+        step->kind = PRE_BYTE_LEVEL;
+        step->how = SPLIT_ISOLATED;
+        step->prefix = js_bool(o, "add_prefix_space", true) ? PREFIX_ALWAYS : PREFIX_NEVER;
         return js_bool(o, "use_regex", true)
-                   ? rx_new(&st->rx, gpt2_pattern, sizeof(gpt2_pattern) - 1, e)
+                   ? rx_new(&step->rx, gpt2_pattern, sizeof gpt2_pattern - 1, e)
                    : 0;
     }
     if (strcmp(type, "Digits") == 0) {
-        st->kind = PRE_DIGITS;
-        st->how = js_bool(o, "individual_digits", false) ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS;
+        step->kind = PRE_DIGITS;
+        step->how = js_bool(o, "individual_digits", false) ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS;
         return 0;
     }
     if (strcmp(type, "Punctuation") == 0) {
-        st->kind = PRE_PUNCTUATION;
-        st->how = SPLIT_ISOLATED;
-        return js_str(o, "behavior") ? js_behavior(&st->how, js_str(o, "behavior"), e) : 0;
+        step->kind = PRE_PUNCTUATION;
+        step->how = SPLIT_ISOLATED;
+        return js_str(o, "behavior") ? js_behavior(&step->how, js_str(o, "behavior"), e) : 0;
     }
     if (strcmp(type, "Whitespace") == 0) {
-        st->kind = PRE_WHITESPACE;
+        step->kind = PRE_WHITESPACE;
         return 0;
     }
     if (strcmp(type, "WhitespaceSplit") == 0) {
-        st->kind = PRE_WHITESPACE_SPLIT;
-        st->how = SPLIT_REMOVED;
+        step->kind = PRE_WHITESPACE_SPLIT;
+        step->how = SPLIT_REMOVED;
         return 0;
     }
     if (strcmp(type, "CharDelimiterSplit") == 0) {
         const char *c;
-        int rc = js_char(&c, o, "delimiter", NULL, e);
-        if (rc)
-            return rc;
-        st->kind = PRE_SPLIT;
-        st->how = SPLIT_REMOVED;
-        st->lit = xstrdup(c);
-        st->lit_n = strlen(c);
+        int st = js_char(&c, o, "delimiter", NULL, e);
+        if (st)
+            return st;
+        step->kind = PRE_SPLIT;
+        step->how = SPLIT_REMOVED;
+        step->lit = xstrdup(c);
+        step->lit_n = strlen(c);
         return 0;
     }
     return unsupported(e, "pre_tokenizer", type);
@@ -237,7 +246,7 @@ static int pre_one(struct pre_step *st, const char *type, const cJSON *o, struct
 static int pre_add(struct pretok *p, const char *type, const cJSON *o, struct err *e)
 {
     bool bert = strcmp(type, "BertPreTokenizer") == 0;
-    int rc;
+    int st;
     if (p->n + 2 > MAX_PRE_STEPS)
         return err_set(e, ST_UNSUPPORTED, "tokenizer: more than %d pre_tokenizer steps",
                        MAX_PRE_STEPS - 1);
@@ -249,9 +258,9 @@ static int pre_add(struct pretok *p, const char *type, const cJSON *o, struct er
         p->step[p->n++] = (struct pre_step){.kind = PRE_PUNCTUATION, .how = SPLIT_ISOLATED};
         return 0;
     }
-    rc = pre_one(&p->step[p->n], type, o, e);
+    st = pre_one(&p->step[p->n], type, o, e);
     p->n++; /* also on failure: pretok_fini frees what the step holds */
-    return rc;
+    return st;
 }
 
 static int pretok_at(struct pretok *p, const cJSON *o, int depth, struct err *e)
@@ -281,57 +290,57 @@ int js_pretok(struct pretok *p, bool *byte_level, const cJSON *o, struct err *e)
 
 /* ---- decoder ---- */
 
-static int dec_strings(struct dec_step *st, const char *from, const char *to, struct err *e)
+static int dec_strings(struct dec_step *step, const char *from, const char *to, struct err *e)
 {
     if (!from || !*from || !to)
         return err_set(e, ST_FORMAT, "tokenizer: a decoder lacks its text");
-    st->from = xstrdup(from);
-    st->from_n = strlen(from);
-    st->to = xstrdup(to);
-    st->to_n = strlen(to);
+    step->from = xstrdup(from);
+    step->from_n = strlen(from);
+    step->to = xstrdup(to);
+    step->to_n = strlen(to);
     return 0;
 }
 
-static int dec_one(struct dec_step *st, const char *type, const cJSON *o, struct err *e)
+static int dec_one(struct dec_step *step, const char *type, const cJSON *o, struct err *e)
 {
     const char *s = NULL;
     enum prefix_how how;
-    int rc = 0;
+    int st = 0;
     if (strcmp(type, "ByteLevel") == 0) {
-        st->kind = DEC_BYTE_LEVEL;
+        step->kind = DEC_BYTE_LEVEL;
     } else if (strcmp(type, "ByteFallback") == 0) {
-        st->kind = DEC_BYTE_FALLBACK;
+        step->kind = DEC_BYTE_FALLBACK;
     } else if (strcmp(type, "Fuse") == 0) {
-        st->kind = DEC_FUSE;
+        step->kind = DEC_FUSE;
     } else if (strcmp(type, "Replace") == 0) {
-        st->kind = DEC_REPLACE;
+        step->kind = DEC_REPLACE;
         s = js_str(js_get(o, "pattern"), "String");
         if (!s)
             return unsupported(e, "decoder Replace without a String pattern,", "Regex");
-        rc = dec_strings(st, s, js_str(o, "content"), e);
+        st = dec_strings(step, s, js_str(o, "content"), e);
     } else if (strcmp(type, "Strip") == 0) {
         int64_t start = js_int(js_get(o, "start"), INT32_MAX);
         int64_t stop = js_int(js_get(o, "stop"), INT32_MAX);
-        st->kind = DEC_STRIP;
-        rc = js_char(&s, o, "content", NULL, e);
-        if (rc == 0 && (start < 0 || stop < 0))
-            rc = err_set(e, ST_FORMAT, "tokenizer: decoder Strip lacks start or stop");
-        if (rc == 0)
-            rc = dec_strings(st, s, "", e);
-        st->start = (uint32_t)start;
-        st->stop = (uint32_t)stop;
+        step->kind = DEC_STRIP;
+        st = js_char(&s, o, "content", NULL, e);
+        if (st == 0 && (start < 0 || stop < 0))
+            st = err_set(e, ST_FORMAT, "tokenizer: decoder Strip lacks start or stop");
+        if (st == 0)
+            st = dec_strings(step, s, "", e);
+        step->start = (uint32_t)start;
+        step->stop = (uint32_t)stop;
     } else if (strcmp(type, "Metaspace") == 0) {
-        st->kind = DEC_METASPACE;
-        rc = js_char(&s, o, "replacement", "\xE2\x96\x81", e);
-        if (rc == 0)
-            rc = js_prepend(&how, o, e);
-        if (rc == 0)
-            rc = dec_strings(st, s, " ", e);
-        st->drop_first = rc == 0 && how != PREFIX_NEVER;
+        step->kind = DEC_METASPACE;
+        st = js_char(&s, o, "replacement", "\xE2\x96\x81", e);
+        if (st == 0)
+            st = js_prepend(&how, o, e);
+        if (st == 0)
+            st = dec_strings(step, s, " ", e);
+        step->drop_first = st == 0 && how != PREFIX_NEVER;
     } else {
         return unsupported(e, "decoder", type);
     }
-    return rc;
+    return st;
 }
 
 static int decoder_at(struct decoder *d, const cJSON *o, int depth, struct err *e)

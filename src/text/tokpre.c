@@ -3,7 +3,7 @@
  * Each rule is the pipeline of the tokenizer.json that the name was made for: patterns and class
  * steps one after the other, then byte level. A name that is not here is refused: a guessed rule
  * would give wrong ids that nothing reports. One thread, at load. */
-#include "tok.h"
+#include "tokgguf.h"
 
 #include <string.h>
 
@@ -108,19 +108,19 @@ static bool has_name(const char *names, struct view name)
     return false;
 }
 
-static int add_step(struct pre_step *st, const char *step, struct err *e)
+static int add_step(struct pre_step *step, const char *rule, struct err *e)
 {
-    *st = (struct pre_step){.how = SPLIT_ISOLATED, .kind = PRE_SPLIT};
-    if (step != each_digit)
-        return rx_new(&st->rx, step, strlen(step), e);
-    st->kind = PRE_DIGITS;
+    *step = (struct pre_step){.how = SPLIT_ISOLATED, .kind = PRE_SPLIT};
+    if (rule != each_digit)
+        return rx_new(&step->rx, rule, strlen(rule), e);
+    step->kind = PRE_DIGITS;
     return 0;
 }
 
 int tok_set_pre(struct tok *t, struct view name, bool *add_bos, struct err *e)
 {
     const struct pre_rule *r = NULL;
-    for (size_t i = 0; i < sizeof(pre_rules) / sizeof(*pre_rules) && !r; i++)
+    for (size_t i = 0; i < sizeof pre_rules / sizeof *pre_rules && !r; i++)
         if (has_name(pre_rules[i].names, name))
             r = &pre_rules[i];
     if (!r)

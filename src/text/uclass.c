@@ -47,7 +47,7 @@ const struct uclass_range uclass_new[] = {
     {0x2B739, 0x2B739, "Lo"}, {0x2EBF0, 0x2EE5D, "Lo"}, {0x31350, 0x323AF, "Lo"},
 };
 /* clang-format on */
-const size_t n_uclass_new = sizeof(uclass_new) / sizeof(*uclass_new);
+const size_t n_uclass_new = sizeof uclass_new / sizeof *uclass_new;
 
 int uclass_find_new(uint32_t c)
 {

@@ -72,7 +72,7 @@ static void table_init(struct vocab_table *t, size_t n)
     size_t cap = 16;
     while (cap < n * 2 && cap < (size_t)MAX_VOCAB * 4)
         cap *= 2;
-    t->slot = xcalloc2(cap, sizeof(*t->slot));
+    t->slot = xcalloc2(cap, sizeof *t->slot);
     t->mask = (uint32_t)(cap - 1);
     t->n = 0;
     for (size_t i = 0; i < cap; i++)
@@ -125,9 +125,9 @@ static int make_room(struct vocab *v, int64_t id, size_t bytes, struct err *e)
         int32_t cap = v->cap + v->cap / 2 < 1024 ? 1024 : v->cap + v->cap / 2;
         if (cap <= id)
             cap = (int32_t)id + 1;
-        v->e = xrealloc(v->e, (size_t)cap * sizeof(*v->e));
+        v->e = xrealloc(v->e, (size_t)cap * sizeof *v->e);
         v->flags = xrealloc(v->flags, (size_t)cap);
-        memset(v->e + v->cap, 0, (size_t)(cap - v->cap) * sizeof(*v->e));
+        memset(v->e + v->cap, 0, (size_t)(cap - v->cap) * sizeof *v->e);
         memset(v->flags + v->cap, 0, (size_t)(cap - v->cap));
         v->cap = cap;
     }
@@ -156,7 +156,7 @@ int vocab_add_model(struct vocab *v, int64_t id, const char *s, size_t n, struct
     x->str = x->raw = keep(v, s, n);
     x->str_n = x->raw_n = (uint32_t)n;
     if (v->byte_level && reachable) {
-        char small[256], *raw = n <= sizeof(small) ? small : xalloc(n);
+        char small[256], *raw = n <= sizeof small ? small : xalloc(n);
         size_t raw_n;
         reachable = bytes_unmap(s, n, raw, &raw_n);
         if (reachable && raw_n != n) {
@@ -254,7 +254,7 @@ token_id vocab_find_model(const struct vocab *v, const char *s, size_t n)
     token_id id = -1;
     if (!v->byte_level)
         return vocab_find_raw(v, s, n);
-    raw = n <= sizeof(small) ? small : xalloc(n);
+    raw = n <= sizeof small ? small : xalloc(n);
     if (bytes_unmap(s, n, raw, &raw_n))
         id = vocab_find_raw(v, raw, raw_n);
     if (raw != small)

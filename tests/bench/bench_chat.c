@@ -6,6 +6,7 @@
  * texts.
  */
 #include "../text/golden.h"
+#include "chat_text.h"
 
 #include <time.h>
 
@@ -63,6 +64,7 @@ static struct chat *load(const char *name)
 
 static void bench(const char *name, const struct buf *json)
 {
+    const struct chat_args args = {.max_out = 1 << 24};
     struct chat *c = load(name);
     struct buf out = {0};
     struct spans spans = {0};
@@ -72,7 +74,7 @@ static void bench(const char *name, const struct buf *json)
     for (int i = 0; i < ROUNDS; i++) {
         double at = now_s();
         out.n = spans.n = 0;
-        if (chat_render(c, json->p, json->n, 0, 1 << 24, &out, &spans, &e)) {
+        if (chat_render_text(c, (struct view){json->p, json->n}, args, &out, &spans, &e)) {
             fprintf(stderr, "%s: %s\n", name, e.msg);
             exit(1);
         }

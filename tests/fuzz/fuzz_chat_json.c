@@ -14,22 +14,29 @@
     "{{ x|list|sort|unique|join('-') }}{{ x|length }}"
 
 static const char *const sources[] = {"{{ x|tojson }}", PRINT, CHAT, ORDER};
-enum { N_SOURCES = sizeof(sources) / sizeof(*sources) };
+enum { N_SOURCES = sizeof sources / sizeof *sources };
 
 static int render(const struct jinja *j, const char *json, size_t n, struct buf *out)
 {
+    struct jdoc doc;
     const struct jinja_input in = {
-        .json = json, .n = n, .max_out = 1 << 20, .max_mem = 8 << 20, .max_steps = 1 << 18};
+        .doc = &doc, .max_out = 1 << 20, .max_mem = 8 << 20, .max_steps = 1 << 18};
     struct spans spans = {0};
     struct err e = {0};
     int st;
     out->n = 0;
+    st = json_parse(&doc, json, n, &e);
+    if (st) {
+        must(st == ST_INVALID_JSON);
+        return st;
+    }
     st = jinja_render(j, &in, out, &spans, &e);
     must(st == 0 || st == ST_TEMPLATE || st == ST_INVALID_JSON || st == ST_INVALID_TYPE);
     must_be_whole(out, 0);
     for (size_t i = 0; i < spans.n; i++)
         must(spans.p[i].begin < spans.p[i].end && spans.p[i].end <= out->n);
     free(spans.p);
+    json_free(&doc);
     return st;
 }
 

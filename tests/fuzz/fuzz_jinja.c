@@ -35,8 +35,8 @@ static void check(const struct buf *out, const struct spans *spans, bool marked)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    const struct jinja_input in = {.json = variables,
-                                   .n = sizeof(variables) - 1,
+    static struct jdoc doc;
+    const struct jinja_input in = {.doc = &doc,
                                    .now_unix_s = 1721997296,
                                    .max_out = 1 << 16,
                                    .max_mem = 4 << 20,
@@ -46,6 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct buf out = {0}, again = {0};
     struct spans spans = {0};
     struct err e = {0};
+    if (!doc.v)
+        must(json_parse(&doc, variables, sizeof variables - 1, NULL) == 0);
     int st = jinja_compile(&j, s, n, &e);
     if (st == 0) {
         bool marked = !memmem(s, n, "\xE7\xBE\x8E", 3) && !memchr(s, '\\', n);

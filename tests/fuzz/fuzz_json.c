@@ -2,7 +2,8 @@
  * it reads the same alone; then the whole request checker, both endpoints, whose error (if any) is
  * one of the request's own. */
 #include "api/genreq.h"
-#include "http/json_in.h"
+#include "json.h"
+#include "utf8.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -77,7 +78,7 @@ static void check_document(const struct jdoc *d, const char *s, size_t n)
         }
         need((v->type != J_ARR && v->type != J_OBJ) || k == v->n);
         if (v->type == J_STR)
-            need(json_utf8_valid(v->s, v->n) == v->n);
+            need(utf8_valid_prefix(v->s, v->n) == v->n);
         if (i > 0 && i < 8) { /* a part alone reads the same */
             struct jdoc part;
             struct err e;
@@ -115,14 +116,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         check_document(&d, body, n);
         json_free(&d);
     } else {
-        need(e.st == ST_INVALID_JSON && json_utf8_valid(e.msg, strlen(e.msg)) == strlen(e.msg));
+        need(e.st == ST_INVALID_JSON && utf8_valid_prefix(e.msg, strlen(e.msg)) == strlen(e.msg));
     }
     for (int chat = 0; chat <= 1; chat++) {
         struct genreq g;
         e = (struct err){0};
         int st = genreq_make(&g, chat, body, n, &rules, &e);
         need(st == 0 || (st_http(st) >= 400 && st_http(st) < 500 && e.msg[0]));
-        need(json_utf8_valid(e.msg, strlen(e.msg)) == strlen(e.msg));
+        need(utf8_valid_prefix(e.msg, strlen(e.msg)) == strlen(e.msg));
         for (int32_t i = 0; st == 0 && i < g.n_prompts; i++)
             need(g.first[i] < g.first[i + 1] &&
                  (int64_t)(g.first[i + 1] - g.first[i]) + g.max_new[i] <= s.ec.max_model_len);

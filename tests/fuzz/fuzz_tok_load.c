@@ -12,7 +12,7 @@ static void use(const struct tok *t)
     struct ids ids = {0};
     struct buf back = {0};
     struct detok d;
-    if (tok_encode(t, text, sizeof(text) - 1, TOK_SPECIAL | TOK_PARSE_SPECIAL, &ids, NULL) == 0)
+    if (tok_encode(t, text, sizeof text - 1, TOK_SPECIAL | TOK_PARSE_SPECIAL, &ids, NULL) == 0)
         tok_decode(t, ids.p, ids.n, false, &back);
     detok_init(&d, t, true);
     for (size_t i = 0; i < ids.n; i++)
@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct text_source src = {.tokenizer_json = {(const char *)data, n}};
     try(&src);
-    src = (struct text_source){.tokenizer_json = {good, sizeof(good) - 1},
+    src = (struct text_source){.tokenizer_json = {good, sizeof good - 1},
                                .tokenizer_config_json = {(const char *)data, n}};
     try(&src);
     return 0;

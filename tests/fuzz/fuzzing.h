@@ -63,7 +63,7 @@ static inline struct tok *fuzz_tok_bytes(void)
     for (unsigned b = 0; b < 256; b++) {
         bool plain = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
         char s[24];
-        snprintf(s, sizeof(s), "\"\\u%04x\":%u,", plain ? b : next, b);
+        snprintf(s, sizeof s, "\"\\u%04x\":%u,", plain ? b : next, b);
         next += !plain;
         fuzz_add(&j, s);
     }
@@ -92,7 +92,7 @@ static inline struct tok *fuzz_tok_pieces(void)
              "\"fuse_unk\":true,\"vocab\":{");
     for (unsigned b = 0; b < 256; b++) {
         char s[24];
-        snprintf(s, sizeof(s), "\"<0x%02X>\":%u,", b, b);
+        snprintf(s, sizeof s, "\"<0x%02X>\":%u,", b, b);
         fuzz_add(&j, s);
     }
     fuzz_add(&j, "\"\\u2581\":256,\"a\":257,\"b\":258,\"ab\":259,\"\\u2581a\":260,\"\\u00e9\":261},"

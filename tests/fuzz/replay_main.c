@@ -31,7 +31,7 @@ static int replay_file(const char *path)
     size_t n;
     if (!f)
         return -1;
-    n = fread(data, 1, sizeof(data), f);
+    n = fread(data, 1, sizeof data, f);
     fclose(f);
     fprintf(stderr, "%s\n", path); /* the last one shown is the one that failed */
     run(data, n);
@@ -49,8 +49,8 @@ static int replay_folder(const char *path)
     int n = scandir(path, &list, NULL, alphasort), files = 0;
     for (int i = 0; i < n; i++) {
         char file[1024];
-        int len = snprintf(file, sizeof(file), "%s/%s", path, list[i]->d_name);
-        if (list[i]->d_name[0] != '.' && len < (int)sizeof(file) && replay_file(file) > 0)
+        int len = snprintf(file, sizeof file, "%s/%s", path, list[i]->d_name);
+        if (list[i]->d_name[0] != '.' && len < (int)sizeof file && replay_file(file) > 0)
             files++;
         free(list[i]);
     }

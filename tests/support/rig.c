@@ -191,15 +191,15 @@ void rig_load(struct rig *r)
         fail_msg("engine_new: %s", e.msg);
     assert_int_equal(engine_start(r->en, &e), 0);
     const struct api_service s = {.tok = r->tok,
-                             .chat = r->chat,
-                             .engine = r->en,
-                             .ec = r->ec,
-                             .created_unix_s = 1700000000,
-                             .fingerprint = "fp_000000000000",
-                             .temperature = -1,
-                             .top_p = -1,
-                             .min_p = -1,
-                             .top_k = -1};
+                                  .chat = r->chat,
+                                  .engine = r->en,
+                                  .ec = r->ec,
+                                  .created_unix_s = 1700000000,
+                                  .fingerprint = "fp_000000000000",
+                                  .temperature = -1,
+                                  .top_p = -1,
+                                  .min_p = -1,
+                                  .top_k = -1};
     api_set_ready(r->a, &s);
 }
 

@@ -17,7 +17,7 @@
 static inline const char *golden_path(bool full, const char *rel)
 {
     char path[256];
-    snprintf(path, sizeof(path), "text/%s", rel);
+    snprintf(path, sizeof path, "text/%s", rel);
     return full ? data_path(rel) : fixture_path(path);
 }
 
@@ -27,7 +27,7 @@ static inline char *golden_read(bool full, const char *fmt, const char *name, si
     char rel[192];
     const char *path;
     size_t k;
-    snprintf(rel, sizeof(rel), fmt, name);
+    snprintf(rel, sizeof rel, fmt, name);
     path = golden_path(full, rel);
     k = strlen(rel);
     if (!path)
@@ -97,9 +97,9 @@ static inline void golden_gguf_tokens(struct golden_gguf *g, bool pieces)
         size_t id = (size_t)cJSON_GetObjectItem(c, "id")->valueint;
         n = id >= n ? id + 1 : n;
     }
-    g->tokens = calloc(n, sizeof(*g->tokens));
-    g->types = calloc(n, sizeof(*g->types));
-    g->scores = calloc(n, sizeof(*g->scores));
+    g->tokens = calloc(n, sizeof *g->tokens);
+    g->types = calloc(n, sizeof *g->types);
+    g->scores = calloc(n, sizeof *g->scores);
     cJSON_ArrayForEach(c, vocab)
     {
         int id = c->valueint;
@@ -142,7 +142,7 @@ static inline void golden_gguf_merges(struct golden_gguf *g)
         buf_add(&g->text, "", 1);
         n++;
     }
-    g->merges = calloc(n, sizeof(*g->merges));
+    g->merges = calloc(n, sizeof *g->merges);
     for (size_t i = 0; i < n; i++) {
         g->merges[i] = (struct view){g->text.p + at, strlen(g->text.p + at)};
         at += g->merges[i].n + 1;

@@ -1,6 +1,7 @@
 /* test_chat.c - every chat template and language snippet against the reference's output. */
 #include "golden.h"
 
+#include "chat_text.h"
 #include "jinja.h"
 
 #include <time.h>
@@ -32,7 +33,7 @@ static bool same(struct golden_str want, const struct buf *got)
 
 static bool same_ids(const struct ids *a, const struct ids *b)
 {
-    return a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n * sizeof(*a->p)) == 0);
+    return a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n * sizeof *a->p) == 0);
 }
 
 static int64_t when(const cJSON *o)
@@ -132,7 +133,9 @@ static void check_line(const struct chat *c, const struct tok *t, const cJSON *o
     struct buf out = {0};
     struct spans spans = {0};
     struct err e = {0};
-    int st = chat_render(c, vars->p, vars->n, when(o), 1 << 20, &out, &spans, &e);
+    int st = chat_render_text(c, (struct view){vars->p, vars->n},
+                              (struct chat_args){.now_unix_s = when(o), .max_out = 1 << 20}, &out,
+                              &spans, &e);
     n_all++;
     if (want.p) {
         k->rendered++;
@@ -251,6 +254,7 @@ static void snippets(bool full)
     char *text = golden_read(full, "goldens/%s.jsonl", "jinja_snippets", &n), *at = text, *first;
     struct jinja_input in = {.max_out = 1 << 20, .max_mem = 64 << 20, .max_steps = 1 << 22};
     struct view v;
+    struct jdoc vars;
     cJSON *o;
     if (!text) {
         printf("jinja_snippets: not here, skipped\n");
@@ -259,8 +263,8 @@ static void snippets(bool full)
     }
     first = strndup(text, strcspn(text, "\n"));
     v = raw_member(first, "context");
-    in.json = v.p;
-    in.n = v.n;
+    assert_int_equal(json_parse(&vars, v.p, v.n, NULL), 0);
+    in.doc = &vars;
     o = golden_line(&at);
     in.now_unix_s = when(o);
     cJSON_Delete(o);
@@ -268,6 +272,7 @@ static void snippets(bool full)
     for (; (o = golden_line(&at)); cJSON_Delete(o))
         check_snippet(o, &in);
     printf("%s, jinja_snippets: %d of %d right\n", full ? "all" : "subset", n_all - n_bad, n_all);
+    json_free(&vars);
     free(first);
     free(text);
     assert_true(n_all > 0);
@@ -299,7 +304,7 @@ int main(void)
         "gpt-oss",
         "deepseek-v3",
     };
-    enum { N = sizeof(names) / sizeof(*names) };
+    enum { N = sizeof names / sizeof *names };
     struct CMUnitTest tests[2 * N + 1] = {cmocka_unit_test(test_snippets)};
     for (int i = 0; i < N; i++) {
         tests[2 * i + 1] = (struct CMUnitTest)cmocka_unit_test_prestate(test_subset, names[i]);

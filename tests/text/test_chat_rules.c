@@ -2,6 +2,7 @@
  * that hold against any template and any JSON. */
 #include "golden.h"
 
+#include "chat_text.h"
 #include "jinja.h"
 
 #include <pthread.h>
@@ -26,7 +27,9 @@ static int render(const struct chat *c, const char *json, struct err *e)
     int st;
     shown_spans.n = 0;
     *e = (struct err){0};
-    st = chat_render(c, json, strlen(json), 1721997296, sizeof(shown) - 1, &out, &shown_spans, e);
+    st = chat_render_text(c, (struct view){json, strlen(json)},
+                          (struct chat_args){.now_unix_s = 1721997296, .max_out = sizeof shown - 1},
+                          &out, &shown_spans, e);
     if (out.n)
         memcpy(shown, out.p, out.n);
     shown[out.n] = 0;
@@ -94,7 +97,7 @@ static void test_gguf(void **state)
     struct err e;
     (void)state;
     assert_int_equal(chat_open(&c, &src, &e), ST_NOT_FOUND);
-    src.gguf_chat_template = (struct view){text, sizeof(text) - 1};
+    src.gguf_chat_template = (struct view){text, sizeof text - 1};
     assert_int_equal(chat_open(&c, &src, &e), 0);
     assert_int_equal(render(c, hi, &e), 0);
     assert_string_equal(shown, "<b>|<e>|False");
@@ -186,11 +189,11 @@ static void test_spans(void **state)
     };
     static const char json[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"ZZZZ ZZ\"}]}";
     (void)state;
-    for (size_t i = 0; i < sizeof(expressions) / sizeof(*expressions); i++) {
+    for (size_t i = 0; i < sizeof expressions / sizeof *expressions; i++) {
         char template[512];
         struct chat *c;
         struct err e;
-        snprintf(template, sizeof(template), "{%% set x = messages[0].content %%}%s",
+        snprintf(template, sizeof template, "{%% set x = messages[0].content %%}%s",
                  expressions[i]);
         c = chat_of(template);
         if (render(c, json, &e))
@@ -231,7 +234,8 @@ static void encode_both(const char *template, const char *json, const struct tok
     struct spans spans = {0};
     struct err e = {0};
     plain->n = parsed->n = 0;
-    if (chat_render(c, json, strlen(json), 0, 1 << 20, &out, &spans, &e))
+    if (chat_render_text(c, (struct view){json, strlen(json)},
+                         (struct chat_args){.max_out = 1 << 20}, &out, &spans, &e))
         fail_msg("%s", e.msg);
     assert_int_equal(chat_encode(t, &out, &spans, 0, plain, &e), 0);
     assert_int_equal(chat_encode(t, &out, &spans, TOK_PARSE_SPECIAL, parsed, &e), 0);
@@ -259,7 +263,7 @@ static void test_hostile_text(void **state)
     struct ids plain = {0}, parsed = {0};
     (void)state;
     assert_true(start >= 0 && end >= 0);
-    for (size_t i = 0; i < sizeof(attacks) / sizeof(*attacks); i++) {
+    for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++) {
         size_t turns = i == 2 ? 2 : 1;
         encode_both(chatml, attacks[i], t, &plain, &parsed);
         assert_int_equal(count_id(&plain, start), turns);
@@ -385,7 +389,7 @@ static void test_nested_source(void **state)
         {"{% elif 1 %}", "", ""},
     };
     (void)state;
-    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++)
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
         for (size_t n = 1; n <= 100000; n *= 10)
             for (int wrap = 0; wrap < 2; wrap++) {
                 char *s = nested(forms[i][0], forms[i][1], forms[i][2], n), *full = NULL;
@@ -449,7 +453,7 @@ static void test_bad_json(void **state)
     (void)state;
     expect("{{ a }}", "{\"a\":\"\\u00e9\\ud83d\\ude00\\n\\/x\\\"01234567890\\\\\"}",
            "\xC3\xA9\xF0\x9F\x98\x80\n/x\"01234567890\\");
-    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int st = render(c, bad[i], &e);
         if (st != ST_INVALID_JSON && st != ST_INVALID_TYPE)
             fail_msg("%s: status %d", bad[i], st);
@@ -497,9 +501,10 @@ static void *render_often(void *p)
         struct buf out = {0};
         struct err e = {0};
         int k = (int)((uintptr_t)&out >> 4) % 1000 + i;
-        snprintf(json, sizeof(json), "{\"messages\":[{\"role\":\"user\",\"content\":\"%d\"}]}", k);
-        snprintf(want, sizeof(want), "<|im_start|>user\n%d<|im_end|>\n", k);
-        if (chat_render(c, json, strlen(json), 0, 1 << 20, &out, NULL, &e) ||
+        snprintf(json, sizeof json, "{\"messages\":[{\"role\":\"user\",\"content\":\"%d\"}]}", k);
+        snprintf(want, sizeof want, "<|im_start|>user\n%d<|im_end|>\n", k);
+        if (chat_render_text(c, (struct view){json, strlen(json)},
+                             (struct chat_args){.max_out = 1 << 20}, &out, NULL, &e) ||
             out.n != strlen(want) || memcmp(out.p, want, out.n) != 0)
             return "differs";
         buf_free(&out);

@@ -25,7 +25,7 @@ static void show_ids(const char *what, const struct ids *v)
 
 static bool same_ids(const struct ids *a, const struct ids *b)
 {
-    return a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n * sizeof(*a->p)) == 0);
+    return a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n * sizeof *a->p) == 0);
 }
 
 static bool same(struct golden_str want, const struct buf *got)
@@ -262,7 +262,7 @@ static const struct set {
     {"mistral-nemo", {3549, 131072, 701, 457}}, {"deepseek-v3", {3537, 128815, 701, 459}},
     {"gpt-oss", {3487, 200019, 701, 466}},
 };
-enum { N_SETS = sizeof(sets) / sizeof(*sets) };
+enum { N_SETS = sizeof sets / sizeof *sets };
 
 /* full: the set it is from, whose cases must all be there; NULL: a fixture, which has some kinds.
  */
@@ -348,7 +348,7 @@ static void test_full_gguf(void **state)
     (void)state;
     if (!have_full())
         return;
-    for (size_t i = 0; i < sizeof(gguf) / sizeof(*gguf); i++) {
+    for (size_t i = 0; i < sizeof gguf / sizeof *gguf; i++) {
         struct tok *t = golden_tok_gguf(true, gguf[i].name, gguf[i].pre, gguf[i].bos);
         const struct set *full = sets;
         while (strcmp(full->name, gguf[i].name) != 0)
@@ -397,7 +397,7 @@ static void test_pre_refused(void **state)
     static const char *const bad[] = {"", "gpt", "gpt-2 ", "gpt-2 phi-2", "default", "falcon"};
     struct view token = {"a", 1};
     (void)state;
-    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct text_source src = {.gguf_model = {"gpt2", 4},
                                   .gguf_pre = {bad[i], strlen(bad[i])},
                                   .gguf_tokens = &token,

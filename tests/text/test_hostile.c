@@ -80,10 +80,10 @@ static void test_time(void **state)
             printf("%s: not here, skipped\n", names[i]);
             continue;
         }
-        for (size_t k = 0; k < sizeof(hostile) / sizeof(*hostile); k++)
+        for (size_t k = 0; k < sizeof hostile / sizeof *hostile; k++)
             one_hostile(t, names[i], k, &worst);
         printf("%s: worst of %zu hostile texts of 1 MiB: %.3f s\n", names[i],
-               sizeof(hostile) / sizeof(*hostile), worst);
+               sizeof hostile / sizeof *hostile, worst);
         tok_close(t);
     }
 }
@@ -119,7 +119,7 @@ static void test_windows_equal_whole(void **state)
         assert_int_equal(tok_encode(t, text.p, text.n, 0, &got, NULL), 0);
         merge_whole(t, &text, &want);
         assert_int_equal(got.n, want.n);
-        assert_memory_equal(got.p, want.p, want.n * sizeof(*want.p));
+        assert_memory_equal(got.p, want.p, want.n * sizeof *want.p);
         buf_free(&text);
         ids_free(&got);
         ids_free(&want);
@@ -157,7 +157,7 @@ static void test_long_pieces(void **state)
         assert_int_equal(back.n, text.n);
         assert_memory_equal(back.p, text.p, text.n);
         assert_int_equal(got.n, want.n);
-        assert_memory_equal(got.p, want.p, want.n * sizeof(*want.p));
+        assert_memory_equal(got.p, want.p, want.n * sizeof *want.p);
         buf_free(&text);
         buf_free(&back);
         ids_free(&got);
@@ -176,7 +176,7 @@ static void test_bad_utf8(void **state)
     struct ids ids = {0};
     struct err e = {0};
     (void)state;
-    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(tok_encode(t, bad[i], strlen(bad[i]), 0, &ids, &e), ST_INVALID_VALUE);
     assert_int_equal(ids.n, 0);
     assert_int_equal(tok_encode(t, NULL, 0, 0, &ids, &e), 0);
@@ -236,7 +236,7 @@ static void test_bad_files(void **state)
     struct err e = {0};
     (void)state;
     assert_int_equal(open_json("{" MODEL "}", &e), 0);
-    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int st = open_json(bad[i].json, &e);
         if (st != bad[i].st || !strstr(e.msg, bad[i].says))
             fail_msg("%s gives %d: %s", bad[i].json, st, e.msg);
@@ -255,20 +255,20 @@ static void test_mangled_file(void **state)
         "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":"
         "\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[3]}}},"
         "\"decoder\":{\"type\":\"Strip\",\"content\":\"a\",\"start\":1,\"stop\":0}," MODEL "}";
-    char copy[sizeof(good)];
+    char copy[sizeof good];
     unsigned seed = 9;
     (void)state;
     assert_int_equal(open_json(good, NULL), 0);
-    for (size_t n = 0; n < sizeof(good) - 1; n++) {
+    for (size_t n = 0; n < sizeof good - 1; n++) {
         memcpy(copy, good, n);
         copy[n] = 0;
         assert_true(open_json(copy, NULL) < 0);
     }
     for (int i = 0; i < 4000; i++) {
-        memcpy(copy, good, sizeof(good));
+        memcpy(copy, good, sizeof good);
         for (int k = 0; k < 1 + i % 3; k++) {
             seed = seed * 1103515245u + 12345u;
-            copy[(seed >> 8) % (sizeof(good) - 1)] = "\"{}[]:,0129aA\\<"[(seed >> 24) % 15];
+            copy[(seed >> 8) % (sizeof good - 1)] = "\"{}[]:,0129aA\\<"[(seed >> 24) % 15];
         }
         open_json(copy, NULL);
     }
@@ -290,7 +290,7 @@ static void *encode_often(void *arg)
     for (int i = 0; i < 20; i++) {
         struct ids got = {0};
         if (tok_encode(j->t, j->text, j->n, 0, &got, NULL) || got.n != j->want->n ||
-            memcmp(got.p, j->want->p, got.n * sizeof(*got.p)) != 0)
+            memcmp(got.p, j->want->p, got.n * sizeof *got.p) != 0)
             j->bad++;
         ids_free(&got);
     }
@@ -307,7 +307,7 @@ static void test_threads(void **state)
     (void)state;
     for (int i = 0; i < 3000; i++) {
         char word[32];
-        int n = snprintf(word, sizeof(word), " word%d of \xC3\xA9t\xC3\xA9, %c;", i, 'a' + i % 26);
+        int n = snprintf(word, sizeof word, " word%d of \xC3\xA9t\xC3\xA9, %c;", i, 'a' + i % 26);
         buf_add(&text, word, (size_t)n);
     }
     assert_int_equal(tok_encode(u, text.p, text.n, 0, &want, NULL), 0);

@@ -20,7 +20,7 @@ static void check_ids(const struct tok *t, const char *name, const cJSON *c, con
         golden_ids(&want, c, "ids");
     n_all++;
     if (tok_encode(t, text.p, text.n, flags, &got, &e) || want.n != got.n ||
-        (want.n && memcmp(want.p, got.p, want.n * sizeof(*want.p)) != 0)) {
+        (want.n && memcmp(want.p, got.p, want.n * sizeof *want.p) != 0)) {
         complain(name, text, field);
         for (int k = 0; k < 2 && n_bad <= 30; k++) {
             printf(k ? "   got " : "   want");

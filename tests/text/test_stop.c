@@ -38,7 +38,7 @@ static void test_stop_random(void **state)
         char words[4][6], text[40];
         struct view set[4];
         int n = 1 + (int)rnd(4), got = -1, want;
-        size_t len = rnd(sizeof(text)), begin, at = 0;
+        size_t len = rnd(sizeof text), begin, at = 0;
         bool include = rnd(2);
         struct stops *stops;
         struct stopper m;
@@ -168,7 +168,7 @@ static void encode_spans(const struct tok *t, const char *text, const struct spa
 static void check_same(const struct ids *a, const struct ids *b)
 {
     assert_int_equal(a->n, b->n);
-    assert_memory_equal(a->p, b->p, a->n * sizeof(*a->p));
+    assert_memory_equal(a->p, b->p, a->n * sizeof *a->p);
 }
 
 static void test_spans(void **state)
@@ -188,7 +188,7 @@ static void test_spans(void **state)
     assert_int_equal(n_end, 1); /* the template's, not the user's */
     tok_encode(t, text, 12, TOK_PARSE_SPECIAL, &want, NULL);
     tok_encode(t, text + 12, 23, TOK_ADDED_AS_TEXT, &want, NULL);
-    tok_encode(t, text + 35, sizeof(text) - 1 - 35, TOK_PARSE_SPECIAL, &want, NULL);
+    tok_encode(t, text + 35, sizeof text - 1 - 35, TOK_PARSE_SPECIAL, &want, NULL);
     check_same(&got, &want);
     /* A special token's text that a border cuts is no token. */
     encode_spans(t, "<|im_start|>", &(struct span){4, 7}, 1, &got);

@@ -1,8 +1,7 @@
 /* test_json.c - the strict parser: accept and refuse tables, limits, a differential test against
  * cJSON on random documents, random damage.
  */
-#include "http/json_in.h"
-#include "http/json_out.h"
+#include "json.h"
 #include "testing.h"
 
 #include <cJSON.h>

@@ -1,12 +1,13 @@
-/* json_in.c - the strict one-pass parser behind every request body. Pure; any thread.
+/* json_in.c - the strict one-pass parser of json.h. Pure; any thread.
  *
- * Invariants: J1 nesting lives in `stack`, never on the C stack. J2 values come out in source
- * order, so a child's index is above its parent's. J3 work is linear: duplicate keys are found with
+ * Nesting lives in `stack`, never on the C stack. Values come out in source
+ * order, so a child's index is above its parent's. Work is linear: duplicate keys are found with
  * a seeded hash set per object, built when the object closes.
  */
-#include "json_in.h"
+#include "json.h"
 
 #include "mem.h"
+#include "utf8.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ struct parser {
     size_t n, at;
     uint32_t stack[J_MAX_DEPTH], last[J_MAX_DEPTH]; /* open containers and their latest child */
     int depth;
-    char *key; /* decoded key waiting for its value */
+    const char *key; /* decoded key waiting for its value */
     uint32_t n_key;
     const char *why;
 };
@@ -38,74 +39,19 @@ static void skip_space(struct parser *p)
         p->at++;
 }
 
-/* Bytes of the code point at s, 0 when it is not valid UTF-8. */
-static size_t utf8_len(const unsigned char *s, size_t n)
-{
-    if (s[0] < 0x80)
-        return 1;
-    if (s[0] < 0xC2 || s[0] > 0xF4)
-        return 0;
-    size_t len = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
-    if (len > n)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
-        (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
-        return 0;
-    return len;
-}
-
-size_t json_utf8_valid(const char *s, size_t n)
-{
-    size_t i = 0;
-    while (i < n) {
-        size_t k = utf8_len((const unsigned char *)s + i, n - i);
-        if (k == 0)
-            return i;
-        i += k;
-    }
-    return n;
-}
-
 static int hex4(struct parser *p, uint32_t *out)
 {
     uint32_t v = 0;
     if (p->n - p->at < 4)
         return bad(p, "incomplete \\u escape");
     for (int i = 0; i < 4; i++) {
-        char c = p->s[p->at++];
-        uint32_t h = c >= '0' && c <= '9'   ? (uint32_t)(c - '0')
-                     : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
-                     : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10)
-                                            : 16;
-        if (h == 16)
+        int h = hex_digit(p->s[p->at++]);
+        if (h < 0)
             return bad(p, "invalid \\u escape");
-        v = v << 4 | h;
+        v = v << 4 | (uint32_t)h;
     }
     *out = v;
     return 0;
-}
-
-static char *put_utf8(char *o, uint32_t c)
-{
-    if (c < 0x80) {
-        *o++ = (char)c;
-    } else if (c < 0x800) {
-        *o++ = (char)(0xC0 | c >> 6);
-        *o++ = (char)(0x80 | (c & 0x3F));
-    } else if (c < 0x10000) {
-        *o++ = (char)(0xE0 | c >> 12);
-        *o++ = (char)(0x80 | (c >> 6 & 0x3F));
-        *o++ = (char)(0x80 | (c & 0x3F));
-    } else {
-        *o++ = (char)(0xF0 | c >> 18);
-        *o++ = (char)(0x80 | (c >> 12 & 0x3F));
-        *o++ = (char)(0x80 | (c >> 6 & 0x3F));
-        *o++ = (char)(0x80 | (c & 0x3F));
-    }
-    return o;
 }
 
 static int parse_escape(struct parser *p, char **o)
@@ -138,41 +84,96 @@ static int parse_escape(struct parser *p, char **o)
             return bad(p, "lone surrogate escape");
         u = 0x10000 + ((u - 0xD800) << 10) + (v - 0xDC00);
     }
-    *o = put_utf8(*o, u);
+    *o += utf8_put(*o, u);
     return 0;
 }
 
-/* At the opening quote. Decoded text is never longer than its source: it fits in d->text. */
-static int parse_string(struct parser *p, const char **out, uint32_t *n)
+/* How many bytes from s stand for themselves in a string: up to a quote, backslash or control
+ * character. Eight at a time: most of a body is text. *high: some byte is not ASCII. */
+static size_t plain_run(const char *s, size_t n, bool *high)
 {
-    char *o = p->d->text + p->d->n_text, *begin = o;
-    p->at++;
-    for (;;) {
-        if (p->at >= p->n)
-            return bad(p, "unterminated string");
-        unsigned char c = (unsigned char)p->s[p->at];
-        if (c == '"')
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t all = 0;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t w, q, b, stop;
+        memcpy(&w, s + i, 8);
+        q = w ^ ones * '"';
+        b = w ^ ones * '\\';
+        stop = (((w - ones * 0x20) & ~w) | ((q - ones) & ~q) | ((b - ones) & ~b)) & tops;
+        if (stop) { /* its lowest bit is exact; a borrow disturbs only what is above */
+            all |= w & ((stop & -stop) - 1);
+            i += (size_t)__builtin_ctzll(stop) / 8;
             break;
-        if (c < 0x20)
-            return bad(p, "control character in string");
-        if (c == '\\') {
-            p->at++;
-            int st = parse_escape(p, &o);
-            if (st)
-                return st;
-            continue;
         }
-        size_t k = utf8_len((const unsigned char *)p->s + p->at, p->n - p->at);
-        if (k == 0)
-            return bad(p, "invalid UTF-8");
-        memcpy(o, p->s + p->at, k);
-        o += k;
-        p->at += k;
+        all |= w;
+    }
+    while (i < n && s[i] != '"' && s[i] != '\\' && (unsigned char)s[i] >= 0x20)
+        all |= (unsigned char)s[i++];
+    *high = (all & tops) != 0;
+    return i;
+}
+
+/* One plain run of a string: its length in *k. */
+static int parse_run(struct parser *p, size_t *k)
+{
+    bool high;
+    size_t run = plain_run(p->s + p->at, p->n - p->at, &high);
+    size_t good = high ? utf8_valid_prefix(p->s + p->at, run) : run;
+    *k = good;
+    if (good < run || p->at + run >= p->n || (unsigned char)p->s[p->at + run] < 0x20) {
+        p->at += good;
+        return bad(p, good < run      ? "invalid UTF-8"
+                      : p->at >= p->n ? "unterminated string"
+                                      : "control character in string");
+    }
+    return 0;
+}
+
+/* The rest of a string with escapes, decoded into d->text, where it always fits: it is shorter
+ * than its source. The first `run` bytes are known to be plain. */
+static int parse_escaped(struct parser *p, size_t run, const char **out, uint32_t *n)
+{
+    if (!p->d->text) {
+        p->d->text = fault_point("json") ? NULL : malloc(p->n);
+        if (!p->d->text) {
+            p->why = "";
+            return ST_NOMEM;
+        }
+    }
+    char *o = p->d->text + p->d->n_text, *begin = o;
+    for (;;) {
+        memcpy(o, p->s + p->at, run);
+        o += run;
+        p->at += run;
+        if (p->s[p->at] == '"')
+            break;
+        p->at++;
+        int st = parse_escape(p, &o);
+        st = st ? st : parse_run(p, &run);
+        if (st)
+            return st;
     }
     p->at++;
     *out = begin;
     *n = (uint32_t)(o - begin);
     p->d->n_text += (size_t)(o - begin);
+    return 0;
+}
+
+/* At the opening quote. Without escapes the source itself is the string. */
+static int parse_string(struct parser *p, const char **out, uint32_t *n)
+{
+    size_t run;
+    p->at++;
+    int st = parse_run(p, &run);
+    if (st)
+        return st;
+    if (p->s[p->at + run] == '\\')
+        return parse_escaped(p, run, out, n);
+    *out = p->s + p->at;
+    *n = (uint32_t)run;
+    p->at += run + 1;
     return 0;
 }
 
@@ -182,6 +183,38 @@ static size_t digits(struct parser *p)
     while (p->at < p->n && p->s[p->at] >= '0' && p->s[p->at] <= '9')
         p->at++;
     return p->at - b;
+}
+
+/* The n bytes at s are a number, of k digits when it is whole. */
+static int number_value(struct parser *p, const char *s, size_t n, size_t k, struct jval *v)
+{
+    bool minus = s[0] == '-';
+    if (v->whole && k <= 19) {
+        __int128 w = 0;
+        for (size_t i = minus; i < n; i++)
+            w = w * 10 + (s[i] - '0');
+        w = minus ? -w : w;
+        if (w >= INT64_MIN && w <= INT64_MAX) {
+            v->is_int = 1;
+            v->i = (int64_t)w;
+            v->d = w == 0 && minus ? -0.0 : (double)v->i;
+            return 0;
+        }
+    }
+    char num[512];
+    if (n >= sizeof num)
+        return bad(p, "number too long");
+    memcpy(num, s, n);
+    num[n] = '\0';
+    v->d = strtod(num, NULL);
+    if (v->whole) {
+        v->s = s;
+        v->n = (uint32_t)n;
+    } else if (fabs(v->d) <= 9007199254740992.0 && v->d == floor(v->d)) {
+        v->is_int = 1;
+        v->i = (int64_t)v->d;
+    }
+    return 0;
 }
 
 static int parse_number(struct parser *p, struct jval *v)
@@ -207,33 +240,9 @@ static int parse_number(struct parser *p, struct jval *v)
         if (digits(p) == 0)
             return bad(p, "invalid number");
     }
-    char num[512];
-    if (p->at - b >= sizeof num)
-        return bad(p, "number too long");
-    memcpy(num, p->s + b, p->at - b);
-    num[p->at - b] = '\0';
     v->type = J_NUM;
-    v->d = strtod(num, NULL);
-    if (whole) {
-        char *end;
-        int64_t i = 0;
-        if (k <= 18) { /* fits for sure */
-            i = strtoll(num, &end, 10);
-            v->is_int = 1;
-        } else if (v->d >= -9223372036854775808.0 && v->d <= 9223372036854775807.0) {
-            __int128 w = 0;
-            for (const char *q = num + (num[0] == '-'); *q && k <= 19; q++)
-                w = w * 10 + (*q - '0');
-            w = num[0] == '-' ? -w : w;
-            v->is_int = k <= 19 && w >= INT64_MIN && w <= INT64_MAX;
-            i = v->is_int ? (int64_t)w : 0;
-        }
-        v->i = i;
-    } else if (fabs(v->d) <= 9007199254740992.0 && v->d == floor(v->d)) {
-        v->is_int = 1;
-        v->i = (int64_t)v->d;
-    }
-    return 0;
+    v->whole = whole;
+    return number_value(p, p->s + b, p->at - b, k, v);
 }
 
 static int parse_word(struct parser *p, struct jval *v)
@@ -305,7 +314,8 @@ static bool same_key(const struct jval *a, const struct jval *b)
     return a->n_key == b->n_key && memcmp(a->key, b->key, a->n_key) == 0;
 }
 
-/* J3. Small objects by comparison, others by an open-addressing set of child indices. */
+/* In linear time: small objects by comparison, others by an open-addressing set of child indices.
+ */
 static int check_keys(struct parser *p, const struct jval *obj)
 {
     static _Atomic uint64_t seed;
@@ -359,11 +369,9 @@ static int parse_key(struct parser *p)
     skip_space(p);
     if (p->at >= p->n || p->s[p->at] != '"')
         return bad(p, "expected a key in double quotes");
-    const char *k;
-    int st = parse_string(p, &k, &p->n_key);
+    int st = parse_string(p, &p->key, &p->n_key);
     if (st)
         return st;
-    p->key = (char *)k;
     skip_space(p);
     if (p->at >= p->n || p->s[p->at] != ':')
         return bad(p, "expected a colon");
@@ -455,8 +463,7 @@ int json_parse(struct jdoc *d, const char *s, size_t n, struct err *e)
     *d = (struct jdoc){.src = s, .n_src = n};
     if (n > ((size_t)1 << 30))
         return err_set(e, ST_INVALID_JSON, "The JSON body is too long.");
-    d->text = malloc(n + 1);
-    int st = d->text ? parse_all(&p) : ST_NOMEM;
+    int st = parse_all(&p);
     if (st == 0)
         return 0;
     json_free(d);

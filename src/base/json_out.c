@@ -1,7 +1,7 @@
 /* json_out.c - the only place that writes JSON. Pure; any thread. */
-#include "json_out.h"
+#include "json.h"
 
-#include "json_in.h"
+#include "utf8.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -58,7 +58,7 @@ void out_json(struct buf *b, const char *s, size_t n)
 {
     buf_add(b, "\"", 1);
     while (n) {
-        size_t k = json_utf8_valid(s, n);
+        size_t k = utf8_valid_prefix(s, n);
         out_valid(b, s, k);
         s += k;
         n -= k;
