@@ -3,7 +3,7 @@
  */
 #include "admin.h"
 
-#include "genreq.h"
+#include "fields.h"
 #include "json.h"
 #include "life.h"
 #include "reply.h"
@@ -111,7 +111,7 @@ void api_ready(struct req *r)
 {
     if (!life_serves(r->service))
         not_ready(r);
-    else if (http_state(r->http) != HTTP_SERVE)
+    else if (http_stage_now(r->http) != HTTP_SERVE)
         reply_fail(r, ST_DRAINING, "The server is shutting down.");
     else
         ok(r);

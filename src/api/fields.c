@@ -1,9 +1,10 @@
 /* fields.c - every request field of the two generation endpoints, in one table: name, where it is
  * allowed, type, range. What is known but not built is refused by name; what is unknown is ignored.
  */
-#include "genreq.h"
+#include "fields.h"
 
 #include "hash.h"
+#include "prompt.h"
 #include "utf8.h"
 
 #include <math.h>
@@ -136,12 +137,6 @@ struct reader {
     const struct api_service *s;
     struct err *e;
 };
-
-static int wrong_type(struct err *e, const char *param, const char *want, const struct jval *v)
-{
-    return err_param(e, ST_INVALID_TYPE, param, "'%s' must be %s, but it is %s.", param, want,
-                     json_type_name(v));
-}
 
 static int refuse(struct err *e, const char *param)
 {

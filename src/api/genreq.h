@@ -48,18 +48,4 @@ int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const s
                 struct err *e);
 void genreq_fini(struct genreq *g);
 
-/* The field table alone: types, ranges, combinations, model. */
-int fields_read(struct genreq *g, const struct jdoc *d, const struct gen_rules *u, struct err *e);
-/* `model` against the served names; v may be NULL (default). name: char[256]. */
-int model_check(const struct jval *v, const struct gen_rules *u, char *name, struct err *e);
-bool model_is_served(const struct str_list *names, const char *s, size_t n);
-/* One text prompt or messages object to ids, appended. */
-int prompt_text(const struct gen_rules *u, const struct jval *v, bool special, const char *param,
-                struct ids *out, struct err *e);
-int prompt_messages(const struct gen_rules *u, const struct jdoc *d, bool add_generation_prompt,
-                    bool add_special, struct ids *out, struct err *e);
-/* Checked int array [0, vocab) appended. */
-int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, const char *param,
-               struct ids *out, struct err *e);
-
 #endif

@@ -38,7 +38,7 @@ int life_check(const struct api *a, struct err *e)
         return err_set(e, ST_ENGINE_DOWN, "The model could not be loaded.");
     if (load != LOAD_READY)
         return err_set(e, ST_LOADING, "The model is still loading.");
-    if (http_state(a->http) >= HTTP_DRAIN)
+    if (http_stage_now(a->http) >= HTTP_DRAIN)
         return err_set(e, ST_DRAINING, "The server is shutting down.");
     if (!life_serves(a))
         return err_set(e, ST_ENGINE_DOWN, "The engine is not available.");

@@ -6,8 +6,11 @@
 #define QUIRE_API_STATE_H
 
 #include "api.h"
+#include "config.h"
+#include "engine.h"
 #include "metrics.h"
 #include "slot.h"
+#include "text.h"
 
 #include <stdatomic.h>
 

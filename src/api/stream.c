@@ -392,7 +392,7 @@ void stream_begin(struct stream *s)
     struct err e;
     if (s->g.request_id[0] && !r->id_given)
         memcpy(r->id, s->g.request_id, sizeof r->id);
-    if (http_state(a->http) >= HTTP_DRAIN) {
+    if (http_stage_now(a->http) >= HTTP_DRAIN) {
         reply_fail(r, ST_DRAINING, "The server is shutting down.");
         return;
     }

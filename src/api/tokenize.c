@@ -4,9 +4,10 @@
  */
 #include "tokenize.h"
 
-#include "genreq.h"
+#include "fields.h"
 #include "json.h"
 #include "mem.h"
+#include "prompt.h"
 #include "reply.h"
 #include "state.h"
 #include "utf8.h"
@@ -27,8 +28,7 @@ static int bool_field(const struct jdoc *d, const char *key, bool dflt, bool *ou
     if (!v || v->type == J_NULL)
         return 0;
     if (v->type != J_BOOL)
-        return err_param(e, ST_INVALID_TYPE, key, "'%s' must be a boolean, but it is %s.", key,
-                         json_type_name(v));
+        return wrong_type(e, key, "a boolean", v);
     *out = v->boolean;
     return 0;
 }
@@ -124,8 +124,7 @@ static int tokenize(const struct gen_rules *u, const struct jdoc *d, struct buf 
     const struct jval *v = p ? p : m ? m : c;
     const char *key = p ? "prompt" : m ? "messages" : "content";
     if (v->type != (m ? J_ARR : J_STR))
-        return err_param(e, ST_INVALID_TYPE, key, "'%s' must be %s, but it is %s.", key,
-                         m ? "an array" : "a string", json_type_name(v));
+        return wrong_type(e, key, m ? "an array" : "a string", v);
     return c ? tokenize_content(u->s->tok, d, c, b, e) : tokenize_vllm(u, d, p, b, e);
 }
 
@@ -151,8 +150,7 @@ static int detokenize(const struct req *r, const struct gen_rules *u, const stru
     if (!v)
         return err_param(e, ST_MISSING, "tokens", "'tokens' is required.");
     if (v->type != J_ARR)
-        return err_param(e, ST_INVALID_TYPE, "tokens", "'tokens' must be an array, but it is %s.",
-                         json_type_name(v));
+        return wrong_type(e, "tokens", "an array", v);
     st = prompt_ids(d, v, tok_vocab(t), "tokens", &ids, e);
     if (st == 0 && ids.n)
         tok_decode(t, ids.p, ids.n, false, &text);

@@ -11,17 +11,12 @@
 
 enum { LAST_US = 1000000 }; /* what a request or a connection gets to see that it is over */
 
-enum http_state http_state(const struct http *h)
-{
-    return h->run.state;
-}
-
-static void set_state(struct http *h, enum http_state state)
+static void set_stage(struct http *h, enum http_stage stage)
 {
     static const char *const names[] = {"serve", "delay", "drain", "kill", "stop"};
-    h->run.state = state;
+    h->run.stage = stage;
     h->run.since_us = clock_us();
-    log_info("http.state", "state=%s requests=%d connections=%d", names[state], h->wire.n_active,
+    log_info("http.state", "state=%s requests=%d connections=%d", names[stage], h->wire.n_active,
              h->wire.n_conns);
     need_sweep(h);
 }
@@ -52,13 +47,13 @@ void drop_everything(struct http *h)
  * 503, then the process ends so that its supervisor starts another. */
 static void failed_advance(struct http *h, int64_t now)
 {
-    if (h->run.state >= HTTP_KILL || !h->hooks.failed(h->hooks.arg))
+    if (h->run.stage >= HTTP_KILL || !h->hooks.failed(h->hooks.arg))
         return;
     if (h->run.failed_us == 0)
         h->run.failed_us = now;
     need_sweep(h);
     if (h->hooks.failed_exit_us >= 0 && now - h->run.failed_us >= h->hooks.failed_exit_us) {
-        set_state(h, HTTP_KILL);
+        set_stage(h, HTTP_KILL);
         kill_requests(h);
     }
 }
@@ -67,40 +62,33 @@ void drain_advance(struct http *h, int64_t now)
 {
     failed_advance(h, now);
     int64_t age = now - h->run.since_us;
-    if (h->run.state == HTTP_DELAY &&
+    if (h->run.stage == HTTP_DELAY &&
         (age >= h->c->drain.delay || !h->hooks.serving(h->hooks.arg))) {
-        set_state(h, HTTP_DRAIN);
+        set_stage(h, HTTP_DRAIN);
         age = 0;
     }
-    if (h->run.state == HTTP_DRAIN && (h->wire.n_active == 0 || age >= h->c->drain.timeout)) {
-        set_state(h, HTTP_KILL);
+    if (h->run.stage == HTTP_DRAIN && (h->wire.n_active == 0 || age >= h->c->drain.timeout)) {
+        set_stage(h, HTTP_KILL);
         kill_requests(h);
         age = 0;
     }
-    if (h->run.state == HTTP_KILL && (h->wire.n_active == 0 || age >= LAST_US)) {
+    if (h->run.stage == HTTP_KILL && (h->wire.n_active == 0 || age >= LAST_US)) {
         accept_stop(h);
         drop_everything(h);
-        set_state(h, HTTP_STOP);
+        set_stage(h, HTTP_STOP);
         age = 0;
     }
-    if (h->run.state == HTTP_STOP && (h->wire.n_active == 0 || age >= LAST_US))
+    if (h->run.stage == HTTP_STOP && (h->wire.n_active == 0 || age >= LAST_US))
         uv_stop(&h->loop.uv);
 }
 
 void drain_begin(struct http *h, bool now)
 {
-    if (h->run.state == HTTP_SERVE && !now) {
-        set_state(h, HTTP_DELAY);
-    } else if (h->run.state < HTTP_KILL) {
-        set_state(h, HTTP_KILL);
+    if (h->run.stage == HTTP_SERVE && !now) {
+        set_stage(h, HTTP_DELAY);
+    } else if (h->run.stage < HTTP_KILL) {
+        set_stage(h, HTTP_KILL);
         kill_requests(h);
     }
     drain_advance(h, clock_us());
-}
-
-void http_drain(struct http *h, bool now)
-{
-    int asked = atomic_load(&h->run.asked);
-    atomic_store(&h->run.asked, now || asked ? 2 : 1);
-    http_wake(h);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* drain.h - how the server ends (http_drain and http_state of http.h). Loop thread. */
+/* drain.h - how the server ends. Loop thread. */
 #ifndef QUIRE_HTTP_DRAIN_H
 #define QUIRE_HTTP_DRAIN_H
 

@@ -46,6 +46,11 @@ int http_connections(const struct http *h)
     return h->wire.n_conns;
 }
 
+enum http_stage http_stage_now(const struct http *h)
+{
+    return h->run.stage;
+}
+
 /* ---- wake-ups ---- */
 
 static void on_mhd(uv_poll_t *p, int status, int events)
@@ -78,9 +83,9 @@ static void on_signal(uv_signal_t *s, int signum)
         h->hooks.dump(h->hooks.arg);
         return;
     }
-    if (h->run.state != HTTP_SERVE)
+    if (h->run.stage != HTTP_SERVE)
         h->run.cut_short = signum;
-    drain_begin(h, h->run.state != HTTP_SERVE);
+    drain_begin(h, h->run.stage != HTTP_SERVE);
     pump(h);
 }
 
@@ -90,7 +95,7 @@ static void on_async(uv_async_t *a)
     h->hooks.wake(h->hooks.arg);
     int asked = atomic_exchange(&h->run.asked, 0);
     if (asked)
-        drain_begin(h, asked == 2 || h->run.state != HTTP_SERVE);
+        drain_begin(h, asked == 2 || h->run.stage != HTTP_SERVE);
     pump(h);
     drain_advance(h, clock_us());
 }
@@ -98,6 +103,13 @@ static void on_async(uv_async_t *a)
 void http_wake(struct http *h)
 {
     uv_async_send(&h->loop.async);
+}
+
+void http_drain(struct http *h, bool now)
+{
+    int asked = atomic_load(&h->run.asked);
+    atomic_store(&h->run.asked, now || asked ? 2 : 1);
+    http_wake(h);
 }
 
 /* ---- sweep ---- */
@@ -151,7 +163,7 @@ static void on_sweep(uv_timer_t *t)
     raw_sweep(h, now);
     pump(h);
     drain_advance(h, now);
-    if (!busy && h->in.n_lingers == 0 && h->wire.n_exchanges == 0 && h->run.state == HTTP_SERVE &&
+    if (!busy && h->in.n_lingers == 0 && h->wire.n_exchanges == 0 && h->run.stage == HTTP_SERVE &&
         h->run.failed_us == 0)
         uv_timer_stop(t);
 }

@@ -47,7 +47,7 @@ static void add_headers(const struct exchange *x, struct MHD_Response *resp, con
         MHD_add_response_header(resp, "WWW-Authenticate", "Bearer");
     if (status == 500 || status == 504)
         MHD_add_response_header(resp, "X-Should-Retry", "false");
-    if (x->answer.close || http_state(r->http) >= HTTP_DRAIN)
+    if (x->answer.close || r->http->run.stage >= HTTP_DRAIN)
         MHD_add_response_header(resp, "Connection", "close");
     if (origin_allowed(x, &o)) {
         MHD_add_response_header(resp, "Access-Control-Allow-Origin", o);

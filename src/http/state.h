@@ -8,6 +8,7 @@
 #define QUIRE_HTTP_STATE_H
 
 #include "auth.h"
+#include "config.h"
 #include "http.h"
 
 #include <stdatomic.h>
@@ -101,7 +102,7 @@ struct http {
         bool open;
     } loop;
     struct { /* drain.c */
-        enum http_state state;
+        enum http_stage stage;
         int64_t since_us;
         int64_t failed_us; /* when the service was found failed; 0 = it works */
         int cut_short;     /* the second signal's number */
