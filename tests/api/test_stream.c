@@ -34,7 +34,7 @@ static size_t get_chunk(int fd, char *out, size_t cap)
     return k;
 }
 
-/* S-1, S-3 to S-6, and S-2: while no token exists nothing at all was sent. */
+/* Framing, order and end of a stream; and while no token exists nothing at all was sent. */
 static void test_framing(void **s)
 {
     (void)s;
@@ -107,7 +107,7 @@ static void test_chat_choices(void **s)
                      3);
     assert_int_equal(count(a.body, "\"role\""), 3);
     assert_int_equal(count(a.body, "\"delta\":{\"content\":"), 12);
-    assert_int_equal(count(a.body, "\"usage\""), 0); /* U-1 */
+    assert_int_equal(count(a.body, "\"usage\""), 0); /* nobody asked */
     for (int i = 0; i < 3; i++) {
         char at[80], *first, *last;
         snprintf(at, sizeof at, "{\"index\":%d,", i);
@@ -125,7 +125,7 @@ static void test_chat_choices(void **s)
     rig_stop(&rig);
 }
 
-/* U-2, U-3, U-4 */
+/* Usage in streams: asked for, continuous, forced by the setting. */
 static void test_usage(void **s)
 {
     (void)s;
@@ -199,7 +199,7 @@ static void test_logprob_stream(void **s)
     rig_stop(&rig);
 }
 
-/* only what still waits runs into the queue deadline, however long the other takes. */
+/* Only what still waits runs into the queue deadline, however long the other takes. */
 static void test_queue_timeout(void **s)
 {
     (void)s;
@@ -253,7 +253,7 @@ static void test_run_timeout(void **s)
     rig_stop(&rig);
 }
 
-/* gone while queued, before the first token, between tokens; streaming and not. */
+/* Gone while queued, before the first token, between tokens; streaming and not. */
 static void test_gone_in_each_state(void **s)
 {
     (void)s;
@@ -299,7 +299,7 @@ static void test_gone_in_each_state(void **s)
     rig_stop(&rig);
 }
 
-/* P-8: request headers that leave less room than one event needs. */
+/* Request headers that leave less room than one event needs. */
 static void test_large_headers(void **s)
 {
     (void)s;

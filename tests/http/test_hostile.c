@@ -242,7 +242,7 @@ static void test_chunked_too_large(void **s)
     close(fd);
 }
 
-/* Clients that leave in four ways, while no token flows: noticed all the same. */
+/* Clients that leave in four ways, while no token flows: noticed all the same. */
 static void test_gone(void **s)
 {
     (void)s;

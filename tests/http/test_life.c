@@ -163,7 +163,7 @@ static void test_engine_failure(void **s)
     int st = dial(&rig), plain = dial(&rig);
     put_post(st, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2000,\"stream\":true}");
     put_post(plain, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2000}");
-    char begun; /* X-1 is about streams that have begun */
+    char begun; /* the error event is for streams that have begun */
     assert_int_equal(recv(st, &begun, 1, MSG_PEEK), 1);
     assert_true(metric_becomes(&rig, "quire_http_sequences_live", 2));
     atomic_store(&rig.ex.fail, ST_DEVICE);
@@ -294,7 +294,7 @@ static void test_drain(void **s)
     close(idle);
 }
 
-/* The time is over: the stream that still runs ends with an error event (X-4), the answer that was
+/* The time is over: the stream that still runs ends with an error event, the answer that was
  * not begun with a status. */
 static void test_drain_timeout(void **s)
 {
@@ -539,7 +539,7 @@ static void test_idle(void **s)
     rig_stop(&rig);
 }
 
-/* P-7: without descriptors nobody is accepted and nothing spins; then it goes on by itself. */
+/* Without descriptors nobody is accepted and nothing spins; then it goes on by itself. */
 static void test_no_descriptors(void **s)
 {
     (void)s;
