@@ -23,7 +23,7 @@ struct api_service {
     const struct tok *tok;
     const struct chat *chat; /* NULL: no template; chat answers 400 */
     struct engine *engine;
-    struct engine_config ec;
+    struct engine_limits limits;
     int64_t created_unix_s;
     const char *fingerprint; /* "fp_..." or NULL: made from the names and the version */
     /* sampling defaults of the model (generation_config); negative = not said */

@@ -1,11 +1,13 @@
 /* config.h - every setting of the daemon, as plain values. Filled once at start, then read-only.
  *
- * Sources, later wins: built-in default, file, drop-ins, environment, command line. One table
- * (config/fields.c) drives parsing, ranges, units, --help, --print-config and configs/quired.yaml.
+ * Sources, later wins: built-in default, file, drop-ins, environment, command line. One list
+ * (settings.def) makes the members below and drives parsing, ranges, units, --help, --print-config
+ * and configs/quired.yaml: a new setting is one row there.
  */
 #ifndef QUIRE_CONFIG_H
 #define QUIRE_CONFIG_H
 
+#include "ids.h"
 #include "status.h"
 
 #include <stdbool.h>
@@ -17,84 +19,70 @@ struct str_list {
     int32_t n;
 };
 
-enum { CONF_DEVICE_AUTO, CONF_DEVICE_CUDA, CONF_DEVICE_CPU };
-enum { CONF_LOAD_AUTO, CONF_LOAD_DUMMY };
-enum { CONF_MODEL_AUTO, CONF_MODEL_BF16, CONF_MODEL_F16 };
-enum { CONF_GRAPHS_OFF, CONF_GRAPHS_LAZY, CONF_GRAPHS_START };
-enum { CONF_DTYPE_AUTO, CONF_DTYPE_F32, CONF_DTYPE_BF16, CONF_DTYPE_F16 };
-enum { CONF_EVICT_LRU, CONF_EVICT_LFU, CONF_EVICT_FIFO };
-enum { CONF_UNKNOWN_IGNORE, CONF_UNKNOWN_REJECT };
-enum { CONF_MODEL_REJECT, CONF_MODEL_ACCEPT };
-enum { CONF_COMPAT_NONE, CONF_COMPAT_VLLM };
-enum { CONF_LOG_TEXT, CONF_LOG_JSON };
+/* The words of every choice with their constants, in one list each: the word's place in the list is
+ * its value, so text and enum cannot disagree. */
+/* clang-format off */
+#define CONF_DEVICE(W) \
+    W(CONF_DEVICE_AUTO, auto) W(CONF_DEVICE_CUDA, cuda) W(CONF_DEVICE_CPU, cpu)
+#define CONF_LOAD(W) W(CONF_LOAD_AUTO, auto) W(CONF_LOAD_DUMMY, dummy)
+#define CONF_MODEL(W) \
+    W(CONF_MODEL_AUTO, auto) W(CONF_MODEL_BF16, bf16) W(CONF_MODEL_F16, f16)
+#define CONF_GRAPHS(W) \
+    W(CONF_GRAPHS_OFF, off) W(CONF_GRAPHS_LAZY, lazy) W(CONF_GRAPHS_START, start)
+#define CONF_DTYPE(W) \
+    W(CONF_DTYPE_AUTO, auto) W(CONF_DTYPE_F32, f32) W(CONF_DTYPE_BF16, bf16) \
+    W(CONF_DTYPE_F16, f16)
+#define CONF_UNKNOWN(W) W(CONF_UNKNOWN_IGNORE, ignore) W(CONF_UNKNOWN_REJECT, reject)
+#define CONF_UNKNOWN_MODEL(W) \
+    W(CONF_UNKNOWN_MODEL_REJECT, reject) W(CONF_UNKNOWN_MODEL_ACCEPT, accept)
+#define CONF_COMPAT(W) W(CONF_COMPAT_NONE, none) W(CONF_COMPAT_VLLM, vllm)
 
-/* Sizes in bytes, times in microseconds. Strings are never NULL after config_load ("" = not set).
- */
+#define CONF_CONSTANT(name, word) name,
+enum { CONF_DEVICE(CONF_CONSTANT) };
+enum { CONF_LOAD(CONF_CONSTANT) };
+enum { CONF_MODEL(CONF_CONSTANT) };
+enum { CONF_GRAPHS(CONF_CONSTANT) };
+enum { CONF_DTYPE(CONF_CONSTANT) };
+enum { CONF_UNKNOWN(CONF_CONSTANT) };
+enum { CONF_UNKNOWN_MODEL(CONF_CONSTANT) };
+enum { CONF_COMPAT(CONF_CONSTANT) };
+#undef CONF_CONSTANT
+
+/* These two have their enums in log.h; config/fields.c checks that they agree. */
+#define CONF_LOG_LEVEL(W) \
+    W(LOG_ERROR, error) W(LOG_WARN, warn) W(LOG_INFO, info) W(LOG_DEBUG, debug)
+#define CONF_LOG_FORMAT(W) W(LOG_TEXT, text) W(LOG_JSON, json)
+
+/* One member for each row of settings.def, in its section: c->kv.page_tokens, c->device. */
+#define CONF_INT int64_t
+#define CONF_SIZE int64_t
+#define CONF_DURATION int64_t
+#define CONF_FRACTION double
+#define CONF_BOOL bool
+#define CONF_ENUM int32_t
+#define CONF_STRING char *
+#define CONF_LIST struct str_list
+#define SECTION(name) struct {
+#define END(name) } name;
+#define SETTING(section, key, type, ...) CONF_##type key;
+#define TOP_SETTING(key, type, ...) CONF_##type key;
 struct config {
-    struct {
-        char *path;
-        struct str_list served_names;
-        int32_t load_format;
-        int32_t dtype;
-        int64_t max_model_len; /* 0 = auto */
-    } model;
-    int32_t device;
-    struct {
-        int64_t index;
-        double gpu_memory_utilization;
-        int32_t graphs;
-    } cuda;
-    struct {
-        int64_t threads; /* 0 = auto */
-    } cpu;
-    struct {
-        int64_t page_tokens;
-        int32_t dtype;
-        int64_t pool_bytes; /* 0 = auto */
-        bool prefix_cache;
-        int32_t eviction;
-    } kv;
-    struct {
-        int64_t max_seqs, max_step_tokens, steps_in_flight, max_decode_gap;
-    } scheduler;
-    struct {
-        char *listen; /* host:port, [v6]:port */
-        int64_t max_connections, max_body_bytes, max_header_bytes, keepalive_timeout,
-            header_timeout, body_timeout, write_timeout;
-        int32_t unknown_fields;
-        struct str_list cors_origins;
-    } http;
-    struct {
-        char *api_keys_file;
-        char *api_key_env;
-    } auth;
-    struct {
-        int32_t unknown;
-    } models;
-    struct {
-        int64_t max_n, max_prompts, max_sequences, max_stop, max_logprobs, max_completion_tokens;
-        int64_t queue_size, queue_timeout, request_timeout;
-    } limits;
-    bool sampling_from_model;
-    struct {
-        bool parse_special_tokens;
-    } security;
-    bool force_usage;
-    int64_t stream_buffer_bytes;
-    struct {
-        int64_t delay, timeout;
-    } drain;
-    struct {
-        bool require_auth;
-        int32_t compat;
-    } metrics;
-    struct {
-        int32_t level; /* enum log_level */
-        int32_t format;
-    } log;
-
-    struct config_origin *origin; /* [number of fields], where each value came from; owned */
+#include "settings.def"
+    struct config_origin *origin; /* [number of settings], where each value came from; owned */
 };
+#undef CONF_INT
+#undef CONF_SIZE
+#undef CONF_DURATION
+#undef CONF_FRACTION
+#undef CONF_BOOL
+#undef CONF_ENUM
+#undef CONF_STRING
+#undef CONF_LIST
+#undef SECTION
+#undef END
+#undef SETTING
+#undef TOP_SETTING
+/* clang-format on */
 
 enum config_action {
     CONFIG_RUN,            /* model.path is set, though it may not exist */

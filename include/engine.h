@@ -2,38 +2,46 @@
 #ifndef QUIRE_ENGINE_H
 #define QUIRE_ENGINE_H
 
+#include "config.h"
 #include "mailbox.h"
 #include "msg.h"
 #include "status.h"
 #include "step.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
-enum evict_policy { EVICT_LRU, EVICT_LFU, EVICT_FIFO };
-
-struct engine_config {
-    int32_t n_pages, page_tokens;
-    int32_t max_seqs;        /* rows, <= MAX_ROWS */
-    int32_t max_waiting;     /* admission bound; more is refused with ST_QUEUE_FULL */
-    int32_t max_step_tokens; /* <= MAX_STEP_TOKENS */
-    int32_t max_model_len;   /* tokens of one sequence, prompt + output */
+/* What the settings cannot know: the model, the device and the pool. */
+struct engine_facts {
+    int32_t n_pages;
+    int32_t max_model_len; /* tokens of one sequence, prompt + output */
     int32_t vocab;
-    int32_t steps_in_flight; /* 1 or 2 */
-    int64_t max_decode_gap_us;
-    int32_t prefix_cache; /* 0: off */
-    int32_t eviction;     /* enum evict_policy */
-    int32_t audit_every;  /* turns between kv_audit runs; 0 = never, 1 = every turn (tests) */
+    int32_t steps_in_flight; /* most that the device gains from, 1 .. MAX_INFLIGHT */
+    int32_t audit_every;     /* turns between audits; 0 = never, 1 = every turn (tests) */
     int32_t n_eos;
     token_id eos[16];
-    uint64_t cache_seed; /* of the radix hash */
+    uint64_t cache_seed; /* balances the prefix tree; any value, hits are exact */
 };
+
+/* What an engine of these settings and facts holds, for those who ask before they submit. */
+struct engine_limits {
+    int32_t n_pages, page_tokens;
+    int32_t max_seqs;    /* rows, <= MAX_ROWS */
+    int32_t max_waiting; /* admission bound; more is refused with ST_QUEUE_FULL */
+    int32_t max_model_len, vocab;
+    bool prefix_cache;
+};
+void engine_limits_of(struct engine_limits *l, const struct config *c,
+                      const struct engine_facts *f);
 
 struct engine;
 
-/* Allocates everything the engine will ever need. `outbox` receives MSG_OUTBOX; it and ex outlive
- * the engine. */
-int engine_new(struct engine **out, const struct engine_config *c, const struct executor *ex,
-               struct mbox *outbox, struct err *e);
+/* Allocates everything the engine will ever need. Of *c it reads kv.page_tokens, kv.prefix_cache.*,
+ * scheduler.* and limits.queue_size, now. `outbox` receives MSG_OUTBOX; it and ex
+ * outlive the engine. 0; ST_INVALID_VALUE with the name of what the engine's arrays cannot hold;
+ * ST_NOMEM. */
+int engine_new(struct engine **out, const struct config *c, const struct engine_facts *f,
+               const struct executor *ex, struct mbox *outbox, struct err *e);
 void engine_free(struct engine *en);
 
 /* Start the thread / ask it to end (live requests get status) and join it. */
@@ -42,7 +50,7 @@ void engine_stop(struct engine *en, int status);
 
 /* Any thread, until engine_stop returned. Submit copies the message (head + tokens + stop ids; the
  * head's bytes may be 0). 0; ST_QUEUE_FULL when max_seqs + max_waiting requests are live;
- * ST_CONTEXT_LENGTH (engine_fits has the text), ST_INVALID_VALUE, ST_INVALID_LENGTH for what the
+ * ST_CONTEXT_LENGTH (engine_fits has the numbers), ST_INVALID_VALUE, ST_INVALID_LENGTH for what the
  * caller should have refused; ST_ENGINE_DOWN after a device error; the status of engine_stop after
  * that; ST_FULL when the inbox is full. A request that was accepted gets exactly one ending record.
  */
@@ -54,16 +62,22 @@ int engine_cancel(struct engine *en, req_id id, int reason);
 /* Any thread (not a signal handler): have the engine log its state once. 0 or ST_FULL. */
 int engine_dump(struct engine *en);
 
-/* Can a request of this size ever run? 0, or ST_CONTEXT_LENGTH with the numbers. Pure; any thread.
- */
-int engine_fits(const struct engine_config *c, int64_t n_prompt, int64_t max_new, struct err *e);
+enum engine_bound { ENGINE_BOUND_MODEL, ENGINE_BOUND_POOL };
+struct engine_misfit {
+    enum engine_bound bound;
+    int64_t tokens; /* that the bound leaves room for, prompt and output */
+};
+/* Can a request of this size ever run? 0, or ST_CONTEXT_LENGTH and in *why (may be NULL) the bound
+ * that it breaks. Pure; any thread. */
+int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new,
+                struct engine_misfit *why);
 
-/* One turn on the calling thread (tests and the simulator, instead of engine_start):
- * returns 1 if something was done, 0 when idle. */
-int engine_turn(struct engine *en);
+/* One turn on the calling thread (tests and the simulator, instead of engine_start): true if
+ * something was done, false when idle. */
+bool engine_turn(struct engine *en);
 
 /* clock_us of the last turn, or of the submission that ended an idle time (a heartbeat), and
  * whether work is pending. Any thread; atomics. */
-int64_t engine_heartbeat_us(const struct engine *en, int *busy);
+int64_t engine_heartbeat_us(const struct engine *en, bool *busy);
 
 #endif

@@ -66,6 +66,21 @@ struct req {
     int64_t out_since_us; /* since when the client took nothing */
 };
 
+/* May this request id be echoed: 1 to 128 of letters, digits and ._:-, so that it can stand in a
+ * header, in a log line and in JSON as it is. */
+static inline bool req_id_ok(const char *s, size_t n)
+{
+    if (n < 1 || n > 128)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '.' || c == '_' || c == ':' || c == '-'))
+            return false;
+    }
+    return true;
+}
+
 /* The service behind all handlers. All are required. */
 struct http_hooks {
     void *arg;

@@ -1,4 +1,4 @@
-/* ids.h - the integer names that cross module borders. */
+/* ids.h - the integer names that cross module borders, and the one list of eviction policies. */
 #ifndef QUIRE_IDS_H
 #define QUIRE_IDS_H
 
@@ -7,7 +7,15 @@
 typedef int32_t page_id;  /* a page of KV in the device pool; -1 = none */
 typedef int32_t row_id;   /* index of a seq in every per-row device table; -1 = none */
 typedef int32_t token_id; /* index into the vocabulary */
-typedef int32_t node_id;  /* a radix tree node; 0 = the root */
+typedef int32_t node_id;  /* a node of the prefix tree; 0 = the root */
 typedef uint64_t req_id;  /* one generation; unique in the process, never reused, never 0 */
+
+/* X(constant, word in settings): which cached page goes first. The choices of the setting and the
+ * table of functions in kv/evict.c are made from this list. */
+#define EVICT_LIST(X) X(EVICT_LRU, lru) X(EVICT_LFU, lfu) X(EVICT_FIFO, fifo)
+
+#define X(name, word) name,
+enum evict_policy { EVICT_LIST(X) N_EVICT };
+#undef X
 
 #endif

@@ -2,8 +2,19 @@
  *
  * Pages are counted references: one per page-table entry that names a page and one for the node
  * that holds it. The prefix cache is a tree whose edges are one full page of tokens, so nodes never
- * split; a node is found by namespace and exact token comparison. Node id = page id + 1; node 0 is
- * the root. A seq pins the deepest node of its path; pinned paths are never evicted.
+ * split; a node is found by namespace and exact token comparison. A node has an id of its own and
+ * names the page it holds; node 0 is the root and holds none. A seq pins the deepest node of its
+ * path; pinned paths are never evicted.
+ *
+ * Invariants, all recounted by kv_audit but K6 to K8, which concern the seqs (engine/state.h) and
+ * the steps (step.h):
+ *   K1  refs[p] = page-table entries that name p + (1 if a node holds p); at most one node does.
+ *   K2  The free list is exactly the pages without references, each once.
+ *   K3  A node's parent exists, and its depth is one less.
+ *   K4  A node's pins are those its users hold; `lock` counts its pins and its children in use, so
+ *       that nothing live at or below is one comparison; exactly the leaves with lock 0 may go.
+ *   K5  Node ids in the tree + free ones = all; each node hangs in the tree exactly once.
+ *   K9  A node is matched by namespace, parent and token comparison: siblings are in strict order.
  *
  * Engine thread only. Nothing here allocates after kv_new. Sizes are bounded by n_pages.
  */
@@ -15,18 +26,17 @@
 
 #include <stdint.h>
 
-enum kv_evict { KV_LRU, KV_LFU, KV_FIFO };
 enum { KV_ROOT = 0 };
 
 struct kv_config {
     int32_t n_pages, page_tokens;
-    int32_t eviction; /* enum kv_evict */
-    uint64_t seed;    /* of the sibling order's balance; any value */
+    int32_t eviction; /* enum evict_policy */
+    uint64_t seed;    /* of the priorities that balance the order of siblings; any value */
 };
 
 struct kv_stats {
     int32_t n_pages, n_free;
-    int32_t n_nodes;     /* pages held by the tree */
+    int32_t n_nodes;     /* of the tree; each holds a page */
     int32_t n_evictable; /* of these: on no live seq's path */
     int64_t evicted;     /* since kv_new */
 };
@@ -70,11 +80,14 @@ void kv_unpin(struct kv *kv, node_id node);
  * child exists already it is returned instead and `page` stays the caller's alone; compare with
  * kv_node_page. */
 node_id kv_publish(struct kv *kv, node_id parent, uint64_t ns, const token_id *tok, page_id page);
-page_id kv_node_page(node_id node);
+/* The page that an existing node holds; -1 for the root. */
+page_id kv_node_page(const struct kv *kv, node_id node);
+/* Node ids are below this (kv_audit's pins[]). */
+int32_t kv_node_slots(const struct kv *kv);
 
-/* Recount everything from scratch: K1-K4 of the design. held[p]: page-table entries that name p.
- * pins[n]: pins the caller holds on node n, n in [0, n_pages]. 0, or ST_INTERNAL with the first
- * violation. O(pages + tokens held). */
+/* Recount K1-K5 and K9 from scratch. held[p]: page-table entries that name p. pins[n]: pins the
+ * caller holds on node n, n in [0, kv_node_slots). 0, or ST_INTERNAL with the first violation.
+ * O(pages + tokens held). */
 int kv_audit(const struct kv *kv, const int32_t *held, const int32_t *pins, struct err *e);
 
 #endif

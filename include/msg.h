@@ -1,7 +1,7 @@
 /* msg.h - the messages between the loop thread and the engine thread. Flat bytes, no pointers.
  *
- * loop -> engine: SUBMIT, CANCEL, DRAIN, STOP. engine -> loop: one OUTBOX per step (or per turn
- * that ended something), holding records and a copy of the engine's statistics.
+ * loop -> engine: SUBMIT, CANCEL, DUMP, STOP. engine -> loop: one OUTBOX per step (or per turn that
+ * ended something), holding records and a copy of the engine's statistics.
  */
 #ifndef QUIRE_MSG_H
 #define QUIRE_MSG_H
@@ -32,7 +32,7 @@ struct msg_submit {
     int32_t n_stop_ids;
     int32_t min_new; /* EOS and stop ids do not end before that many */
     uint32_t ignore_eos;
-    uint32_t no_cache_read; /* full prefill wanted (prompt logprobs) */
+    uint32_t pad;
     struct sample_params params;
 };
 
@@ -44,8 +44,6 @@ struct msg_cancel {
 };
 
 enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCEL, FINISH_ERROR };
-
-enum { REC_TOKEN = 1, REC_END };
 
 /* One generated token, or the end of a request (an end without a token: token == -1).
  * `finish` != FINISH_NONE on the last record of an id; nothing follows it. */
@@ -64,15 +62,13 @@ struct out_rec {
 
 /* A copied snapshot; counters count from process start. */
 struct engine_stats {
-    int32_t n_waiting, n_running, n_pages, n_pages_free, n_pages_cached, page_tokens;
+    int32_t n_waiting, n_running, n_pages, n_pages_free, n_pages_cached;
+    int32_t healthy;                     /* 0: FAILED; live requests got an error */
     int64_t prefix_queries, prefix_hits; /* in tokens */
     int64_t preemptions, prompt_tokens, prompt_tokens_computed, generated_tokens;
-    int64_t steps_prefill, steps_decode, evicted_pages, cancels, finished_stop, finished_length;
-    int64_t finished_error, finished_abort;
-    int64_t audit_failures, audits, max_decode_gap_us, last_step_us; /* last: clock_us of commit */
+    int64_t steps_prefill, steps_decode, evicted_pages;
+    int64_t audit_failures, audits, max_decode_gap_us;
     int64_t step_host_us, step_wait_us; /* summed over steps: own work; waiting for the device */
-    int32_t healthy;                    /* 0: FAILED; live requests got an error */
-    int32_t pad;
 };
 
 /* Followed by struct out_rec rec[n_rec], then struct token_logprob top[n_top]. */

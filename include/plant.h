@@ -24,7 +24,7 @@ enum plant {
 };
 
 #ifdef QUIRE_PLANT
-extern int quire_plant; /* enum plant; defined in kv/pool.c */
+extern int quire_plant; /* enum plant; defined in kv/kv.c */
 #define PLANT(n) (quire_plant == (n))
 #else
 #define PLANT(n) 0

@@ -1,9 +1,9 @@
-/* common.cuh - what the kernels share: storage types, 16-byte vectors, reductions, asynchronous
- * copies, tensor-core fragments.
+/* common.cuh - what the kernels share: storage types, 16-byte vectors, reductions, early launches,
+ * asynchronous copies, tensor-core fragments.
  *
- * Kernels see bf16 and f16 only (`T`); every sum is taken in f32 or better. A launcher checks its
- * arguments with opcheck_x, enqueues on the backend's stream and returns; nothing here allocates or
- * waits.
+ * Matrices, activations and KV are bf16 or f16 here (`T`), never f32; every sum is taken in f32 or
+ * better. A launcher (cuda_x, engine thread) checks its arguments with opcheck_x, enqueues on the
+ * backend's stream and returns 0 or ST_*; it neither allocates nor waits.
  */
 #ifndef QUIRE_COMMON_CUH
 #define QUIRE_COMMON_CUH
@@ -97,7 +97,7 @@ template <class T> __device__ __forceinline__ void store8(T *p, const float *x)
     *(uint4 *)p = make_uint4(pack2<T>(x[0], x[1]), pack2<T>(x[2], x[3]), pack2<T>(x[4], x[5]),
                              pack2<T>(x[6], x[7]));
 }
-/* Eight f32: two of them. */
+/* Eight f32: two 16-byte accesses. */
 __device__ __forceinline__ void load8(const float *p, float *x)
 {
     float4 a = ((const float4 *)p)[0], b = ((const float4 *)p)[1];
@@ -118,7 +118,8 @@ template <class V> __device__ __forceinline__ V warp_sum(V x)
     return x;
 }
 
-/* Sum over the block, the same in every thread; `room` holds 33 values. Blocks of whole warps. */
+/* Sum over the block, the same in every thread; `room` is shared memory of 33 values. Blocks of
+ * whole warps. */
 template <class V> __device__ __forceinline__ V block_sum(V x, V *room)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, n = blockDim.x >> 5;
@@ -136,10 +137,10 @@ template <class V> __device__ __forceinline__ V block_sum(V x, V *room)
     return room[32];
 }
 
-/* A kernel launched by launch_early may start while the one before it still runs: it may read what
- * never changes (weights) at once, everything else after wait_for_previous. Each of them lets the
- * next one start as soon as all of its own blocks run, which hides the gaps between short kernels.
- */
+/* Programmatic dependent launch. A kernel launched by launch_early may start while the one before
+ * it still runs: it may read what never changes (weights) at once, everything else only after
+ * wait_for_previous. With let_next_start a kernel lets the next one start as soon as all of its own
+ * blocks run, which hides the gaps between short kernels. Both are nothing before Hopper. */
 __device__ __forceinline__ void wait_for_previous()
 {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -152,22 +153,21 @@ __device__ __forceinline__ void let_next_start()
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-/* Errors: the last error, see cuda_launched. Only for kernels that call wait_for_previous. */
+/* Only for kernels that call wait_for_previous. A failure is the runtime's last error, which
+ * cuda_launched reads. */
 template <class... P, class... A>
 static inline void launch_early(struct cuda_be *c, void (*kernel)(P...), dim3 grid, int threads,
                                 size_t smem, A... args)
 {
-    cudaLaunchAttribute early = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t l = {};
-    l.gridDim = grid;
-    l.blockDim = dim3((unsigned)threads);
-    l.dynamicSmemBytes = smem;
-    l.stream = c->stream;
-    l.attrs = &early;
-    l.numAttrs = c->hopper ? 1 : 0;
-    (void)cudaLaunchKernelEx(&l, kernel, P(args)...);
+    cudaLaunchAttribute early = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
+                                 .val = {.programmaticStreamSerializationAllowed = 1}};
+    cudaLaunchConfig_t launch = {.gridDim = grid,
+                                 .blockDim = dim3((unsigned)threads),
+                                 .dynamicSmemBytes = smem,
+                                 .stream = c->stream,
+                                 .attrs = &early,
+                                 .numAttrs = c->hopper ? 1u : 0u};
+    (void)cudaLaunchKernelEx(&launch, kernel, P(args)...);
 }
 
 /* Element offset in the pool, see kv_offset in ops.h. */
@@ -241,7 +241,7 @@ __device__ __forceinline__ void mma16816<f16>(float *d, const uint32_t *a, uint3
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* What attention needs of a batch, by value. */
+/* What attention needs of a batch, by value; the arrays are described in ops.h. */
 struct rows_view {
     const int32_t *row_slot, *row_tok0, *row_new, *row_kv;
     const page_id *page_table;
@@ -249,9 +249,13 @@ struct rows_view {
 };
 static inline rows_view rows_of(const batch_view *b)
 {
-    rows_view v = {b->row_slot,   b->row_tok0,     b->row_new, b->row_kv,
-                   b->page_table, b->table_stride, b->n_rows};
-    return v;
+    return {.row_slot = b->row_slot,
+            .row_tok0 = b->row_tok0,
+            .row_new = b->row_new,
+            .row_kv = b->row_kv,
+            .page_table = b->page_table,
+            .table_stride = b->table_stride,
+            .n_rows = b->n_rows};
 }
 
 #endif

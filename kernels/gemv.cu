@@ -10,7 +10,16 @@
 namespace
 {
 
-enum { WARPS = 8, NT = WARPS * 32, UNROLL = 4, MAX_M = 8 };
+/* UNROLL: loads of each weight row in flight; MAX_M: most rows of activations, the columns of an
+ * mma tile. A step of a warp is 32 elements of k; the warps of a block have STEP of them. */
+enum { WARPS = 8, NT = WARPS * 32, UNROLL = 4, MAX_M = 8, STEP = WARPS * 32 };
+
+/* out = in @ w^T + bias, shapes as in op_gemm. */
+template <class T, class O> struct product {
+    O *out;
+    const T *in, *w, *bias;
+    int32_t m, n_in, n_out;
+};
 
 /* Sixteen bytes that nothing else will read again. */
 __device__ __forceinline__ uint4 load_once(const void *p)
@@ -22,18 +31,21 @@ __device__ __forceinline__ uint4 load_once(const void *p)
     return v;
 }
 
-template <class T, class O>
-__global__ void __launch_bounds__(NT) gemv_kernel(O *out, const T *in, const T *w, const T *bias,
-                                                  int32_t m, int32_t n_in, int32_t n_out)
+/* acc += 32 elements of k: a lane's 16 bytes of weight rows g and g + 8, and of activations. */
+template <class T> __device__ __forceinline__ void multiply(float *acc, uint4 w0, uint4 w1, uint4 x)
 {
-    __shared__ float part[WARPS][16][MAX_M];
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
-    int32_t n0 = blockIdx.x * 16;
-    const T *w0 = w + (size_t)min(n0 + g, n_out - 1) * n_in + t * 8;
-    const T *w1 = w + (size_t)min(n0 + g + 8, n_out - 1) * n_in + t * 8;
-    const T *x = in + (size_t)min(g, m - 1) * n_in + t * 8;
-    float acc[4] = {};
-    constexpr int STEP = WARPS * 32, RUN = (UNROLL - 1) * STEP + 32;
+    uint32_t lo[4] = {w0.x, w1.x, w0.y, w1.y}, hi[4] = {w0.z, w1.z, w0.w, w1.w};
+    mma16816<T>(acc, lo, x.x, x.y);
+    mma16816<T>(acc, hi, x.z, x.w);
+}
+
+/* The warp's share of the sums of 16 outputs. w0, w1, x: the lane's place in two weight rows and in
+ * a row of activations. */
+template <class T>
+__device__ __forceinline__ void sum_over_k(float *acc, const T *w0, const T *w1, const T *x,
+                                           int32_t n_in, int warp, int t)
+{
+    constexpr int RUN = (UNROLL - 1) * STEP + 32;
     int32_t k = warp * 32;
     uint4 a[UNROLL], b[UNROLL];
     auto load_weights = [&]() {
@@ -45,7 +57,7 @@ __global__ void __launch_bounds__(NT) gemv_kernel(O *out, const T *in, const T *
     };
     let_next_start();
     if (k + RUN <= n_in)
-        load_weights(); /* these need nobody */
+        load_weights(); /* weights never change: no need to wait for the kernel before */
     wait_for_previous();
     for (bool more = k + RUN <= n_in; more;) {
         uint4 y[UNROLL];
@@ -53,12 +65,8 @@ __global__ void __launch_bounds__(NT) gemv_kernel(O *out, const T *in, const T *
         for (int u = 0; u < UNROLL; u++)
             y[u] = *(const uint4 *)(x + k + u * STEP);
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++) {
-            uint32_t lo[4] = {a[u].x, b[u].x, a[u].y, b[u].y};
-            uint32_t hi[4] = {a[u].z, b[u].z, a[u].w, b[u].w};
-            mma16816<T>(acc, lo, y[u].x, y[u].y);
-            mma16816<T>(acc, hi, y[u].z, y[u].w);
-        }
+        for (int u = 0; u < UNROLL; u++)
+            multiply<T>(acc, a[u], b[u], y[u]);
         k += UNROLL * STEP;
         more = k + RUN <= n_in;
         if (more)
@@ -69,66 +77,88 @@ __global__ void __launch_bounds__(NT) gemv_kernel(O *out, const T *in, const T *
         bool ok = k + t * 8 < n_in;
         uint4 p = ok ? load_once(w0 + k) : zero, q = ok ? load_once(w1 + k) : zero;
         uint4 y = ok ? *(const uint4 *)(x + k) : zero;
-        uint32_t lo[4] = {p.x, q.x, p.y, q.y}, hi[4] = {p.z, q.z, p.w, q.w};
-        mma16816<T>(acc, lo, y.x, y.y);
-        mma16816<T>(acc, hi, y.z, y.w);
+        multiply<T>(acc, p, q, y);
     }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        part[warp][g + (i >> 1) * 8][t * 2 + (i & 1)] = acc[i];
-    __syncthreads();
+}
+
+/* The warps' shares added up in a fixed order, and the bias: outputs n0 .. n0 + 15 of all rows. */
+template <class T, class O>
+__device__ __forceinline__ void store_sums(const product<T, O> &o, const float (*part)[16][MAX_M],
+                                           int32_t n0)
+{
     for (int i = threadIdx.x; i < 16 * MAX_M; i += NT) {
         int row = i / 16, n = i % 16;
-        if (row >= m || n0 + n >= n_out)
+        if (row >= o.m || n0 + n >= o.n_out)
             continue;
         float s = 0.0f;
 #pragma unroll
         for (int v = 0; v < WARPS; v++)
             s += part[v][n][row];
-        if (bias)
-            s += to_f32(bias[n0 + n]);
-        if constexpr (sizeof(O) == 4)
-            out[(size_t)row * n_out + n0 + n] = s;
-        else
-            out[(size_t)row * n_out + n0 + n] = from_f32<O>(s);
+        if (o.bias)
+            s += to_f32(o.bias[n0 + n]);
+        o.out[(size_t)row * o.n_out + n0 + n] = from_f32<O>(s);
     }
+}
+
+/* Outputs and rows beyond n_out and m read the last one and are not stored. */
+template <class T, class O> __global__ void __launch_bounds__(NT) gemv_kernel(product<T, O> o)
+{
+    __shared__ float part[WARPS][16][MAX_M];
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    int32_t n0 = blockIdx.x * 16;
+    const T *w0 = o.w + (size_t)min(n0 + g, o.n_out - 1) * o.n_in + t * 8;
+    const T *w1 = o.w + (size_t)min(n0 + g + 8, o.n_out - 1) * o.n_in + t * 8;
+    const T *x = o.in + (size_t)min(g, o.m - 1) * o.n_in + t * 8;
+    float acc[4] = {};
+    sum_over_k(acc, w0, w1, x, o.n_in, warp, t);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        part[warp][g + (i >> 1) * 8][t * 2 + (i & 1)] = acc[i];
+    __syncthreads();
+    store_sums(o, part, n0);
+}
+
+template <class T, class O> product<T, O> product_of(const struct op_gemm *o)
+{
+    return {.out = (O *)o->out,
+            .in = (const T *)o->in,
+            .w = (const T *)o->w,
+            .bias = (const T *)o->bias,
+            .m = o->m,
+            .n_in = o->n_in,
+            .n_out = o->n_out};
 }
 
 template <class T> int launch(struct cuda_be *c, const struct op_gemm *o)
 {
-    int blocks = ceil_div(o->n_out, 16);
+    dim3 blocks(ceil_div(o->n_out, 16));
     if (o->out_dt == DT_F32)
-        launch_early(c, gemv_kernel<T, float>, dim3(blocks), NT, 0, (float *)o->out,
-                     (const T *)o->in, (const T *)o->w, (const T *)o->bias, o->m, o->n_in,
-                     o->n_out);
+        launch_early(c, gemv_kernel<T, float>, blocks, NT, 0, product_of<T, float>(o));
     else if (o->out_dt == o->dt)
-        launch_early(c, gemv_kernel<T, T>, dim3(blocks), NT, 0, (T *)o->out, (const T *)o->in,
-                     (const T *)o->w, (const T *)o->bias, o->m, o->n_in, o->n_out);
+        launch_early(c, gemv_kernel<T, T>, blocks, NT, 0, product_of<T, T>(o));
     else
         return ST_UNSUPPORTED;
     return cuda_launched(c, "gemv");
 }
 
-/* One output per thread. */
-template <class T>
-__global__ void any_kernel(void *out, const T *in, const T *w, const T *bias, int32_t m,
-                           int32_t n_in, int32_t n_out, int32_t out_dt)
+/* Any shape and output type: one output per thread. */
+template <class T> __global__ void any_kernel(product<T, void> o, int32_t out_dt)
 {
     int32_t n = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y;
-    if (n >= n_out)
+    if (n >= o.n_out)
         return;
     float s = 0.0f;
-    for (int32_t k = 0; k < n_in; k++)
-        s += to_f32(in[(size_t)row * n_in + k]) * to_f32(w[(size_t)n * n_in + k]);
-    if (bias)
-        s += to_f32(bias[n]);
-    size_t at = (size_t)row * n_out + n;
+    for (int32_t k = 0; k < o.n_in; k++)
+        s += to_f32(o.in[(size_t)row * o.n_in + k]) * to_f32(o.w[(size_t)n * o.n_in + k]);
+    if (o.bias)
+        s += to_f32(o.bias[n]);
+    size_t at = (size_t)row * o.n_out + n;
     if (out_dt == DT_F32)
-        ((float *)out)[at] = s;
+        ((float *)o.out)[at] = s;
     else if (out_dt == DT_BF16)
-        ((bf16 *)out)[at] = from_f32<bf16>(s);
+        ((bf16 *)o.out)[at] = from_f32<bf16>(s);
     else
-        ((f16 *)out)[at] = from_f32<f16>(s);
+        ((f16 *)o.out)[at] = from_f32<f16>(s);
 }
 
 } // namespace
@@ -136,9 +166,7 @@ __global__ void any_kernel(void *out, const T *in, const T *w, const T *bias, in
 extern "C" int cuda_gemm_any(struct cuda_be *c, const struct op_gemm *o)
 {
     dim3 grid(ceil_div(o->n_out, 128), o->m);
-    WITH_TYPE(o->dt, any_kernel<T><<<grid, 128, 0, c->stream>>>(
-                         o->out, (const T *)o->in, (const T *)o->w, (const T *)o->bias, o->m,
-                         o->n_in, o->n_out, o->out_dt));
+    WITH_TYPE(o->dt, any_kernel<T><<<grid, 128, 0, c->stream>>>(product_of<T, void>(o), o->out_dt));
     return cuda_launched(c, "gemm_any");
 }
 

@@ -11,14 +11,16 @@ namespace
 
 enum { THREADS = 256, EDIT_THREADS = 1024 };
 
+/* Arrays as in op_step_inputs. */
 struct inputs {
-    const struct step *s;
+    const struct step *s; /* pinned host memory */
     int32_t *tok, *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out, *page_table;
     const int32_t *last_token;
     struct sample_params *params;
     int32_t n_rows, n_tokens, n_edits, table_stride;
 };
 
+/* By the whole block, whose shared memory holds the edits in turns. */
 __device__ void apply_edits(const inputs &in)
 {
     __shared__ page_edit tile[EDIT_THREADS];
@@ -36,6 +38,7 @@ __device__ void apply_edits(const inputs &in)
     }
 }
 
+/* Row i of a padded step: no new tokens, one token of nobody, nothing to sample. */
 __device__ void pad_row(const inputs &in, int32_t i)
 {
     int32_t t = in.n_tokens + (i - in.n_rows);
@@ -71,7 +74,7 @@ __global__ void step_inputs_kernel(inputs in)
         in.row_tok0[i] = r.token0;
         in.row_new[i] = r.n;
         in.row_kv[i] = r.first + r.n;
-        in.row_out[i] = r.sample ? r.token0 + r.n - 1 : -1;
+        in.row_out[i] = r.want == STEP_WANT_SAMPLE ? r.token0 + r.n - 1 : -1;
         in.params[i] = in.s->sample[i];
     }
     for (int32_t j = threadIdx.x; j < r.n; j += blockDim.x) {
@@ -79,6 +82,26 @@ __global__ void step_inputs_kernel(inputs in)
         in.tok[t] = id == TOKEN_FROM_ROW ? in.last_token[r.row] : id;
         in.pos[t] = r.first + j;
         in.tok_row[t] = i;
+    }
+}
+
+/* The host's counts of the batch; pad_rows as in op_step_inputs. */
+void count(batch_view *bv, const struct step *s, int32_t pad_rows)
+{
+    bv->n_rows = s->n_rows;
+    bv->n_tokens = s->n_tokens;
+    bv->max_new = 0;
+    bv->max_kv = 0;
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        const struct step_row *r = &s->rows[i];
+        if (r->n > bv->max_new)
+            bv->max_new = r->n;
+        if (r->first + r->n > bv->max_kv)
+            bv->max_kv = r->first + r->n;
+    }
+    if (pad_rows > s->n_rows) {
+        bv->n_tokens += pad_rows - s->n_rows;
+        bv->n_rows = pad_rows;
     }
 }
 
@@ -92,28 +115,27 @@ extern "C" int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
         return st;
     const struct step *s = o->step;
     struct batch_view *bv = o->bv;
-    bv->n_rows = s->n_rows;
-    bv->n_tokens = s->n_tokens;
-    bv->max_new = 0;
-    bv->max_kv = 0;
-    for (int32_t i = 0; i < s->n_rows; i++) {
-        const struct step_row *r = &s->rows[i];
-        if (r->n > bv->max_new)
-            bv->max_new = r->n;
-        if (r->first + r->n > bv->max_kv)
-            bv->max_kv = r->first + r->n;
-    }
-    if (o->pad_rows > s->n_rows) {
-        bv->n_tokens += o->pad_rows - s->n_rows;
-        bv->n_rows = o->pad_rows;
-    }
+    count(bv, s, o->pad_rows);
     cuda_enter(c);
     st = cuda_readable_step(c, &s);
     if (st != 0)
         return st;
-    inputs in = {s,          o->tok,      o->pos,     o->tok_row,      o->row_slot,   o->row_tok0,
-                 o->row_new, o->row_kv,   o->row_out, o->page_table,   o->last_token, o->params,
-                 s->n_rows,  s->n_tokens, s->n_edits, bv->table_stride};
+    inputs in = {.s = s,
+                 .tok = o->tok,
+                 .pos = o->pos,
+                 .tok_row = o->tok_row,
+                 .row_slot = o->row_slot,
+                 .row_tok0 = o->row_tok0,
+                 .row_new = o->row_new,
+                 .row_kv = o->row_kv,
+                 .row_out = o->row_out,
+                 .page_table = o->page_table,
+                 .last_token = o->last_token,
+                 .params = o->params,
+                 .n_rows = s->n_rows,
+                 .n_tokens = s->n_tokens,
+                 .n_edits = s->n_edits,
+                 .table_stride = bv->table_stride};
     int threads = s->n_edits > THREADS ? EDIT_THREADS : THREADS;
     step_inputs_kernel<<<1 + bv->n_rows, threads, 0, c->stream>>>(in);
     return cuda_launched(c, "step_inputs");

@@ -11,14 +11,23 @@ namespace
 
 enum { MAX_VECS = 4 }; /* vectors of 8 that a thread keeps */
 
-template <class T, class R>
-__global__ void __launch_bounds__(1024)
-    norm_vec(T *out, R *residual, const T *x, const T *weight, int32_t dim, float eps)
+/* The arguments of op_add_rmsnorm, typed. */
+template <class T, class R> struct norm {
+    T *out;
+    R *residual;
+    const T *x;
+    const T *weight;
+    int32_t dim;
+    float eps;
+};
+
+/* dim: a multiple of 8, at most MAX_VECS * 8 for each thread. */
+template <class T, class R> __global__ void __launch_bounds__(1024) norm_vec(norm<T, R> o)
 {
     __shared__ float room[33];
-    size_t at = (size_t)blockIdx.x * dim;
+    size_t at = (size_t)blockIdx.x * o.dim;
     float r[MAX_VECS][8], sum = 0.0f;
-    int n_vec = dim / 8;
+    int n_vec = o.dim / 8;
     let_next_start();
     wait_for_previous();
 #pragma unroll
@@ -26,50 +35,49 @@ __global__ void __launch_bounds__(1024)
         int i = v * blockDim.x + threadIdx.x;
         if (i >= n_vec)
             break;
-        load8(residual + at + i * 8, r[v]);
-        if (x) {
+        load8(o.residual + at + i * 8, r[v]);
+        if (o.x) {
             float y[8];
-            load8(x + at + i * 8, y);
+            load8(o.x + at + i * 8, y);
             for (int k = 0; k < 8; k++)
                 r[v][k] = to_f32(from_f32<R>(r[v][k] + y[k]));
-            store8(residual + at + i * 8, r[v]);
+            store8(o.residual + at + i * 8, r[v]);
         }
         for (int k = 0; k < 8; k++)
             sum += r[v][k] * r[v][k];
     }
-    float scale = 1.0f / sqrtf(block_sum(sum, room) / (float)dim + eps);
+    float scale = 1.0f / sqrtf(block_sum(sum, room) / (float)o.dim + o.eps);
 #pragma unroll
     for (int v = 0; v < MAX_VECS; v++) {
         int i = v * blockDim.x + threadIdx.x;
         if (i >= n_vec)
             break;
         float w[8];
-        load8(weight + i * 8, w);
+        load8(o.weight + i * 8, w);
         for (int k = 0; k < 8; k++)
             w[k] = r[v][k] * scale * w[k];
-        store8(out + at + i * 8, w);
+        store8(o.out + at + i * 8, w);
     }
 }
 
 /* Any width. */
-template <class T, class R>
-__global__ void norm_any(T *out, R *residual, const T *x, const T *weight, int32_t dim, float eps)
+template <class T, class R> __global__ void norm_any(norm<T, R> o)
 {
     __shared__ float room[33];
-    size_t at = (size_t)blockIdx.x * dim;
+    size_t at = (size_t)blockIdx.x * o.dim;
     float sum = 0.0f;
-    for (int i = threadIdx.x; i < dim; i += blockDim.x) {
-        float r = to_f32(residual[at + i]);
-        if (x) {
-            R y = from_f32<R>(r + to_f32(x[at + i]));
-            residual[at + i] = y;
+    for (int i = threadIdx.x; i < o.dim; i += blockDim.x) {
+        float r = to_f32(o.residual[at + i]);
+        if (o.x) {
+            R y = from_f32<R>(r + to_f32(o.x[at + i]));
+            o.residual[at + i] = y;
             r = to_f32(y);
         }
         sum += r * r;
     }
-    float scale = 1.0f / sqrtf(block_sum(sum, room) / (float)dim + eps);
-    for (int i = threadIdx.x; i < dim; i += blockDim.x)
-        out[at + i] = from_f32<T>(to_f32(residual[at + i]) * scale * to_f32(weight[i]));
+    float scale = 1.0f / sqrtf(block_sum(sum, room) / (float)o.dim + o.eps);
+    for (int i = threadIdx.x; i < o.dim; i += blockDim.x)
+        o.out[at + i] = from_f32<T>(to_f32(o.residual[at + i]) * scale * to_f32(o.weight[i]));
 }
 
 template <class T, class R> void launch(struct cuda_be *c, const struct op_add_rmsnorm *o)
@@ -78,12 +86,16 @@ template <class T, class R> void launch(struct cuda_be *c, const struct op_add_r
     int threads = n_vec >= 512 && o->n_rows < 512 ? 512 : 256;
     while (threads < 1024 && threads * MAX_VECS < n_vec)
         threads *= 2;
+    norm<T, R> n = {.out = (T *)o->out,
+                    .residual = (R *)o->residual,
+                    .x = (const T *)o->x,
+                    .weight = (const T *)o->weight,
+                    .dim = o->dim,
+                    .eps = o->eps};
     if (o->dim % 8 == 0 && threads * MAX_VECS >= n_vec)
-        launch_early(c, norm_vec<T, R>, dim3(o->n_rows), threads, 0, (T *)o->out, (R *)o->residual,
-                     (const T *)o->x, (const T *)o->weight, o->dim, o->eps);
+        launch_early(c, norm_vec<T, R>, dim3(o->n_rows), threads, 0, n);
     else
-        norm_any<T, R><<<o->n_rows, 256, 0, c->stream>>>(
-            (T *)o->out, (R *)o->residual, (const T *)o->x, (const T *)o->weight, o->dim, o->eps);
+        norm_any<T, R><<<o->n_rows, 256, 0, c->stream>>>(n);
 }
 
 } // namespace

@@ -10,6 +10,7 @@ namespace
 
 enum { WARPS = 4, PAIRS = 4 }; /* head_dim 256: 128 pairs on 32 lanes */
 
+/* The arguments of op_rope_kv_write and what it needs of the batch. */
 struct rope {
     void *qkv;
     const void *q_norm, *k_norm;
@@ -21,6 +22,7 @@ struct rope {
     int32_t table_stride;
 };
 
+/* A lane's pairs of a head times the norm's weights. */
 template <class T> __device__ void norm_head(float *lo, float *hi, const T *w, int lane, int half)
 {
 #pragma unroll
@@ -31,6 +33,7 @@ template <class T> __device__ void norm_head(float *lo, float *hi, const T *w, i
         }
 }
 
+/* One head at x, normalised if norm is given, rotated if turn, to `to`: x itself or the pool. */
 template <class T, class K>
 __device__ void one_head(const rope &r, T *x, K *to, const T *norm, const float *cs,
                          const float *sn, bool turn, int lane)
@@ -118,9 +121,21 @@ extern "C" int cuda_rope_kv_write(struct be *be, const struct op_rope_kv_write *
     if (st != 0 || o->bv->n_tokens == 0)
         return st;
     const struct batch_view *b = o->bv;
-    rope r = {o->qkv,     o->q_norm,   o->k_norm,     o->inv_freq,    o->attn_factor,
-              o->eps,     o->n_heads,  o->layer,      o->kv,          b->pos,
-              b->tok_row, b->row_slot, b->page_table, b->table_stride};
+    rope r = {.qkv = o->qkv,
+              .q_norm = o->q_norm,
+              .k_norm = o->k_norm,
+              .inv_freq = o->inv_freq,
+              .attn_factor = o->attn_factor,
+              .eps = o->eps,
+              .n_heads = o->n_heads,
+              .layer = o->layer,
+              .kv = o->kv,
+              .pos = b->pos,
+              .tok_row = b->tok_row,
+              .row_slot = b->row_slot,
+              .page_table = b->page_table,
+              .table_stride = b->table_stride};
+    /* about 16 blocks for each multiprocessor: with many tokens a block takes several heads */
     int groups = ceil_div(o->n_heads + 2 * o->kv.n_kv_heads, WARPS);
     int share = ceil_div((int64_t)groups * b->n_tokens, (int64_t)c->n_sms * 16);
     dim3 grid(b->n_tokens, ceil_div(groups, share < groups ? share : groups));

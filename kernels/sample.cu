@@ -10,6 +10,7 @@
 namespace
 {
 
+/* Arrays as in op_sample. */
 struct sampler {
     const float *logits;
     const struct sample_params *params;
@@ -18,10 +19,11 @@ struct sampler {
     float *logprob;
     struct token_logprob *top;
     int32_t *n_top;
-    float *weight; /* [n_rows][vocab] */
+    float *weight; /* [n_rows][vocab]: exp((logit - best) / temperature) */
     int32_t vocab, any_logprobs;
 };
 
+/* Philox 4x32-10 in place: c the counter, k0 and k1 the key. */
 __device__ void philox(uint32_t *c, uint32_t k0, uint32_t k1)
 {
     for (int round = 0; round < 10; round++) {
@@ -155,6 +157,7 @@ __device__ void weigh(const float *row, float *weight, share me, float best, flo
     __syncthreads();
 }
 
+/* A token drawn as op_sample says; best: the largest logit of the row, finite. */
 __device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, share me, float best)
 {
     const float *row = o.logits + (size_t)r * o.vocab;
@@ -164,14 +167,17 @@ __device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, share me,
     auto key = [=](int32_t i) { return __float_as_uint(weight[i]); };
     mark last = {0, INT32_MAX};
     if (p.top_k > 0 && p.top_k < o.vocab)
-        last = select_head(sh, key, me, last, (uint32_t)p.top_k, INFINITY, true);
+        last = select_head(sh, key, me, last,
+                           {.max_n = (uint32_t)p.top_k, .max_weight = INFINITY, .weighed = true});
     if (p.top_p < 1.0f) {
         double mine = 0.0;
         for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT)
             if (!better(last, mark{__float_as_uint(weight[i]), i}))
                 mine += (double)weight[i];
         double total = row_sum(sh, mine, me);
-        last = select_head(sh, key, me, last, UINT32_MAX, (double)p.top_p * total, true);
+        last = select_head(
+            sh, key, me, last,
+            {.max_n = UINT32_MAX, .max_weight = (double)p.top_p * total, .weighed = true});
     }
     float min_p = p.min_p;
     auto kept = [=](int32_t i) {
@@ -182,12 +188,13 @@ __device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, share me,
     return draw(sh, kept, me, unit_of(p.seed, (uint32_t)o.pos[r]));
 }
 
-/* The k best of the raw row, best first, into o.top; logprobs relative to norm. */
+/* The k best of the raw row, best first, into o.top; norm: log of the sum of exp of the row. */
 __device__ void best_list(shared &sh, const sampler &o, int32_t r, share me, int32_t k, double norm)
 {
     const float *row = o.logits + (size_t)r * o.vocab;
     auto key = [=](int32_t i) { return order_bits(logit_of(row[i])); };
-    mark last = select_head(sh, key, me, mark{0, INT32_MAX}, (uint32_t)k, 0.0, false);
+    mark last = select_head(sh, key, me, mark{0, INT32_MAX},
+                            {.max_n = (uint32_t)k, .max_weight = 0.0, .weighed = false});
     if (threadIdx.x == 0)
         sh.n = 0;
     row_sync();
@@ -210,6 +217,7 @@ __device__ void best_list(shared &sh, const sampler &o, int32_t r, share me, int
     }
 }
 
+/* The logprob of token id and the list of the best, both of the raw logits. */
 __device__ void logprobs(shared &sh, const sampler &o, int32_t r, share me, int32_t id, float best)
 {
     const float *row = o.logits + (size_t)r * o.vocab;
@@ -233,10 +241,8 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
 {
     extern __shared__ __align__(16) char smem[];
     shared &sh = *(shared *)smem;
-    share me = {my_rank(), my_parts(), 0, 0};
-    int32_t r = blockIdx.x / me.size, piece = ((o.vocab + me.size - 1) / me.size + 3) / 4 * 4;
-    me.from = min(o.vocab, me.rank * piece);
-    me.to = min(o.vocab, me.from + piece);
+    share me = share_of(o.vocab);
+    int32_t r = blockIdx.x / me.size;
     int writes = me.rank == 0 && threadIdx.x == 0;
     if (o.row_out[r] < 0) {
         if (writes)
@@ -263,11 +269,25 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
 /* Many rows fill the GPU with a block each, and need not wait for each other. */
 enum { FEW_ROWS = 48 };
 
+/* parts: blocks of a row, which are one cluster. A failure is the runtime's last error. */
+void launch(struct cuda_be *c, const sampler &s, int32_t n_rows, int parts)
+{
+    cudaLaunchAttribute cluster = {.id = cudaLaunchAttributeClusterDimension,
+                                   .val = {.clusterDim = {.x = (unsigned)parts, .y = 1, .z = 1}}};
+    cudaLaunchConfig_t l = {.gridDim = dim3((unsigned)(n_rows * parts)),
+                            .blockDim = dim3(NT),
+                            .dynamicSmemBytes = sizeof(shared),
+                            .stream = c->stream,
+                            .attrs = &cluster,
+                            .numAttrs = parts > 1 ? 1u : 0u};
+    (void)cudaLaunchKernelEx(&l, sample_kernel, s);
+}
+
 } // namespace
 
 extern "C" int cuda_kernels_arch(void)
 {
-    cudaFuncAttributes a;
+    cudaFuncAttributes a; /* of any kernel: all are compiled alike */
     return cudaFuncGetAttributes(&a, sample_kernel) == cudaSuccess ? a.ptxVersion : 0;
 }
 
@@ -290,20 +310,19 @@ extern "C" int cuda_sample(struct be *be, const struct op_sample *o)
         return st;
     if (!o->work || o->work_bytes < cuda_sample_work_bytes(o->n_rows, o->vocab))
         return ST_INVALID_VALUE;
-    sampler s = {o->logits,        o->params, o->pos,         o->row_slot, o->row_out,
-                 o->last_token,    o->token,  o->logprob,     o->top,      o->n_top,
-                 (float *)o->work, o->vocab,  o->any_logprobs};
-    int parts = c->hopper && o->n_rows <= FEW_ROWS ? PARTS : 1;
-    cudaLaunchAttribute cluster = {};
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim = {(unsigned)parts, 1, 1};
-    cudaLaunchConfig_t launch = {};
-    launch.gridDim = dim3((unsigned)(o->n_rows * parts));
-    launch.blockDim = dim3(NT);
-    launch.dynamicSmemBytes = sizeof(shared);
-    launch.stream = c->stream;
-    launch.attrs = &cluster;
-    launch.numAttrs = parts > 1 ? 1 : 0;
-    (void)cudaLaunchKernelEx(&launch, sample_kernel, s); /* a failure is the last error, too */
+    sampler s = {.logits = o->logits,
+                 .params = o->params,
+                 .pos = o->pos,
+                 .row_slot = o->row_slot,
+                 .row_out = o->row_out,
+                 .last_token = o->last_token,
+                 .token = o->token,
+                 .logprob = o->logprob,
+                 .top = o->top,
+                 .n_top = o->n_top,
+                 .weight = (float *)o->work,
+                 .vocab = o->vocab,
+                 .any_logprobs = o->any_logprobs};
+    launch(c, s, o->n_rows, c->hopper && o->n_rows <= FEW_ROWS ? PARTS : 1);
     return cuda_launched(c, "sample");
 }

@@ -85,6 +85,14 @@ template <class V> __device__ __forceinline__ V *at_rank(V *p, int)
 }
 #endif
 
+/* A multiple of 4 tokens for each block but the last, so that pieces start alike in 16 bytes. */
+__device__ __forceinline__ share share_of(int32_t vocab)
+{
+    int rank = my_rank(), size = my_parts();
+    int32_t piece = ((vocab + size - 1) / size + 3) / 4 * 4, from = min(vocab, rank * piece);
+    return {.rank = rank, .size = size, .from = from, .to = min(vocab, from + piece)};
+}
+
 __device__ __forceinline__ float logit_of(float x)
 {
     return isnan(x) ? -INFINITY : x;
@@ -169,7 +177,8 @@ __device__ double row_sum(shared &sh, double mine, share me)
     return sum;
 }
 
-/* Weight of a bin of positive floats that share the bits above `bits`: exact in double. */
+/* Weight of a bin of `count` positive floats that have the bits of base, and below them bits whose
+ * sums are low (the lowest ten) and high (those above): exact in double. */
 __device__ double bin_weight(uint32_t base, uint32_t count, uint32_t low, uint32_t high)
 {
     uint32_t e = base >> 23;
@@ -178,71 +187,93 @@ __device__ double bin_weight(uint32_t base, uint32_t count, uint32_t low, uint32
     return unit * (mant * (double)count + (double)low + 1024.0 * (double)high);
 }
 
-/* Find in this block's bins, from the top, the first at which the count reaches max_n or the weight
- * reaches max_weight (else the last that is not empty); what lies before it goes to sh.n_before and
- * sh.before. Every thread has n_bins / NT neighbours, the first thread the highest. */
-__device__ void find_bin(shared &sh, int n_bins, uint32_t prefix, int shift, uint32_t max_n,
-                         double max_weight, bool weighed)
+/* What is looked for: the first bin, from the top, at which the count reaches max_n or the weight
+ * reaches max_weight. max_n UINT32_MAX: no bound; a weight counts only where `weighed`. */
+struct goal {
+    uint32_t max_n;
+    double max_weight;
+    bool weighed;
+};
+
+/* Counts and weights of some bins. */
+struct tally {
+    uint32_t n;
+    double w;
+};
+
+__device__ bool reaches(goal g, uint32_t n, double w)
 {
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, each = n_bins / NT;
-    int top = n_bins - (int)threadIdx.x * each;
-    uint32_t n0 = sh.n_before, n = 0;
-    double w0 = sh.before, w = 0.0;
+    return n >= g.max_n || (g.weighed && w >= g.max_weight);
+}
+
+/* The running sum of the threads of the block, this one's own share `mine` included, from what
+ * lies before the bins (sh.n_before, sh.before) on. */
+__device__ tally run_up(shared &sh, tally mine)
+{
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    tally before = {sh.n_before, sh.before}, upto = mine;
+#pragma unroll
+    for (int i = 1; i < 32; i <<= 1) {
+        uint32_t a = __shfl_up_sync(0xffffffffu, upto.n, i);
+        double b = __shfl_up_sync(0xffffffffu, upto.w, i);
+        if (lane >= i)
+            upto.n += a, upto.w += b;
+    }
+    if (lane == 31)
+        sh.n_part[warp] = upto.n, sh.part[warp] = upto.w;
+    __syncthreads();
+    for (int v = 0; v < warp; v++)
+        before.n += sh.n_part[v], before.w += sh.part[v];
+    return {before.n + upto.n, before.w + upto.w};
+}
+
+/* The goal's bin among this block's bins (else the last that is not empty) into sh.found; what lies
+ * before it goes to sh.n_before and sh.before. Every thread has n_bins / NT neighbours, the first
+ * thread the highest. */
+__device__ void find_bin(shared &sh, int n_bins, uint32_t prefix, int shift, goal g)
+{
+    int each = n_bins / NT, top = n_bins - (int)threadIdx.x * each;
     auto weight_of = [&](int b) {
-        return weighed && sh.count[b]
+        return g.weighed && sh.count[b]
                    ? bin_weight(prefix | (uint32_t)b << shift, sh.count[b], sh.low[b], sh.high[b])
                    : 0.0;
     };
-    for (int b = top - 1; b >= top - each; b--)
-        n += sh.count[b], w += weight_of(b);
-    uint32_t n_upto = n;
-    double w_upto = w;
-#pragma unroll
-    for (int i = 1; i < 32; i <<= 1) {
-        uint32_t a = __shfl_up_sync(0xffffffffu, n_upto, i);
-        double b = __shfl_up_sync(0xffffffffu, w_upto, i);
-        if (lane >= i)
-            n_upto += a, w_upto += b;
-    }
-    if (lane == 31)
-        sh.n_part[warp] = n_upto, sh.part[warp] = w_upto;
     if (threadIdx.x == 0)
-        sh.n = NT, sh.found = 0; /* n: the first thread that reaches; found: the last with any */
-    __syncthreads();
-    for (int v = 0; v < warp; v++)
-        n0 += sh.n_part[v], w0 += sh.part[v];
-    bool hit = n > 0 && (n0 + n_upto >= max_n || (weighed && w0 + w_upto >= max_weight));
-    if (hit)
-        atomicMin(&sh.n, (int)threadIdx.x);
-    if (n > 0)
-        atomicMax(&sh.found, (int)threadIdx.x);
+        sh.n = NT, sh.found = 0; /* seen by all after the barrier in run_up */
+    tally mine = {0, 0.0};
+    for (int b = top - 1; b >= top - each; b--)
+        mine.n += sh.count[b], mine.w += weight_of(b);
+    tally upto = run_up(sh, mine);
+    if (mine.n > 0 && reaches(g, upto.n, upto.w))
+        atomicMin(&sh.n, (int)threadIdx.x); /* the first thread that reaches */
+    if (mine.n > 0)
+        atomicMax(&sh.found, (int)threadIdx.x); /* the last with any */
     __syncthreads();
     int who = sh.n < NT ? sh.n : sh.found;
     __syncthreads();
-    if ((int)threadIdx.x == who) {
-        uint32_t n_at = n0 + n_upto - n;
-        double w_at = w0 + w_upto - w;
-        int pick = -1;
-        for (int b = top - 1; b >= top - each; b--) {
-            if (!sh.count[b])
-                continue;
-            if (pick >= 0) /* the one before did not reach: it lies before this one */
-                n_at += sh.count[pick], w_at += weight_of(pick);
-            pick = b;
-            if (n_at + sh.count[b] >= max_n || (weighed && w_at + weight_of(b) >= max_weight))
-                break;
-        }
-        sh.found = pick;
-        sh.n_before = n_at;
-        sh.before = w_at;
+    if ((int)threadIdx.x != who)
+        return;
+    tally at = {upto.n - mine.n, upto.w - mine.w};
+    int pick = -1;
+    for (int b = top - 1; b >= top - each; b--) {
+        if (!sh.count[b])
+            continue;
+        if (pick >= 0) /* the one before did not reach: it lies before this one */
+            at.n += sh.count[pick], at.w += weight_of(pick);
+        pick = b;
+        if (reaches(g, at.n + sh.count[b], at.w + weight_of(b)))
+            break;
     }
+    sh.found = pick;
+    sh.n_before = at.n;
+    sh.before = at.w;
 }
 
 /* One level of the search: this block's histogram of its tokens, added up in the first block's
  * bins, searched there. */
 template <class Key>
 __device__ uint32_t find_digit(shared &sh, Key key_of, share me, mark cap, int level,
-                               uint32_t prefix, uint32_t max_n, double max_weight, bool weighed)
+                               uint32_t prefix, goal g)
 {
     const int shift_of[3] = {20, 10, 0}, bins_of[3] = {4096, 1024, 1024};
     int shift = shift_of[level], n_bins = bins_of[level], above = level == 0 ? 32 : shift + 10;
@@ -251,13 +282,13 @@ __device__ uint32_t find_digit(shared &sh, Key key_of, share me, mark cap, int l
     __syncthreads();
     for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT) {
         uint32_t k = key_of(i);
-        if ((weighed && k == 0) || better(cap, mark{k, i}))
+        if ((g.weighed && k == 0) || better(cap, mark{k, i}))
             continue;
         if (level > 0 && (k >> above) != (prefix >> above))
             continue;
         uint32_t b = k >> shift & (uint32_t)(n_bins - 1), rest = k & ((1u << shift) - 1u);
         atomicAdd(&sh.count[b], 1u);
-        if (weighed && rest) {
+        if (g.weighed && rest) {
             atomicAdd(&sh.low[b], rest & 1023u);
             if (rest >> 10)
                 atomicAdd(&sh.high[b], rest >> 10);
@@ -275,7 +306,7 @@ __device__ uint32_t find_digit(shared &sh, Key key_of, share me, mark cap, int l
             }
     row_sync();
     if (me.rank == 0)
-        find_bin(sh, n_bins, prefix, shift, max_n, max_weight, weighed);
+        find_bin(sh, n_bins, prefix, shift, g);
     row_sync();
     return prefix | (uint32_t)*at_rank(&sh.found, 0) << shift;
 }
@@ -320,32 +351,30 @@ __device__ int32_t find_equal(shared &sh, Key key_of, share me, mark cap, uint32
     return *at_rank(&sh.found, 0);
 }
 
-/* The last token of the shortest head of the order whose count reaches max_n or whose weight
- * reaches max_weight. KEY(i) gives a token's bits, 0 = not a candidate (weighed) or any bits (not
- * weighed); tokens after `cap` in the order are no candidates. All threads of all blocks of the
- * row; the same result in all. */
-template <class Key>
-__device__ mark select_head(shared &sh, Key key_of, share me, mark cap, uint32_t max_n,
-                            double max_weight, bool weighed)
+/* The last token of the shortest head of the order whose count reaches g.max_n or whose weight
+ * reaches g.max_weight. key_of(i) gives a token's bits, 0 = not a candidate (weighed) or any bits
+ * (not weighed); tokens after `cap` in the order are no candidates. All threads of all blocks of
+ * the row; the same result in all. */
+template <class Key> __device__ mark select_head(shared &sh, Key key_of, share me, mark cap, goal g)
 {
     uint32_t prefix = 0;
     if (threadIdx.x == 0)
         sh.n_before = 0, sh.before = 0.0;
     for (int level = 0; level < 3; level++)
-        prefix = find_digit(sh, key_of, me, cap, level, prefix, max_n, max_weight, weighed);
+        prefix = find_digit(sh, key_of, me, cap, level, prefix, g);
     /* all equal from here: how many of them does it take? */
     uint32_t n_before = *at_rank(&sh.n_before, 0);
     double before = *at_rank(&sh.before, 0);
     uint32_t equal = *at_rank(&sh.count[prefix & 1023u], 0), need = equal;
-    double one = weighed ? (double)__uint_as_float(prefix) : 0.0;
-    if (max_n != UINT32_MAX && max_n > n_before && max_n - n_before < need)
-        need = max_n - n_before;
-    if (weighed && one > 0.0 && before + one * (double)need >= max_weight) {
-        double n = ceil((max_weight - before) / one);
+    double one = g.weighed ? (double)__uint_as_float(prefix) : 0.0;
+    if (g.max_n != UINT32_MAX && g.max_n > n_before && g.max_n - n_before < need)
+        need = g.max_n - n_before;
+    if (g.weighed && one > 0.0 && before + one * (double)need >= g.max_weight) {
+        double n = ceil((g.max_weight - before) / one);
         uint32_t k = n < 1.0 ? 1u : (uint32_t)n;
-        while (k > 1 && before + one * (double)(k - 1) >= max_weight)
+        while (k > 1 && before + one * (double)(k - 1) >= g.max_weight)
             k--;
-        while (k < need && before + one * (double)k < max_weight)
+        while (k < need && before + one * (double)k < g.max_weight)
             k++;
         need = k < need ? k : need;
     }

@@ -24,7 +24,7 @@ MAY = {
     "jinja": set(),
     "text": {"jinja"},
     "kv": set(),
-    "engine": {"kv"},
+    "engine": {"kv", "config"},
     "backend": set(),
     "model": {"backend"},
     "http": {"config"},

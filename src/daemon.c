@@ -145,46 +145,34 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
     return st == 0 ? 0 : load_failure(d, st);
 }
 
-static struct engine_config engine_settings(const struct daemon *d, const struct config *c)
+static struct engine_facts facts_of(const struct daemon *d)
 {
     const struct model_config *m = model_config(d->model);
-    struct engine_config ec = {
-        .n_pages = model_n_pages(d->model),
-        .page_tokens = (int32_t)c->kv.page_tokens,
-        .max_seqs = (int32_t)c->scheduler.max_seqs,
-        .max_waiting = (int32_t)c->limits.queue_size,
-        .max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
-        .max_model_len = model_max_len(d->model),
-        .vocab = m->vocab,
-        .steps_in_flight = d->be->info.kind == BE_CPU ? 1 : (int32_t)c->scheduler.steps_in_flight,
-        .max_decode_gap_us = c->scheduler.max_decode_gap,
-        .prefix_cache = c->kv.prefix_cache,
-        .eviction = c->kv.eviction, /* CONF_EVICT_* and EVICT_* are the same list */
-        .audit_every = AUDIT_EVERY,
-        .n_eos = m->n_eos};
-    memcpy(ec.eos, m->eos, sizeof ec.eos);
-    if (ec.n_eos == 0 && tok_eos(d->tok) >= 0)
-        ec.eos[ec.n_eos++] = tok_eos(d->tok);
-    if (getrandom(&ec.cache_seed, sizeof ec.cache_seed, 0) != (ssize_t)sizeof ec.cache_seed)
-        ec.cache_seed = (uint64_t)clock_us(); /* it only scatters hashes; matches are exact */
-    return ec;
+    struct engine_facts f = {.n_pages = model_n_pages(d->model),
+                             .max_model_len = model_max_len(d->model),
+                             .vocab = m->vocab,
+                             .steps_in_flight = d->be->info.kind == BE_CPU ? 1 : MAX_INFLIGHT,
+                             .audit_every = AUDIT_EVERY,
+                             .n_eos = m->n_eos};
+    memcpy(f.eos, m->eos, sizeof f.eos);
+    if (f.n_eos == 0 && tok_eos(d->tok) >= 0)
+        f.eos[f.n_eos++] = tok_eos(d->tok);
+    if (getrandom(&f.cache_seed, sizeof f.cache_seed, 0) != (ssize_t)sizeof f.cache_seed)
+        f.cache_seed = (uint64_t)clock_us();
+    return f;
 }
 
-_Static_assert((int)CONF_EVICT_LRU == (int)EVICT_LRU && (int)CONF_EVICT_LFU == (int)EVICT_LFU &&
-                   (int)CONF_EVICT_FIFO == (int)EVICT_FIFO,
-               "the two lists of policies are one");
-
-static void describe(struct daemon *d, const struct config *c, const struct engine_config *ec)
+static void describe(struct daemon *d, const struct config *c, const struct engine_limits *l)
 {
     const struct model_config *m = model_config(d->model);
-    bool own = c->sampling_from_model;
+    bool own = c->sampling.defaults_from_model;
     snprintf(d->fingerprint, sizeof d->fingerprint, "fp_%012llx",
              (unsigned long long)(m->weights_id >> 16));
     d->service = (struct api_service){
         .tok = d->tok,
         .chat = d->chat,
         .engine = d->engine,
-        .ec = *ec,
+        .limits = *l,
         .created_unix_s = clock_unix_s(),
         .fingerprint = d->fingerprint,
         .temperature = own && !isnan(m->gen_temperature) ? (double)m->gen_temperature : -1,
@@ -206,21 +194,23 @@ int daemon_load(struct daemon *d, const struct config *c, struct api *a, struct 
     model_source_close(d->source);
     d->source = NULL;
     int64_t t2 = clock_us();
-    const struct engine_config ec = engine_settings(d, c);
+    const struct engine_facts f = facts_of(d);
+    struct engine_limits l;
+    engine_limits_of(&l, c, &f);
     struct executor ex;
     model_executor(d->model, &ex);
-    int st = engine_new(&d->engine, &ec, &ex, api_outbox(a), e);
+    int st = engine_new(&d->engine, c, &f, &ex, api_outbox(a), e);
     if (st != 0)
         return st == ST_NOMEM ? EXIT_OS : EXIT_CONFIG;
     if (engine_start(d->engine, e) != 0)
         return EXIT_OS;
-    describe(d, c, &ec);
+    describe(d, c, &l);
     log_info("model.loaded",
              "device=\"%s\" dtype=%s kv_dtype=%s pages=%d page_tokens=%d kv_bytes=%lld "
              "max_model_len=%d device_ms=%.1f weights_ms=%.1f engine_ms=%.1f",
-             d->be->info.name, dtype_names[d->dt], dtype_names[d->kv_dt], (int)ec.n_pages,
-             (int)ec.page_tokens, (long long)(model_page_bytes(d->model) * ec.n_pages),
-             (int)ec.max_model_len, (double)(t1 - t0) / 1e3, (double)(t2 - t1) / 1e3,
+             d->be->info.name, dtype_names[d->dt], dtype_names[d->kv_dt], (int)l.n_pages,
+             (int)l.page_tokens, (long long)(model_page_bytes(d->model) * l.n_pages),
+             (int)l.max_model_len, (double)(t1 - t0) / 1e3, (double)(t2 - t1) / 1e3,
              (double)(clock_us() - t2) / 1e3);
     return 0;
 }

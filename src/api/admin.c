@@ -27,7 +27,7 @@ static void put_model(const struct api *a, struct buf *b, const char *name, bool
     out_json(b, a->names.v[0], strlen(a->names.v[0]));
     out_str(b, ",\"parent\":null,\"max_model_len\":");
     if (ready)
-        out_fmt(b, "%d", s->ec.max_model_len);
+        out_fmt(b, "%d", s->limits.max_model_len);
     else
         out_str(b, "null");
     out_str(b, ",\"permission\":[]");

@@ -1,8 +1,9 @@
 /* fields.c - every request field of the two generation endpoints, in one table: name, where it is
- * allowed, type, range. What is known but not built is refused by name; what is unknown is ignored.
- */
+ * allowed, its reader, its bounds. What is known but not built is refused by name; what is unknown
+ * is ignored. A new field is a member of struct genreq and one row here. */
 #include "fields.h"
 
+#include "handler.h"
 #include "hash.h"
 #include "prompt.h"
 #include "utf8.h"
@@ -12,123 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind {
-    F_INT,    /* -> int64_t */
-    F_NUM,    /* -> double */
-    F_BOOL,   /* -> bool */
-    F_NONE,   /* accepted, no effect */
-    F_STR,    /* a string of lo..hi characters, no effect here */
-    F_REFUSE, /* anything but null is not built */
-    F_FALSE,  /* only false */
-    F_ONLY,   /* only the number lo; a number outside lo..hi is still a range error */
-    F_NOBOOL, /* a boolean without effect */
-    F_EMPTYS, /* only "" */
-    F_EMPTYO, /* only {} */
-    F_OTHER   /* checked in its own function, or by the prompt reader */
-};
 enum { BOTH = 3, CHAT = 1, TEXT = 2 };
-
-struct field {
-    const char *name;
-    uint8_t kind, where;
-    size_t off;
-    double lo, hi;
-};
-#define AT(m) offsetof(struct genreq, m)
 #define I53 9007199254740992.0
 #define I64 INFINITY
-
-static const struct field fields[] = {
-    {"model", F_OTHER, BOTH, 0, 0, 0},
-    {"messages", F_OTHER, CHAT, 0, 0, 0},
-    {"prompt", F_OTHER, TEXT, 0, 0, 0},
-    {"n", F_INT, BOTH, AT(n), 1, 0},
-    {"max_tokens", F_INT, BOTH, AT(max_tokens), 0, I53},
-    {"max_completion_tokens", F_INT, CHAT, AT(max_completion_tokens), 1, I53},
-    {"temperature", F_NUM, BOTH, AT(temperature), 0, 2},
-    {"top_p", F_NUM, BOTH, AT(top_p), 0, 1},
-    {"top_k", F_INT, BOTH, AT(top_k), -1, I53},
-    {"min_p", F_NUM, BOTH, AT(min_p), 0, 1},
-    {"presence_penalty", F_ONLY, BOTH, 0, 0, 2},
-    {"frequency_penalty", F_ONLY, BOTH, 0, 0, 2},
-    {"repetition_penalty", F_ONLY, BOTH, 0, 1, 10},
-    {"logit_bias", F_EMPTYO, BOTH, 0, 0, 0},
-    {"seed", F_INT, BOTH, AT(seed), -I64, I64},
-    {"stop", F_OTHER, BOTH, 0, 0, 0},
-    {"stop_token_ids", F_OTHER, BOTH, 0, 0, 0},
-    {"include_stop_str_in_output", F_BOOL, BOTH, AT(include_stop), 0, 0},
-    {"ignore_eos", F_BOOL, BOTH, AT(ignore_eos), 0, 0},
-    {"min_tokens", F_INT, BOTH, AT(min_tokens), 0, I53},
-    {"skip_special_tokens", F_BOOL, BOTH, AT(skip_special), 0, 0},
-    {"spaces_between_special_tokens", F_NOBOOL, BOTH, 0, 0, 0},
-    {"truncate_prompt_tokens", F_REFUSE, BOTH, 0, 0, 0},
-    {"allowed_token_ids", F_REFUSE, BOTH, 0, 0, 0},
-    {"bad_words", F_REFUSE, BOTH, 0, 0, 0},
-    {"stream", F_BOOL, BOTH, AT(stream), 0, 0},
-    {"stream_options", F_OTHER, BOTH, 0, 0, 0},
-    {"user", F_STR, BOTH, 0, 0, 512},
-    {"priority", F_INT, BOTH, AT(priority), -I64, I64},
-    {"cache_salt", F_OTHER, BOTH, 0, 0, 0},
-    {"request_id", F_OTHER, BOTH, 0, 0, 0},
-    {"return_token_ids", F_FALSE, BOTH, 0, 0, 0},
-    {"return_tokens_as_token_ids", F_FALSE, BOTH, 0, 0, 0},
-    {"prompt_logprobs", F_REFUSE, BOTH, 0, 0, 0},
-    {"use_beam_search", F_FALSE, BOTH, 0, 0, 0},
-    {"length_penalty", F_ONLY, BOTH, 0, 1, 1e9},
-    {"response_format", F_OTHER, BOTH, 0, 0, 0},
-    {"structured_outputs", F_REFUSE, BOTH, 0, 0, 0},
-    {"guided_json", F_REFUSE, BOTH, 0, 0, 0},
-    {"guided_regex", F_REFUSE, BOTH, 0, 0, 0},
-    {"guided_choice", F_REFUSE, BOTH, 0, 0, 0},
-    {"guided_grammar", F_REFUSE, BOTH, 0, 0, 0},
-    {"guided_decoding_backend", F_REFUSE, BOTH, 0, 0, 0},
-    {"grammar", F_REFUSE, BOTH, 0, 0, 0},
-    {"json_schema", F_REFUSE, BOTH, 0, 0, 0},
-    {"regex", F_REFUSE, BOTH, 0, 0, 0},
-    {"ebnf", F_REFUSE, BOTH, 0, 0, 0},
-    {"kv_transfer_params", F_REFUSE, BOTH, 0, 0, 0},
-    {"vllm_xargs", F_REFUSE, BOTH, 0, 0, 0},
-    {"lora_path", F_REFUSE, BOTH, 0, 0, 0},
-    {"prompt_embeds", F_REFUSE, BOTH, 0, 0, 0},
-    {"logprob_token_ids", F_REFUSE, BOTH, 0, 0, 0},
-    {"audio", F_REFUSE, BOTH, 0, 0, 0},
-    {"modalities", F_OTHER, BOTH, 0, 0, 0},
-    {"web_search_options", F_REFUSE, BOTH, 0, 0, 0},
-    {"functions", F_REFUSE, BOTH, 0, 0, 0},
-    {"function_call", F_OTHER, BOTH, 0, 0, 0},
-    /* completions */
-    {"suffix", F_EMPTYS, TEXT, 0, 0, 0},
-    {"echo", F_BOOL, BOTH, AT(echo), 0, 0},
-    {"best_of", F_INT, TEXT, AT(best_of), 0, 20},
-    /* chat; `logprobs` means two things and is read below */
-    {"logprobs", F_OTHER, BOTH, 0, 0, 0},
-    {"top_logprobs", F_INT, CHAT, AT(top_logprobs), 0, 0},
-    {"chat_template_kwargs", F_OTHER, CHAT, 0, 0, 0},
-    {"add_generation_prompt", F_BOOL, CHAT, AT(add_generation_prompt), 0, 0},
-    {"continue_final_message", F_FALSE, CHAT, 0, 0, 0},
-    {"chat_template", F_REFUSE, CHAT, 0, 0, 0},
-    {"add_special_tokens", F_BOOL, BOTH, AT(add_special), 0, 0},
-    {"reasoning_effort", F_OTHER, CHAT, 0, 0, 0},
-    {"include_reasoning", F_NOBOOL, CHAT, 0, 0, 0},
-    {"tools", F_OTHER, CHAT, 0, 0, 0},
-    {"tool_choice", F_OTHER, CHAT, 0, 0, 0},
-    {"documents", F_REFUSE, CHAT, 0, 0, 0},
-    /* accepted without effect: clients send them, nothing here would change */
-    {"service_tier", F_NONE, BOTH, 0, 0, 0},
-    {"store", F_NONE, BOTH, 0, 0, 0},
-    {"metadata", F_NONE, BOTH, 0, 0, 0},
-    {"safety_identifier", F_NONE, BOTH, 0, 0, 0},
-    {"prompt_cache_key", F_NONE, BOTH, 0, 0, 0},
-    {"prompt_cache_retention", F_NONE, BOTH, 0, 0, 0},
-    {"prompt_cache_options", F_NONE, BOTH, 0, 0, 0},
-    {"verbosity", F_NONE, BOTH, 0, 0, 0},
-    {"prediction", F_NONE, BOTH, 0, 0, 0},
-    {"parallel_tool_calls", F_NONE, BOTH, 0, 0, 0},
-    {"moderation", F_REFUSE, BOTH, 0, 0, 0},
-    {"session_id", F_NONE, BOTH, 0, 0, 0},
-    {"rid", F_NONE, BOTH, 0, 0, 0},
-};
-enum { N_FIELDS = sizeof fields / sizeof fields[0] };
 
 struct reader {
     struct genreq *g;
@@ -138,77 +25,158 @@ struct reader {
     struct err *e;
 };
 
+struct field {
+    const char *name;
+    int (*read)(struct reader *r, const struct field *f, const struct jval *v); /* never null */
+    size_t off;                              /* of the value in struct genreq */
+    double lo, hi;                           /* of numbers; of strings: hi characters */
+    double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
+    double only;                             /* read_only: the one value that is built */
+    uint8_t where;                           /* CHAT, TEXT or BOTH */
+    bool required;
+};
+
+static double limit_n(const struct config *c)
+{
+    return (double)c->limits.max_n;
+}
+
+static double limit_logprobs(const struct config *c)
+{
+    return (double)c->limits.max_logprobs;
+}
+
 static int refuse(struct err *e, const char *param)
 {
     return err_param(e, ST_UNSUPPORTED, param, "'%s' is not supported by this server.", param);
 }
 
-static double upper_bound(const struct reader *r, const struct field *f)
-{
-    if (strcmp(f->name, "n") == 0)
-        return (double)r->c->limits.max_n;
-    if (strcmp(f->name, "top_logprobs") == 0)
-        return (double)r->c->limits.max_logprobs;
-    return f->hi;
-}
+/* ---- readers of many fields ---- */
 
-static int read_number(struct reader *r, const struct field *f, const struct jval *v)
+static int check_bounds(struct reader *r, const struct field *f, const struct jval *v)
 {
-    double hi = upper_bound(r, f);
-    if (v->type != J_NUM)
-        return wrong_type(r->e, f->name, f->kind == F_INT ? "an integer" : "a number", v);
-    if (f->kind == F_INT && !v->is_int && v->d == floor(v->d))
-        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
-    if (f->kind == F_INT && !v->is_int)
-        return wrong_type(r->e, f->name, "an integer", v);
-    double lo = f->kind == F_ONLY ? (hi == 2 ? -2 : 0) : f->lo;
-    if (!(v->d >= lo && v->d <= hi) || isinf(v->d))
+    double hi = f->limit ? f->limit(r->c) : f->hi;
+    if (!(v->d >= f->lo && v->d <= hi) || isinf(v->d))
         return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' must be between %.15g and %.15g.",
-                         f->name, lo, hi);
-    if (f->kind == F_ONLY)
-        return v->d == f->lo ? 0 : refuse(r->e, f->name);
-    void *at = (char *)r->g + f->off;
-    if (f->kind == F_INT)
-        *(int64_t *)at = v->i;
-    else
-        *(double *)at = v->d;
+                         f->name, f->lo, hi);
     return 0;
 }
 
-static int read_plain(struct reader *r, const struct field *f, const struct jval *v)
+/* Where a value goes: the row's reader knows its type. */
+static void *member(struct reader *r, const struct field *f)
 {
-    switch (f->kind) {
-    case F_INT:
-    case F_NUM:
-    case F_ONLY:
-        return read_number(r, f, v);
-    case F_BOOL:
-    case F_FALSE:
-        if (v->type != J_BOOL)
-            return wrong_type(r->e, f->name, "a boolean", v);
-        if (f->kind == F_FALSE)
-            return v->boolean ? refuse(r->e, f->name) : 0;
-        *(bool *)((char *)r->g + f->off) = v->boolean;
-        return 0;
-    case F_STR:
-        if (v->type != J_STR)
-            return wrong_type(r->e, f->name, "a string", v);
-        if ((int64_t)utf8_count(v->s, v->n) > f->hi)
-            return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' is too long.", f->name);
-        return 0;
-    case F_REFUSE:
-        return refuse(r->e, f->name);
-    case F_NOBOOL:
-        return v->type == J_BOOL ? 0 : wrong_type(r->e, f->name, "a boolean", v);
-    case F_EMPTYS:
-    case F_EMPTYO:
-        if (v->type != (f->kind == F_EMPTYS ? J_STR : J_OBJ))
-            return wrong_type(r->e, f->name, f->kind == F_EMPTYS ? "a string" : "an object", v);
-        return v->n ? refuse(r->e, f->name) : 0;
-    default:
-        return 0;
-    }
+    return (char *)r->g + f->off;
 }
+
+static int read_int(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type == J_NUM && !v->is_int && v->d == floor(v->d))
+        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
+    if (v->type != J_NUM || !v->is_int)
+        return wrong_type(r->e, f->name, "an integer", v);
+    int st = check_bounds(r, f, v);
+    if (st)
+        return st;
+    int64_t *at = member(r, f);
+    *at = v->i;
+    return 0;
+}
+
+static int read_num(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type != J_NUM)
+        return wrong_type(r->e, f->name, "a number", v);
+    int st = check_bounds(r, f, v);
+    if (st)
+        return st;
+    double *at = member(r, f);
+    *at = v->d;
+    return 0;
+}
+
+/* A number of which one value is built; outside of its bounds it is a range error all the same. */
+static int read_only(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type != J_NUM)
+        return wrong_type(r->e, f->name, "a number", v);
+    int st = check_bounds(r, f, v);
+    if (st)
+        return st;
+    return v->d == f->only ? 0 : refuse(r->e, f->name);
+}
+
+static int read_bool(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type != J_BOOL)
+        return wrong_type(r->e, f->name, "a boolean", v);
+    bool *at = member(r, f);
+    *at = v->boolean;
+    return 0;
+}
+
+static int only_false(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type != J_BOOL)
+        return wrong_type(r->e, f->name, "a boolean", v);
+    return v->boolean ? refuse(r->e, f->name) : 0;
+}
+
+/* A boolean without effect. */
+static int any_bool(struct reader *r, const struct field *f, const struct jval *v)
+{
+    return v->type == J_BOOL ? 0 : wrong_type(r->e, f->name, "a boolean", v);
+}
+
+/* A string of up to hi characters; used elsewhere, or without effect. */
+static int any_string(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type != J_STR)
+        return wrong_type(r->e, f->name, "a string", v);
+    if (utf8_count(v->s, v->n) > f->hi)
+        return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' is too long.", f->name);
+    return 0;
+}
+
+static int any_array(struct reader *r, const struct field *f, const struct jval *v)
+{
+    return v->type == J_ARR ? 0 : wrong_type(r->e, f->name, "an array", v);
+}
+
+static int any_object(struct reader *r, const struct field *f, const struct jval *v)
+{
+    return v->type == J_OBJ ? 0 : wrong_type(r->e, f->name, "an object", v);
+}
+
+static int empty_string(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type != J_STR)
+        return wrong_type(r->e, f->name, "a string", v);
+    return v->n ? refuse(r->e, f->name) : 0;
+}
+
+static int empty_object(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type != J_OBJ)
+        return wrong_type(r->e, f->name, "an object", v);
+    return v->n ? refuse(r->e, f->name) : 0;
+}
+
+/* Known, but not built. */
+static int not_built(struct reader *r, const struct field *f, const struct jval *v)
+{
+    (void)v;
+    return refuse(r->e, f->name);
+}
+
+static int no_effect(struct reader *r, const struct field *f, const struct jval *v)
+{
+    (void)r;
+    (void)f;
+    (void)v;
+    return 0;
+}
+
+/* ---- readers of one field ---- */
 
 static int read_stop_item(struct reader *r, const struct jval *v, const char *param)
 {
@@ -221,38 +189,41 @@ static int read_stop_item(struct reader *r, const struct jval *v, const char *pa
     if (!p)
         return err_set(r->e, ST_NOMEM, "Out of memory.");
     memcpy(p, v->s, v->n);
-    r->g->stop[r->g->n_stop++] = (struct view){p, v->n};
+    struct view *stop = &r->g->stop[r->g->n_stop++];
+    stop->p = p;
+    stop->n = v->n;
     return 0;
 }
 
-static int read_stop(struct reader *r, const struct jval *v)
+static int read_stop(struct reader *r, const struct field *f, const struct jval *v)
 {
     if (v->type == J_STR)
-        return v->n ? read_stop_item(r, v, "stop") : 0;
+        return v->n ? read_stop_item(r, v, f->name) : 0;
     if (v->type != J_ARR)
-        return wrong_type(r->e, "stop", "a string or an array of strings", v);
-    int32_t set = (int32_t)r->c->limits.max_stop,
-            max = set < MAX_STOP_STRINGS ? set : MAX_STOP_STRINGS;
+        return wrong_type(r->e, f->name, "a string or an array of strings", v);
+    int32_t set = (int32_t)r->c->limits.max_stop;
+    int32_t max = set < MAX_STOP_STRINGS ? set : MAX_STOP_STRINGS;
     if (v->n > (uint32_t)max)
-        return err_param(r->e, ST_INVALID_LENGTH, "stop", "'stop' may have at most %d items.", max);
+        return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' may have at most %d items.",
+                         f->name, max);
     int i = 0, st = 0;
     char param[24];
     for (const struct jval *k = json_child(r->d, v); k && !st; k = json_next(r->d, k), i++) {
-        snprintf(param, sizeof param, "stop[%d]", i);
+        snprintf(param, sizeof param, "%s[%d]", f->name, i);
         st = read_stop_item(r, k, param);
     }
     return st;
 }
 
-static int read_stop_ids(struct reader *r, const struct jval *v)
+static int read_stop_ids(struct reader *r, const struct field *f, const struct jval *v)
 {
     if (v->type != J_ARR)
-        return wrong_type(r->e, "stop_token_ids", "an array of integers", v);
+        return wrong_type(r->e, f->name, "an array of integers", v);
     if (v->n > MAX_STOP_IDS)
-        return err_param(r->e, ST_INVALID_LENGTH, "stop_token_ids",
-                         "'stop_token_ids' may have at most %d items.", MAX_STOP_IDS);
+        return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' may have at most %d items.",
+                         f->name, MAX_STOP_IDS);
     struct ids ids = {0};
-    int st = prompt_ids(r->d, v, r->s->ec.vocab, "stop_token_ids", &ids, r->e);
+    int st = prompt_ids(r->d, v, r->s->limits.vocab, f->name, &ids, r->e);
     if (st == 0 && ids.n)
         memcpy(r->g->stop_ids, ids.p, ids.n * sizeof *ids.p);
     r->g->n_stop_ids = st ? 0 : (int32_t)ids.n;
@@ -260,11 +231,13 @@ static int read_stop_ids(struct reader *r, const struct jval *v)
     return st;
 }
 
-static int read_option(struct reader *r, const struct jval *v, const char *key, bool *out)
+/* One boolean of an object; absent or null leaves *out. */
+static int read_option(struct reader *r, const struct field *f, const struct jval *v,
+                       const char *key, bool *out)
 {
     char param[64];
     const struct jval *o = json_get(r->d, v, key);
-    snprintf(param, sizeof param, "stream_options.%s", key);
+    snprintf(param, sizeof param, "%s.%s", f->name, key);
     if (!o || o->type == J_NULL)
         return 0;
     if (o->type != J_BOOL)
@@ -273,15 +246,18 @@ static int read_option(struct reader *r, const struct jval *v, const char *key, 
     return 0;
 }
 
-static int read_stream_options(struct reader *r, const struct jval *v)
+static int read_stream_options(struct reader *r, const struct field *f, const struct jval *v)
 {
     bool ignored = false;
     if (v->type != J_OBJ)
-        return wrong_type(r->e, "stream_options", "an object", v);
-    int st = read_option(r, v, "include_usage", &r->g->include_usage);
-    st = st ? st : read_option(r, v, "continuous_usage_stats", &r->g->continuous_usage);
-    st = st ? st : read_option(r, v, "include_obfuscation", &ignored);
-    return st;
+        return wrong_type(r->e, f->name, "an object", v);
+    int st = read_option(r, f, v, "include_usage", &r->g->include_usage);
+    if (st)
+        return st;
+    st = read_option(r, f, v, "continuous_usage_stats", &r->g->continuous_usage);
+    if (st)
+        return st;
+    return read_option(r, f, v, "include_obfuscation", &ignored);
 }
 
 static uint64_t hash_bytes(const char *s, size_t n)
@@ -291,131 +267,193 @@ static uint64_t hash_bytes(const char *s, size_t n)
     return h ? h : 1;
 }
 
-static int read_salt(struct reader *r, const struct jval *v)
+static int read_salt(struct reader *r, const struct field *f, const struct jval *v)
 {
     if (v->type != J_STR)
-        return wrong_type(r->e, "cache_salt", "a string", v);
+        return wrong_type(r->e, f->name, "a string", v);
     if (v->n < 1 || utf8_count(v->s, v->n) > 128)
-        return err_param(r->e, ST_INVALID_LENGTH, "cache_salt",
-                         "'cache_salt' must have between 1 and 128 characters.");
+        return err_param(r->e, ST_INVALID_LENGTH, f->name,
+                         "'%s' must have between 1 and 128 characters.", f->name);
     for (uint32_t i = 0; i < v->n; i++)
         if (v->s[i] == '@' || v->s[i] == '/' || v->s[i] == '\\' || v->s[i] == '\0')
-            return err_param(r->e, ST_INVALID_VALUE, "cache_salt",
-                             "'cache_salt' must not contain @, /, \\ or NUL.");
+            return err_param(r->e, ST_INVALID_VALUE, f->name,
+                             "'%s' must not contain @, /, \\ or NUL.", f->name);
     r->g->cache_ns = hash_bytes(v->s, v->n);
     return 0;
 }
 
-static int read_request_id(struct reader *r, const struct jval *v)
+static int read_request_id(struct reader *r, const struct field *f, const struct jval *v)
 {
     if (v->type != J_STR)
-        return wrong_type(r->e, "request_id", "a string", v);
-    bool ok = v->n >= 1 && v->n <= 128;
-    for (uint32_t i = 0; ok && i < v->n; i++) {
-        char c = v->s[i];
-        ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-             (c && strchr("._:-", c));
-    }
-    if (ok) {
-        memcpy(r->g->request_id, v->s, v->n);
-        r->g->request_id[v->n] = '\0';
-    }
-    return 0; /* like a header with other characters: not used */
-}
-
-static int read_logprobs(struct reader *r, const struct jval *v)
-{
-    struct genreq *g = r->g;
-    if (g->chat) {
-        if (v->type != J_BOOL)
-            return wrong_type(r->e, "logprobs", "a boolean", v);
-        g->want_logprobs = v->boolean;
-        return 0;
-    }
-    struct field f = {"logprobs", F_INT, TEXT, AT(logprobs), 0, (double)r->c->limits.max_logprobs};
-    return read_number(r, &f, v);
-}
-
-static int read_text_only(struct reader *r, const char *name, const struct jval *v)
-{
-    if (strcmp(name, "response_format") == 0) {
-        if (v->type != J_OBJ)
-            return wrong_type(r->e, name, "an object", v);
-        const struct jval *t = json_get(r->d, v, "type");
-        if (!t)
-            return err_param(r->e, ST_MISSING, "response_format.type",
-                             "'response_format.type' is required.");
-        if (t->type != J_STR)
-            return wrong_type(r->e, "response_format.type", "a string", t);
-        if (json_is(t, "text"))
-            return 0;
-        return err_param(r->e, ST_UNSUPPORTED, name,
-                         "The response_format type '%.*s' is not supported by this server.",
-                         (int)utf8_valid_prefix(t->s, t->n < 64 ? t->n : 64), t->s);
-    }
-    if (strcmp(name, "modalities") == 0) {
-        const struct jval *k = v->type == J_ARR && v->n == 1 ? json_child(r->d, v) : NULL;
-        return json_is(k, "text") ? 0 : refuse(r->e, name);
-    }
-    if (strcmp(name, "tool_choice") == 0 && !json_is(v, "none") &&
-        !json_get(r->d, &r->d->v[0], "tools"))
-        return err_param(r->e, ST_INVALID_COMBINATION, name, "'tool_choice' needs 'tools'.");
-    if (strcmp(name, "function_call") == 0 || strcmp(name, "tool_choice") == 0)
-        return json_is(v, "none") ? 0 : refuse(r->e, name);
+        return wrong_type(r->e, f->name, "a string", v);
+    if (!req_id_ok(v->s, v->n))
+        return 0; /* like a header with other characters: not used */
+    memcpy(r->g->request_id, v->s, v->n);
+    r->g->request_id[v->n] = '\0';
     return 0;
 }
 
-static int read_tools(struct reader *r, const struct jval *v)
+static int read_prompt(struct reader *r, const struct field *f, const struct jval *v)
 {
-    if (v->type != J_ARR)
-        return wrong_type(r->e, "tools", "an array", v);
-    if (v->n == 0)
-        return err_param(r->e, ST_INVALID_LENGTH, "tools", "'tools' must not be empty.");
-    return json_is(json_get(r->d, &r->d->v[0], "tool_choice"), "none") ? 0 : refuse(r->e, "tools");
+    return v->type == J_ARR || v->type == J_STR
+               ? 0
+               : wrong_type(r->e, f->name, "a string or an array", v);
 }
 
-static int read_effort(struct reader *r, const struct jval *v)
+static int read_response_format(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type != J_OBJ)
+        return wrong_type(r->e, f->name, "an object", v);
+    const struct jval *t = json_get(r->d, v, "type");
+    if (!t)
+        return err_param(r->e, ST_MISSING, "response_format.type",
+                         "'response_format.type' is required.");
+    if (t->type != J_STR)
+        return wrong_type(r->e, "response_format.type", "a string", t);
+    if (json_is(t, "text"))
+        return 0;
+    return err_param(r->e, ST_UNSUPPORTED, f->name,
+                     "The response_format type '%.*s' is not supported by this server.",
+                     (int)utf8_valid_prefix(t->s, t->n < 64 ? t->n : 64), t->s);
+}
+
+static int read_modalities(struct reader *r, const struct field *f, const struct jval *v)
+{
+    const struct jval *k = v->type == J_ARR && v->n == 1 ? json_child(r->d, v) : NULL;
+    return json_is(k, "text") ? 0 : refuse(r->e, f->name);
+}
+
+static int only_none(struct reader *r, const struct field *f, const struct jval *v)
+{
+    return json_is(v, "none") ? 0 : refuse(r->e, f->name);
+}
+
+static int read_tool_choice(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (!json_is(v, "none") && !json_get(r->d, &r->d->v[0], "tools"))
+        return err_param(r->e, ST_INVALID_COMBINATION, f->name, "'%s' needs 'tools'.", f->name);
+    return only_none(r, f, v);
+}
+
+static int read_tools(struct reader *r, const struct field *f, const struct jval *v)
+{
+    if (v->type != J_ARR)
+        return wrong_type(r->e, f->name, "an array", v);
+    if (v->n == 0)
+        return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' must not be empty.", f->name);
+    return json_is(json_get(r->d, &r->d->v[0], "tool_choice"), "none") ? 0 : refuse(r->e, f->name);
+}
+
+static int read_effort(struct reader *r, const struct field *f, const struct jval *v)
 {
     static const char *const ok[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
     if (v->type != J_STR)
-        return wrong_type(r->e, "reasoning_effort", "a string", v);
-    for (size_t i = 0; i < sizeof ok / sizeof ok[0]; i++)
+        return wrong_type(r->e, f->name, "a string", v);
+    for (size_t i = 0; i < sizeof ok / sizeof *ok; i++)
         if (json_is(v, ok[i]))
             return 0;
-    return err_param(r->e, ST_INVALID_VALUE, "reasoning_effort",
-                     "'reasoning_effort' is none of the known values.");
+    return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is none of the known values.", f->name);
 }
 
-static int read_other(struct reader *r, const char *name, const struct jval *v)
-{
-    if (strcmp(name, "stop") == 0)
-        return read_stop(r, v);
-    if (strcmp(name, "stop_token_ids") == 0)
-        return read_stop_ids(r, v);
-    if (strcmp(name, "stream_options") == 0)
-        return read_stream_options(r, v);
-    if (strcmp(name, "cache_salt") == 0)
-        return read_salt(r, v);
-    if (strcmp(name, "request_id") == 0)
-        return read_request_id(r, v);
-    if (strcmp(name, "logprobs") == 0)
-        return read_logprobs(r, v);
-    if (strcmp(name, "tools") == 0)
-        return read_tools(r, v);
-    if (strcmp(name, "reasoning_effort") == 0)
-        return read_effort(r, v);
-    if (strcmp(name, "chat_template_kwargs") == 0)
-        return v->type == J_OBJ ? 0 : wrong_type(r->e, name, "an object", v);
-    if (strcmp(name, "model") == 0)
-        return v->type == J_STR ? 0 : wrong_type(r->e, name, "a string", v);
-    if (strcmp(name, "messages") == 0)
-        return v->type == J_ARR ? 0 : wrong_type(r->e, name, "an array", v);
-    if (strcmp(name, "prompt") == 0)
-        return v->type == J_ARR || v->type == J_STR
-                   ? 0
-                   : wrong_type(r->e, name, "a string or an array", v);
-    return read_text_only(r, name, v);
-}
+/* ---- the table: a request is told of the first wrong row, so the order is part of it ---- */
+
+#define ROW(n, w, r, ...)                                                                          \
+    {                                                                                              \
+        .name = n, .where = w, .read = r, __VA_ARGS__                                              \
+    }
+#define TO(member) .off = offsetof(struct genreq, member)
+static const struct field fields[] = {
+    ROW("model", BOTH, any_string, .hi = INFINITY),
+    ROW("messages", CHAT, any_array, .required = true),
+    ROW("prompt", TEXT, read_prompt, .required = true),
+    ROW("n", BOTH, read_int, TO(n), .lo = 1, .limit = limit_n),
+    ROW("max_tokens", BOTH, read_int, TO(max_tokens), .lo = 0, .hi = I53),
+    ROW("max_completion_tokens", CHAT, read_int, TO(max_completion_tokens), .lo = 1, .hi = I53),
+    ROW("temperature", BOTH, read_num, TO(temperature), .lo = 0, .hi = 2),
+    ROW("top_p", BOTH, read_num, TO(top_p), .lo = 0, .hi = 1),
+    ROW("top_k", BOTH, read_int, TO(top_k), .lo = -1, .hi = I53),
+    ROW("min_p", BOTH, read_num, TO(min_p), .lo = 0, .hi = 1),
+    ROW("presence_penalty", BOTH, read_only, .lo = -2, .hi = 2, .only = 0),
+    ROW("frequency_penalty", BOTH, read_only, .lo = -2, .hi = 2, .only = 0),
+    ROW("repetition_penalty", BOTH, read_only, .lo = 0, .hi = 10, .only = 1),
+    ROW("logit_bias", BOTH, empty_object),
+    ROW("seed", BOTH, read_int, TO(seed), .lo = -I64, .hi = I64),
+    ROW("stop", BOTH, read_stop),
+    ROW("stop_token_ids", BOTH, read_stop_ids),
+    ROW("include_stop_str_in_output", BOTH, read_bool, TO(include_stop)),
+    ROW("ignore_eos", BOTH, read_bool, TO(ignore_eos)),
+    ROW("min_tokens", BOTH, read_int, TO(min_tokens), .lo = 0, .hi = I53),
+    ROW("skip_special_tokens", BOTH, read_bool, TO(skip_special)),
+    ROW("spaces_between_special_tokens", BOTH, any_bool),
+    ROW("truncate_prompt_tokens", BOTH, not_built),
+    ROW("allowed_token_ids", BOTH, not_built),
+    ROW("bad_words", BOTH, not_built),
+    ROW("stream", BOTH, read_bool, TO(stream)),
+    ROW("stream_options", BOTH, read_stream_options),
+    ROW("user", BOTH, any_string, .hi = 512),
+    ROW("priority", BOTH, read_int, TO(priority), .lo = -I64, .hi = I64),
+    ROW("cache_salt", BOTH, read_salt),
+    ROW("request_id", BOTH, read_request_id),
+    ROW("return_token_ids", BOTH, only_false),
+    ROW("return_tokens_as_token_ids", BOTH, only_false),
+    ROW("prompt_logprobs", BOTH, not_built),
+    ROW("use_beam_search", BOTH, only_false),
+    ROW("length_penalty", BOTH, read_only, .lo = 0, .hi = 1e9, .only = 1),
+    ROW("response_format", BOTH, read_response_format),
+    ROW("structured_outputs", BOTH, not_built),
+    ROW("guided_json", BOTH, not_built),
+    ROW("guided_regex", BOTH, not_built),
+    ROW("guided_choice", BOTH, not_built),
+    ROW("guided_grammar", BOTH, not_built),
+    ROW("guided_decoding_backend", BOTH, not_built),
+    ROW("grammar", BOTH, not_built),
+    ROW("json_schema", BOTH, not_built),
+    ROW("regex", BOTH, not_built),
+    ROW("ebnf", BOTH, not_built),
+    ROW("kv_transfer_params", BOTH, not_built),
+    ROW("vllm_xargs", BOTH, not_built),
+    ROW("lora_path", BOTH, not_built),
+    ROW("prompt_embeds", BOTH, not_built),
+    ROW("logprob_token_ids", BOTH, not_built),
+    ROW("audio", BOTH, not_built),
+    ROW("modalities", BOTH, read_modalities),
+    ROW("web_search_options", BOTH, not_built),
+    ROW("functions", BOTH, not_built),
+    ROW("function_call", BOTH, only_none),
+    /* completions */
+    ROW("suffix", TEXT, empty_string),
+    ROW("echo", BOTH, read_bool, TO(echo)),
+    ROW("best_of", TEXT, read_int, TO(best_of), .lo = 0, .hi = 20),
+    /* chat; `logprobs` means two things */
+    ROW("logprobs", CHAT, read_bool, TO(want_logprobs)),
+    ROW("logprobs", TEXT, read_int, TO(logprobs), .limit = limit_logprobs),
+    ROW("top_logprobs", CHAT, read_int, TO(top_logprobs), .lo = 0, .limit = limit_logprobs),
+    ROW("chat_template_kwargs", CHAT, any_object),
+    ROW("add_generation_prompt", CHAT, read_bool, TO(add_generation_prompt)),
+    ROW("continue_final_message", CHAT, only_false),
+    ROW("chat_template", CHAT, not_built),
+    ROW("add_special_tokens", BOTH, read_bool, TO(add_special)),
+    ROW("reasoning_effort", CHAT, read_effort),
+    ROW("include_reasoning", CHAT, any_bool),
+    ROW("tools", CHAT, read_tools),
+    ROW("tool_choice", CHAT, read_tool_choice),
+    ROW("documents", CHAT, not_built),
+    /* accepted without effect: clients send them, nothing here would change */
+    ROW("service_tier", BOTH, no_effect),
+    ROW("store", BOTH, no_effect),
+    ROW("metadata", BOTH, no_effect),
+    ROW("safety_identifier", BOTH, no_effect),
+    ROW("prompt_cache_key", BOTH, no_effect),
+    ROW("prompt_cache_retention", BOTH, no_effect),
+    ROW("prompt_cache_options", BOTH, no_effect),
+    ROW("verbosity", BOTH, no_effect),
+    ROW("prediction", BOTH, no_effect),
+    ROW("parallel_tool_calls", BOTH, no_effect),
+    ROW("moderation", BOTH, not_built),
+    ROW("session_id", BOTH, no_effect),
+    ROW("rid", BOTH, no_effect),
+};
+enum { N_FIELDS = sizeof fields / sizeof *fields };
 
 static int check_combinations(struct reader *r)
 {
@@ -460,7 +498,7 @@ int model_check(const struct jval *v, const struct gen_rules *u, char *name, str
         if (v->n && model_is_served(u->names, v->s, v->n)) {
             s = v->s;
             n = v->n;
-        } else if (v->n && u->c->models.unknown == CONF_MODEL_REJECT) {
+        } else if (v->n && u->c->http.unknown_model == CONF_UNKNOWN_MODEL_REJECT) {
             return err_param(
                 e, ST_MODEL_NOT_FOUND, "model", "The model '%.*s' does not exist.",
                 (int)(v->n < 64 ? utf8_valid_prefix(v->s, v->n) : utf8_valid_prefix(v->s, 64)),
@@ -492,7 +530,7 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
         t = 0;
     else if (t < 0.01)
         t = 0.01;
-    if (k < 0 || k >= s->ec.vocab)
+    if (k < 0 || k >= s->limits.vocab)
         k = 0;
     g->n_logprobs = g->chat ? (g->want_logprobs ? (int32_t)g->top_logprobs : -1)
                             : (g->logprobs == INT64_MIN ? -1 : (int32_t)g->logprobs);
@@ -503,47 +541,70 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
                                        .n_logprobs = g->n_logprobs};
 }
 
+/* The row of a key in this kind of request, or -1. */
+static int find_field(int mode, const struct jval *v)
+{
+    for (int i = 0; i < N_FIELDS; i++)
+        if ((fields[i].where & mode) && strlen(fields[i].name) == v->n_key &&
+            memcmp(fields[i].name, v->key, v->n_key) == 0)
+            return i;
+    return -1;
+}
+
+/* Which value each row has in the body; what nobody knows is counted, or refused if so set. */
+static int match_fields(struct reader *r, int mode, const struct jval **seen)
+{
+    for (const struct jval *v = json_child(r->d, &r->d->v[0]); v; v = json_next(r->d, v)) {
+        int i = find_field(mode, v);
+        if (i >= 0) {
+            seen[i] = v;
+        } else if (r->c->http.unknown_fields == CONF_UNKNOWN_REJECT) {
+            char name[65];
+            snprintf(name, sizeof name, "%.*s", (int)(v->n_key < 64 ? v->n_key : 64), v->key);
+            name[utf8_valid_prefix(name, strlen(name))] = '\0';
+            return err_param(r->e, ST_UNSUPPORTED, name, "Unknown parameter '%s'.", name);
+        } else {
+            r->g->n_ignored++;
+        }
+    }
+    return 0;
+}
+
+static int read_fields(struct reader *r, int mode, const struct jval *const *seen)
+{
+    for (int i = 0; i < N_FIELDS; i++) {
+        const struct field *f = &fields[i];
+        const struct jval *v = seen[i];
+        bool given = v && v->type != J_NULL;
+        if (!given && f->required && (f->where & mode))
+            return err_param(r->e, ST_MISSING, f->name, "'%s' is required.", f->name);
+        int st = given ? f->read(r, f, v) : 0;
+        if (st)
+            return st;
+    }
+    return 0;
+}
+
 int fields_read(struct genreq *g, const struct jdoc *d, const struct gen_rules *u, struct err *e)
 {
     struct reader r = {g, d, u->c, u->s, e};
     const struct jval *seen[N_FIELDS] = {0};
+    int mode = g->chat ? CHAT : TEXT;
     set_defaults(g);
-    for (const struct jval *v = json_child(d, &d->v[0]); v; v = json_next(d, v)) {
-        int i = 0;
-        while (i < N_FIELDS && !((fields[i].where & (g->chat ? CHAT : TEXT)) &&
-                                 strlen(fields[i].name) == v->n_key &&
-                                 memcmp(fields[i].name, v->key, v->n_key) == 0))
-            i++;
-        if (i < N_FIELDS) {
-            seen[i] = v;
-        } else if (u->c->http.unknown_fields == CONF_UNKNOWN_REJECT) {
-            char name[65];
-            snprintf(name, sizeof name, "%.*s", (int)(v->n_key < 64 ? v->n_key : 64), v->key);
-            name[utf8_valid_prefix(name, strlen(name))] = '\0';
-            return err_param(e, ST_UNSUPPORTED, name, "Unknown parameter '%s'.", name);
-        } else {
-            g->n_ignored++;
-        }
-    }
-    for (int i = 0; i < N_FIELDS; i++) {
-        const struct jval *v = seen[i];
-        if (!v || v->type == J_NULL) {
-            if (strcmp(fields[i].name, g->chat ? "messages" : "prompt") == 0)
-                return err_param(e, ST_MISSING, fields[i].name, "'%s' is required.",
-                                 fields[i].name);
-            continue;
-        }
-        int st = fields[i].kind == F_OTHER ? read_other(&r, fields[i].name, v)
-                                           : read_plain(&r, &fields[i], v);
-        if (st)
-            return st;
-    }
-    int st = model_check(json_get(d, &d->v[0], "model"), u, g->model, e);
-    st = st ? st : check_combinations(&r);
+    int st = match_fields(&r, mode, seen);
+    if (st)
+        return st;
+    st = read_fields(&r, mode, seen);
+    if (st)
+        return st;
+    st = model_check(json_get(d, &d->v[0], "model"), u, g->model, e);
+    if (st)
+        return st;
+    st = check_combinations(&r);
     if (st)
         return st;
     set_sampling(g, u->s);
-    if (u->c->force_usage)
+    if (u->c->stream.force_usage)
         g->include_usage = true;
     if (g->n_stop)
         return stops_new(&g->stops, g->stop, g->n_stop, e);

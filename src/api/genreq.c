@@ -31,7 +31,7 @@ static int one_prompt(struct genreq *g, const struct jdoc *d, const struct jval 
 {
     add_prompt(g, cap);
     int st = v->type == J_STR ? prompt_text(u, v, g->add_special, param, &g->ids, e)
-                              : prompt_ids(d, v, u->s->ec.vocab, param, &g->ids, e);
+                              : prompt_ids(d, v, u->s->limits.vocab, param, &g->ids, e);
     g->first[g->n_prompts] = g->ids.n;
     if (st == 0 && g->ids.n == g->first[g->n_prompts - 1])
         return err_param(e, ST_INVALID_LENGTH, param, "'%s' must give at least one token.", param);
@@ -64,6 +64,28 @@ static int read_prompts(struct genreq *g, const struct jdoc *d, const struct gen
     return 0;
 }
 
+/* engine_fits, and the sentence for the client where it does not. */
+static int fits(const struct engine_limits *l, int64_t n, int64_t want, struct err *e)
+{
+    struct engine_misfit why;
+    int st = engine_fits(l, n, want, &why);
+    if (st == 0)
+        return 0;
+    if (why.bound == ENGINE_BOUND_MODEL)
+        return err_set(e, st,
+                       "This model's maximum context length is %d tokens. However, you requested "
+                       "%lld tokens (%lld in the messages, %lld in the completion). Please reduce "
+                       "the length of the messages or completion.",
+                       l->max_model_len, (long long)(n > INT64_MAX - want ? INT64_MAX : n + want),
+                       (long long)n, (long long)want);
+    return err_set(e, st,
+                   "This server's KV cache holds %lld tokens (%d pages of %d). However, you "
+                   "requested %lld tokens (%lld in the messages, %lld in the completion). "
+                   "Please reduce the length of the messages or completion.",
+                   (long long)why.tokens, l->n_pages, l->page_tokens, (long long)(n + want),
+                   (long long)n, (long long)want);
+}
+
 /* What prompt i may generate: the prompt must leave room; what is asked for must fit into it;
  * without a number chat gets all the room, up to the setting. */
 static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, struct err *e)
@@ -71,7 +93,7 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     const struct api_service *s = u->s;
     int64_t most = u->c->limits.max_completion_tokens;
     const char *param = g->chat ? "messages" : "prompt";
-    int64_t max = s->ec.max_model_len, n = (int64_t)(g->first[i + 1] - g->first[i]);
+    int64_t max = s->limits.max_model_len, n = (int64_t)(g->first[i + 1] - g->first[i]);
     int64_t want = g->chat && g->max_completion_tokens != INT64_MIN ? g->max_completion_tokens
                                                                     : g->max_tokens;
     bool given = want != INT64_MIN;
@@ -98,13 +120,13 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     g->max_new[i] = (int32_t)want;
     if (want == 0)
         return 0;
-    int st = engine_fits(&s->ec, n, want, e);
+    int st = fits(&s->limits, n, want, e);
     if (st && !given && st == ST_CONTEXT_LENGTH && g->chat) {
         /* the omitted maximum means what fits: also what fits in the pool */
-        int64_t pool = (int64_t)s->ec.n_pages * s->ec.page_tokens - n;
+        int64_t pool = (int64_t)s->limits.n_pages * s->limits.page_tokens - n;
         want = want < pool ? want : pool;
-        for (int k = 0; k < 4 && want > 0 && (st = engine_fits(&s->ec, n, want, e)) != 0; k++)
-            want -= s->ec.page_tokens;
+        for (int k = 0; k < 4 && want > 0 && (st = fits(&s->limits, n, want, e)) != 0; k++)
+            want -= s->limits.page_tokens;
         g->max_new[i] = (int32_t)want;
         if (want <= 0)
             st = ST_CONTEXT_LENGTH;
@@ -135,9 +157,9 @@ int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const s
     } else if (st == 0) {
         st = read_prompts(g, &d, u, e);
     }
-    if (st == 0 && g->n_prompts * g->n > u->c->limits.max_sequences)
+    if (st == 0 && g->n_prompts * g->n > u->c->limits.max_sequences_per_request)
         st = err_param(e, ST_INVALID_LENGTH, "n", "Prompts times 'n' must be at most %d.",
-                       (int)u->c->limits.max_sequences);
+                       (int)u->c->limits.max_sequences_per_request);
     for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
         st = check_length(g, i, u, e);
     json_free(&d);

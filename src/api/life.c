@@ -24,7 +24,7 @@ bool life_failed(const struct api *a)
 
 bool life_serves(const struct api *a)
 {
-    int busy = 0;
+    bool busy = false;
     if (!life_ready(a) || life_failed(a))
         return false;
     int64_t beat = engine_heartbeat_us(a->s.engine, &busy);
@@ -48,7 +48,7 @@ int life_check(const struct api *a, struct err *e)
 void life_slots(struct api *a)
 {
     if (a->slots.v == NULL && life_ready(a))
-        slots_open(&a->slots, (int64_t)a->s.ec.max_seqs + a->c->limits.queue_size);
+        slots_open(&a->slots, (int64_t)a->s.limits.max_seqs + a->c->limits.queue_size);
 }
 
 /* ---- other threads ---- */

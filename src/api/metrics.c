@@ -204,7 +204,7 @@ static void put_config(struct writer *w, const struct api *a)
 {
     if (!life_ready(a))
         return;
-    const struct engine_config *c = &a->s.ec;
+    const struct engine_limits *c = &a->s.limits;
     head(w, "vllm:", "cache_config_info", "gauge", "Settings of the KV cache as labels.");
     out_fmt(w->b,
             "vllm:cache_config_info{%s,block_size=\"%d\",num_gpu_blocks=\"%d\",cache_dtype=\"%s\","
@@ -239,10 +239,8 @@ void metrics_text(const struct api *a, struct buf *out)
     buf_add(&l, "", 1);
     struct writer w = {out, l.p, a->c->metrics.compat == CONF_COMPAT_VLLM};
     bool ready = life_ready(a);
-    if (!a->has_stats && ready) { /* no step yet: the pool is all free */
-        s.n_pages = s.n_pages_free = a->s.ec.n_pages;
-        s.page_tokens = a->s.ec.page_tokens;
-    }
+    if (!a->has_stats && ready) /* no step yet: the pool is all free */
+        s.n_pages = s.n_pages_free = a->s.limits.n_pages;
     put_engine(&w, &s);
     if (w.vllm) {
         put_sources(&w, &s);

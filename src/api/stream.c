@@ -173,7 +173,7 @@ static void all_done(struct stream *s, int64_t now)
 static void check_buffer(struct stream *s)
 {
     struct req *r = s->r;
-    if (r->gone || (int64_t)(r->out.n - r->out_at) <= s->a->c->stream_buffer_bytes)
+    if (r->gone || (int64_t)(r->out.n - r->out_at) <= s->a->c->stream.buffer_bytes)
         return;
     s->a->m.slow_readers++;
     log_info("api.slow_reader", "id=%s unsent=%zu", r->id, r->out.n - r->out_at);

@@ -88,7 +88,8 @@ static int tokenize_vllm(const struct gen_rules *u, const struct jdoc *d, const 
     if (st == 0)
         st = prompt ? prompt_text(u, prompt, special, "prompt", &ids, e)
                     : prompt_messages(u, d, gen, special, &ids, e);
-    out_fmt(b, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":", ids.n, u->s->ec.max_model_len);
+    out_fmt(b, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":", ids.n,
+            u->s->limits.max_model_len);
     put_ids(b, &ids);
     out_str(b, ",\"token_strs\":");
     out_str(b, strs ? "[" : "null");

@@ -14,11 +14,16 @@ struct field {
     size_t offset;     /* in struct config */
     const char *deflt; /* its text, parsed like any other; lists: "a,b" */
     double min, max;   /* of numbers, in bytes, us or as they are */
-    const char *names; /* F_ENUM: "a|b|c" in the order of the enum; others: "auto" if allowed */
+    const char *names; /* F_ENUM: "a|b|c", place = value; numbers: "auto" if allowed; else NULL */
     const char *help;  /* one or more lines, no trailing newline */
 };
 
-enum { N_FIELDS_MAX = 64, MAX_ERRORS = 20, TEXT_MAX = 4096, LIST_MAX = 64 };
+enum {
+    MAX_ERRORS = 20,
+    LIST_MAX = 64,                                /* items of any list */
+    ITEM_MAX = 256,                               /* bytes of an item */
+    VALUE_MAX = LIST_MAX * (2 * ITEM_MAX + 4) + 3 /* bytes of any value's text, all escaped */
+};
 extern const struct field fields[];
 extern const int n_fields;
 
@@ -29,24 +34,26 @@ struct config_origin {
 
 /* Index of the field with that path, or -1. */
 int field_find(const char *path);
-/* The known path (or section) nearest to a misspelt one; NULL when nothing is near. */
+/* The known path nearest to a misspelt one, or the new name of a renamed key; NULL when nothing is
+ * near. */
 const char *field_nearest(const char *path);
 
 /* Set one value from its text; a list from "a,b". What is wrong goes to why[n]; false then, and the
  * old value stays. */
 bool field_parse(struct config *c, const struct field *f, const char *text, char *why, size_t n);
 /* Set a list from items. */
-bool field_set_list(struct config *c, const struct field *f, char *const *v, int32_t n, char *why,
-                    size_t n_why);
-/* The value's text as the file would have it (quoted where YAML needs it). */
+bool field_set_list(struct config *c, const struct field *f, const char *const *v, int32_t n,
+                    char *why, size_t n_why);
+/* The value's text as the file would have it (quoted where YAML needs it); n = VALUE_MAX always
+ * suffices. */
 void field_text(const struct config *c, const struct field *f, char *out, size_t n);
 
 /* yaml.c: call `set` for every leaf of the file; problems go to `bad`. */
 struct conf_sink {
     void *arg;
     /* v: one item, or the items of a list */
-    void (*set)(void *arg, const char *path, char *const *v, int32_t n, bool is_list, int line,
-                int col);
+    void (*set)(void *arg, const char *path, const char *const *v, int32_t n, bool is_list,
+                int line, int col);
     void (*bad)(void *arg, int line, int col, const char *text);
 };
 /* false when the file cannot be read at all (errno says why). */

@@ -5,14 +5,17 @@
  */
 #include "fields.h"
 
+#include "check.h"
 #include "mem.h"
 #include "status.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char DEFAULT_FILE[] = "/etc/quired/quired.yaml";
 
@@ -45,12 +48,18 @@ static void add_problem(struct loader *l, int line, int col, const char *text)
         snprintf(p->text, sizeof p->text, "%s: error: %s", l->label, text);
 }
 
+/* "; did you mean kv.dtype?", or nothing. */
+static const char *hint(const char *path, char *buf, size_t n)
+{
+    const char *near = field_nearest(path);
+    snprintf(buf, n, "%s%s%s", near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return buf;
+}
+
 static void unknown_key(struct loader *l, const char *path, int line, int col)
 {
-    char text[500];
-    const char *near = field_nearest(path);
-    snprintf(text, sizeof text, "unknown key %.100s%s%s%s", path, near ? "; did you mean " : "",
-             near ? near : "", near ? "?" : "");
+    char text[500], near[200];
+    snprintf(text, sizeof text, "unknown key %.100s%s", path, hint(path, near, sizeof near));
     add_problem(l, line, col, text);
 }
 
@@ -63,8 +72,8 @@ static void set_origin(struct loader *l, int i, int line, int col)
         snprintf(o->where, sizeof o->where, "%.180s", l->label);
 }
 
-static void on_set(void *arg, const char *path, char *const *v, int32_t n, bool is_list, int line,
-                   int col)
+static void on_set(void *arg, const char *path, const char *const *v, int32_t n, bool is_list,
+                   int line, int col)
 {
     struct loader *l = arg;
     int i = field_find(path);
@@ -108,38 +117,49 @@ static void load_file(struct loader *l, const char *file)
     }
 }
 
-static int by_name(const void *a, const void *b)
+/* scandir's filter: *.yaml, none hidden. */
+static int is_drop_in(const struct dirent *e)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    size_t n = strlen(e->d_name);
+    return n > 5 && e->d_name[0] != '.' && strcmp(e->d_name + n - 5, ".yaml") == 0;
+}
+
+/* scandir's order: by bytes, whatever the locale. */
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 /* conf.d beside the file: *.yaml in byte order. */
 static void load_drop_ins(struct loader *l, const char *file)
 {
-    enum { MAX_DROP_INS = 256 };
-    char dir[TEXT_MAX];
+    char dir[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
     const char *slash = strrchr(file, '/');
     int len = slash ? (int)(slash - file) + 1 : 0;
+    struct dirent **v = NULL;
     snprintf(dir, sizeof dir, "%.*sconf.d", len, file);
-    DIR *d = opendir(dir);
-    if (!d)
-        return;
-    char *v[MAX_DROP_INS];
-    int n = 0;
-    for (struct dirent *e; (e = readdir(d)) && n < MAX_DROP_INS;) {
-        size_t k = strlen(e->d_name);
-        if (k < 6 || e->d_name[0] == '.' || strcmp(e->d_name + k - 5, ".yaml") != 0)
-            continue;
-        char path[TEXT_MAX + 300];
-        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        v[n++] = xstrdup(path);
-    }
-    closedir(d);
-    qsort(v, (size_t)n, sizeof *v, by_name);
+    int n = scandir(dir, &v, is_drop_in, by_name);
     for (int i = 0; i < n; i++) {
-        load_file(l, v[i]);
+        snprintf(path, sizeof path, "%s/%s", dir, v[i]->d_name);
+        load_file(l, path);
         free(v[i]);
     }
+    free(v);
+}
+
+/* QUIRED_KV__POOL_BYTES: kv.pool_bytes. path has room for strlen(name). */
+static void path_of_variable(const char *name, char *path)
+{
+    size_t k = 0;
+    for (const char *p = name + 7; *p; p++) {
+        if (p[0] == '_' && p[1] == '_') {
+            path[k++] = '.';
+            p++;
+        } else {
+            path[k++] = (char)tolower((unsigned char)*p);
+        }
+    }
+    path[k] = '\0';
 }
 
 /* QUIRED_KV__POOL_BYTES=512MiB sets kv.pool_bytes. */
@@ -153,23 +173,18 @@ static void load_environment(struct loader *l, char **envp)
         size_t n = eq ? (size_t)(eq - *e) : 0;
         if (n <= 7 || n > 200 || (n == 13 && memcmp(*e, "QUIRED_CONFIG", 13) == 0))
             continue;
-        char name[208], path[208], *text = (char *)(uintptr_t)(eq + 1);
+        const char *text = eq + 1;
+        char name[208], path[208];
         snprintf(name, sizeof name, "%.*s", (int)n, *e);
-        size_t k = 0;
-        for (const char *p = name + 7; *p; p++) {
-            if (p[0] == '_' && p[1] == '_') {
-                path[k++] = '.';
-                p++;
-            } else {
-                path[k++] = (char)tolower((unsigned char)*p);
-            }
-        }
-        path[k] = '\0';
+        path_of_variable(name, path);
         l->label = name;
-        if (field_find(path) < 0 && !l->strict_env)
-            fprintf(l->errors, "%s: warning: no setting has this name\n", name);
-        else
+        if (field_find(path) < 0 && !l->strict_env) {
+            char near[200];
+            fprintf(l->errors, "%s: warning: no setting has this name%s\n", name,
+                    hint(path, near, sizeof near));
+        } else {
             on_set(l, path, &text, 1, false, 0, 0);
+        }
     }
 }
 
@@ -244,7 +259,7 @@ static void load_flags(struct loader *l, const struct command_line *cl)
             continue;
         }
         snprintf(path, sizeof path, "%.*s", (int)(eq - cl->set[i]), cl->set[i]);
-        char *text = (char *)(uintptr_t)(eq + 1);
+        const char *text = eq + 1;
         on_set(l, path, &text, 1, false, 0, 0);
     }
 }
@@ -252,13 +267,13 @@ static void load_flags(struct loader *l, const struct command_line *cl)
 /* What no single range can say. */
 static void cross_check(struct loader *l)
 {
-    struct config *c = l->c;
-    char text[300];
+    const struct config *c = l->c;
     l->source++;
     l->label = "settings";
     if (c->kv.page_tokens != 16 && c->kv.page_tokens != 32 && c->kv.page_tokens != 64)
         add_problem(l, 0, 0, "kv.page_tokens must be 16, 32 or 64");
     if (c->scheduler.max_step_tokens < c->scheduler.max_seqs) {
+        char text[300];
         snprintf(text, sizeof text,
                  "scheduler.max_step_tokens (%lld) must be at least scheduler.max_seqs (%lld): "
                  "every running sequence decodes one token a step",
@@ -282,61 +297,66 @@ static int by_position(const void *a, const void *b)
     return (x->col > y->col) - (x->col < y->col);
 }
 
-static void load_defaults(struct loader *l)
-{
-    char why[400];
-    l->label = "default";
-    for (int i = 0; i < n_fields; i++) {
-        field_parse(l->c, &fields[i], fields[i].deflt, why, sizeof why);
-        set_origin(l, i, 0, 0);
-    }
-}
-
 void config_defaults(struct config *c)
 {
+    char why[400];
     memset(c, 0, sizeof *c);
     c->origin = xcalloc2((size_t)n_fields, sizeof *c->origin);
-    struct loader l = {.c = c};
-    load_defaults(&l);
+    for (int i = 0; i < n_fields; i++) {
+        CHECK(field_parse(c, &fields[i], fields[i].deflt, why, sizeof why));
+        snprintf(c->origin[i].where, sizeof c->origin[i].where, "default");
+    }
 }
 
 int config_set(struct config *c, const char *path, const char *text, struct err *e)
 {
-    char why[400];
+    char why[400], near[200];
     int i = field_find(path);
     if (i < 0)
-        return err_set(e, ST_INVALID_VALUE, "there is no setting %.100s", path);
+        return err_set(e, ST_INVALID_VALUE, "there is no setting %.100s%s", path,
+                       hint(path, near, sizeof near));
     if (!field_parse(c, &fields[i], text, why, sizeof why))
         return err_set(e, ST_INVALID_VALUE, "%s: %s", path, why);
     snprintf(c->origin[i].where, sizeof c->origin[i].where, "set");
     return 0;
 }
 
+/* The file that the command line names, else the environment, else the usual place; or NULL. */
+static const char *pick_file(const struct command_line *cl, char **envp)
+{
+    if (cl->file)
+        return cl->file;
+    for (char **e = envp; *e; e++)
+        if (strncmp(*e, "QUIRED_CONFIG=", 14) == 0 && (*e)[14])
+            return *e + 14;
+    return access(DEFAULT_FILE, R_OK) == 0 ? DEFAULT_FILE : NULL;
+}
+
+/* All problems in the order of their places. 0 when there are none. */
+static int report(struct loader *l)
+{
+    qsort(l->bad, (size_t)l->n_bad, sizeof *l->bad, by_position);
+    for (int i = 0; i < l->n_bad; i++)
+        fprintf(l->errors, "%s\n", l->bad[i].text);
+    if (l->more > 0)
+        fprintf(l->errors, "and %d more\n", l->more);
+    return l->n_bad > 0 ? ST_INVALID_VALUE : 0;
+}
+
 int config_load(struct config *c, int argc, char **argv, char **envp, enum config_action *action,
                 FILE *errors)
 {
-    config_defaults(c);
-    *action = CONFIG_RUN;
     struct command_line cl = {.action = CONFIG_RUN};
+    config_defaults(c);
     int st = parse_flags(&cl, argc, argv, errors);
+    *action = st ? CONFIG_RUN : cl.action;
+    if (st)
+        return st;
     struct loader *l = xalloc(sizeof *l);
     l->c = c;
     l->errors = errors;
-    if (st != 0) {
-        free(l);
-        return st;
-    }
-    *action = cl.action;
     l->strict_env = cl.action == CONFIG_CHECK || cl.action == CONFIG_CHECK_DEEP;
-    const char *file = cl.file;
-    for (char **e = envp; !file && *e; e++)
-        if (strncmp(*e, "QUIRED_CONFIG=", 14) == 0 && (*e)[14])
-            file = *e + 14;
-    FILE *there = file ? NULL : fopen(DEFAULT_FILE, "r");
-    if (there) {
-        fclose(there);
-        file = DEFAULT_FILE;
-    }
+    const char *file = pick_file(&cl, envp);
     if (file) {
         load_file(l, file);
         load_drop_ins(l, file);
@@ -345,12 +365,7 @@ int config_load(struct config *c, int argc, char **argv, char **envp, enum confi
     load_flags(l, &cl);
     if (l->n_bad == 0)
         cross_check(l);
-    qsort(l->bad, (size_t)l->n_bad, sizeof *l->bad, by_position);
-    for (int i = 0; i < l->n_bad; i++)
-        fprintf(errors, "%s\n", l->bad[i].text);
-    if (l->more > 0)
-        fprintf(errors, "and %d more\n", l->more);
-    st = l->n_bad > 0 ? ST_INVALID_VALUE : 0;
+    st = report(l);
     free(l);
     return st;
 }

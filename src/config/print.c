@@ -28,11 +28,11 @@ static int open_sections(const char *path, const char *before, FILE *out, const 
 
 void config_print(const struct config *c, FILE *out)
 {
-    char *text = xalloc(TEXT_MAX * 4);
+    char *text = xalloc(VALUE_MAX);
     for (int i = 0; i < n_fields; i++) {
         const char *name;
         int indent = open_sections(fields[i].path, i ? fields[i - 1].path : NULL, out, &name);
-        field_text(c, &fields[i], text, TEXT_MAX * 4);
+        field_text(c, &fields[i], text, VALUE_MAX);
         int w = fprintf(out, "%*s%s: %s", indent, "", name, text);
         fprintf(out, "%*s# %s\n", w < 44 ? 44 - w : 1, "", c->origin[i].where);
     }
@@ -41,8 +41,9 @@ void config_print(const struct config *c, FILE *out)
 
 void config_print_defaults(FILE *out)
 {
-    struct config *c = xalloc(sizeof *c);
-    char *text = xalloc(TEXT_MAX), why[200];
+    struct config c;
+    char *text = xalloc(VALUE_MAX);
+    config_defaults(&c);
     fprintf(out, "# Every setting of quired with its default. Printed by quired "
                  "--print-config=defaults.\n"
                  "# Sizes need a unit (512MiB, 80GiB), durations too (250ms, 30s, 5m). Later wins: "
@@ -51,8 +52,7 @@ void config_print_defaults(FILE *out)
                  "kv.pool_bytes=8GiB.\n");
     for (int i = 0; i < n_fields; i++) {
         const char *name, *before = i ? fields[i - 1].path : NULL;
-        field_parse(c, &fields[i], fields[i].deflt, why, sizeof why);
-        field_text(c, &fields[i], text, TEXT_MAX);
+        field_text(&c, &fields[i], text, VALUE_MAX);
         size_t top = strcspn(fields[i].path, ".");
         if (!before || strncmp(before, fields[i].path, top + 1) != 0)
             fputc('\n', out);
@@ -62,9 +62,7 @@ void config_print_defaults(FILE *out)
             fprintf(out, " (%s)", fields[i].names);
         fprintf(out, "\n%*s%s: %s\n", indent, "", name, text);
     }
-    c->origin = NULL;
-    config_free(c);
-    free(c);
+    config_free(&c);
     free(text);
 }
 
@@ -82,9 +80,9 @@ void config_help(FILE *out)
                  "  --version, --help\n\n"
                  "Settings (default):\n");
     for (int i = 0; i < n_fields; i++)
-        fprintf(out, "  %s%s%s%s (%s)\n      %s\n", fields[i].path,
+        fprintf(out, "  %s%s%s (%s)\n      %s\n", fields[i].path,
                 fields[i].type == F_ENUM ? " " : "",
-                fields[i].type == F_ENUM ? fields[i].names : "", "",
+                fields[i].type == F_ENUM ? fields[i].names : "",
                 fields[i].deflt[0] ? fields[i].deflt : "empty", fields[i].help);
     fprintf(out,
             "\nSignals: SIGTERM drains, a second one stops at once; SIGUSR2 dumps the "
@@ -96,9 +94,9 @@ void config_help(FILE *out)
 uint64_t config_digest(const struct config *c)
 {
     uint64_t h = FNV1A_BASIS;
-    char *text = xalloc(TEXT_MAX * 4);
+    char *text = xalloc(VALUE_MAX);
     for (int i = 0; i < n_fields; i++) {
-        field_text(c, &fields[i], text, TEXT_MAX * 4);
+        field_text(c, &fields[i], text, VALUE_MAX);
         h = fnv1a(h, text, strlen(text));
         h = fnv1a(h, "\n", 1);
     }

@@ -92,7 +92,6 @@ static bool with_unit(const struct field *f, const char *text, double *out)
 
 static bool parse_number(void *at, const struct field *f, const char *text, char *why, size_t n)
 {
-    char range[120];
     double v;
     const char *rest, *kind = f->type == F_SIZE       ? "a size such as 512MiB"
                               : f->type == F_DURATION ? "a duration such as 250ms or 30s"
@@ -107,6 +106,7 @@ static bool parse_number(void *at, const struct field *f, const char *text, char
                   : number(text, &v, &rest) && *rest == '\0' &&
                         (f->type == F_FRACTION || v == floor(v));
     if (!ok || v < f->min || v > f->max) {
+        char range[120];
         snprintf(why, n, "expected %s in %s%s, got \"%.64s\"", kind,
                  range_text(f, range, sizeof range), f->names ? ", or auto" : "", text);
         return false;
@@ -163,15 +163,15 @@ static bool parse_string(void *at, const struct field *f, const char *text, char
     return true;
 }
 
-bool field_set_list(struct config *c, const struct field *f, char *const *v, int32_t n, char *why,
-                    size_t n_why)
+bool field_set_list(struct config *c, const struct field *f, const char *const *v, int32_t n,
+                    char *why, size_t n_why)
 {
     if (n > (int32_t)f->max) {
         snprintf(why, n_why, "at most %d items, got %d", (int)f->max, (int)n);
         return false;
     }
     for (int32_t i = 0; i < n; i++)
-        if (v[i][0] == '\0' || strlen(v[i]) > 256)
+        if (v[i][0] == '\0' || strlen(v[i]) > ITEM_MAX)
             return complain(why, n_why, "list items have 1..256 characters%s%s", "", "");
     struct str_list *l = (struct str_list *)((char *)c + f->offset), fresh = {0};
     fresh.v = xcalloc2((size_t)n + 1, sizeof *fresh.v);
@@ -187,7 +187,8 @@ bool field_set_list(struct config *c, const struct field *f, char *const *v, int
 static bool parse_list(struct config *c, const struct field *f, const char *text, char *why,
                        size_t n)
 {
-    char *copy = xstrdup(text), *v[LIST_MAX + 1], *save = NULL;
+    char *copy = xstrdup(text), *save = NULL;
+    const char *v[LIST_MAX + 1];
     int32_t k = 0;
     for (char *p = strtok_r(copy, ",", &save); p && k <= LIST_MAX; p = strtok_r(NULL, ",", &save))
         v[k++] = p;

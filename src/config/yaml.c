@@ -51,9 +51,9 @@ static bool same_scalar(const yaml_node_t *a, const yaml_node_t *b)
 }
 
 /* A scalar's text, zero-terminated by libyaml; NULL when it holds a zero byte. */
-static char *scalar_text(yaml_node_t *n)
+static const char *scalar_text(const yaml_node_t *n)
 {
-    char *s = (char *)n->data.scalar.value;
+    const char *s = (const char *)n->data.scalar.value;
     return strlen(s) == n->data.scalar.length ? s : NULL;
 }
 
@@ -67,7 +67,7 @@ static bool is_null(const yaml_node_t *n)
 
 static void leaf(struct walk *w, yaml_node_t *v)
 {
-    char *text = scalar_text(v);
+    const char *text = scalar_text(v);
     if (!text)
         bad(w, v, "a value must not contain a zero byte");
     else if (!is_null(v))
@@ -76,7 +76,7 @@ static void leaf(struct walk *w, yaml_node_t *v)
 
 static void list(struct walk *w, yaml_node_t *v)
 {
-    char *items[LIST_MAX];
+    const char *items[LIST_MAX];
     int32_t n = 0;
     for (yaml_node_item_t *i = v->data.sequence.items.start; i < v->data.sequence.items.top; i++) {
         yaml_node_t *item = yaml_document_get_node(&w->doc, *i);

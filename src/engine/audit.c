@@ -16,11 +16,11 @@ static void count_seq(const struct engine *en, const struct seq *s)
 
 static int audit_seq(const struct seq *s, struct err *e)
 {
-    if (s->n_known > s->n_tok || s->n_cached > s->n_tok || s->n_done > s->n_cached ||
+    if (s->n_known > s->n_tok || s->n_planned > s->n_tok || s->n_done > s->n_planned ||
         s->n_sent > s->n_pages || s->n_pub > s->n_pages || s->n_tok > s->n_max)
         return err_set(e, ST_INTERNAL,
                        "seq %llu: tok %d known %d cached %d done %d pages %d sent %d pub %d",
-                       (unsigned long long)s->id, s->n_tok, s->n_known, s->n_cached, s->n_done,
+                       (unsigned long long)s->id, s->n_tok, s->n_known, s->n_planned, s->n_done,
                        s->n_pages, s->n_sent, s->n_pub);
     if (s->state == SEQ_WAITING && (s->n_pages || s->row >= 0 || s->n_inflight))
         return err_set(e, ST_INTERNAL, "seq %llu waits and holds something",
@@ -28,13 +28,25 @@ static int audit_seq(const struct seq *s, struct err *e)
     return 0;
 }
 
+static void count_limbo(const struct engine *en, const struct lane *ln)
+{
+    for (int32_t i = 0; i < ln->n_limbo; i++) {
+        const struct limbo *l = &ln->limbo[(ln->limbo_head + i) % MAX_LIMBO];
+        if (l->page >= 0)
+            en->held[l->page]++;
+        else
+            en->pins[l->node]++;
+    }
+}
+
 int engine_audit(struct engine *en, struct err *e)
 {
-    memset(en->held, 0, (size_t)en->c.n_pages * sizeof *en->held);
-    memset(en->pins, 0, ((size_t)en->c.n_pages + 1) * sizeof *en->pins);
+    const struct seqs *q = &en->seqs;
+    memset(en->held, 0, (size_t)en->lim.n_pages * sizeof *en->held);
+    memset(en->pins, 0, (size_t)kv_node_slots(en->kv) * sizeof *en->pins);
     int32_t n_wait = 0, n_run = 0, n_off = 0, n_rows = 0;
-    for (int32_t i = 0; i < en->n_slots; i++) {
-        const struct seq *s = &en->seq[i];
+    for (int32_t i = 0; i < q->n_slots; i++) {
+        const struct seq *s = &q->seq[i];
         if (s->state == SEQ_FREE)
             continue;
         count_seq(en, s);
@@ -46,17 +58,12 @@ int engine_audit(struct engine *en, struct err *e)
         n_off += s->state == SEQ_DRAINING || s->preempting;
         n_rows += s->row >= 0;
     }
-    for (int32_t i = 0; i < en->n_limbo; i++) {
-        const struct limbo *l = &en->limbo[(en->limbo_head + i) % MAX_LIMBO];
-        if (l->page >= 0)
-            en->held[l->page]++;
-        else
-            en->pins[l->node]++;
-    }
-    if (n_wait != en->n_wait || n_run != en->n_run || n_off != en->n_draining ||
-        n_rows + en->n_rows != en->c.max_seqs || n_wait + n_run + n_off + en->n_slot != en->n_slots)
+    count_limbo(en, &en->lane);
+    if (n_wait != q->n_wait || n_run != q->n_run || n_off != q->n_draining ||
+        n_rows + q->n_free_rows != en->lim.max_seqs ||
+        n_wait + n_run + n_off + q->n_free != q->n_slots)
         return err_set(e, ST_INTERNAL,
                        "lists: waiting %d/%d running %d/%d draining %d/%d rows %d+%d", n_wait,
-                       en->n_wait, n_run, en->n_run, n_off, en->n_draining, n_rows, en->n_rows);
+                       q->n_wait, n_run, q->n_run, n_off, q->n_draining, n_rows, q->n_free_rows);
     return kv_audit(en->kv, en->held, en->pins, e);
 }

@@ -13,8 +13,8 @@ static int finish_of(const struct engine *en, const struct seq *s, token_id t, i
     int32_t n_new = s->n_known - s->n_prompt;
     *stop_id = -1;
     if (n_new > s->min_new) {
-        for (int32_t i = 0; i < en->c.n_eos && !s->ignore_eos; i++)
-            if (en->c.eos[i] == t)
+        for (int32_t i = 0; i < en->facts.n_eos && !s->ignore_eos; i++)
+            if (en->facts.eos[i] == t)
                 return FINISH_STOP;
         for (int32_t i = 0; i < s->n_stop; i++)
             if (s->stop[i] == t) {
@@ -25,12 +25,14 @@ static int finish_of(const struct engine *en, const struct seq *s, token_id t, i
     return s->n_known >= s->n_max ? FINISH_LENGTH : FINISH_NONE;
 }
 
-static void take_token(struct engine *en, struct seq *s, int32_t i)
+/* Row i of *r brought the next token of s, one. */
+static void take_token(struct engine *en, struct seq *s, const struct step_result *r, int32_t i)
 {
-    token_id t = en->result->token[i];
-    if (t < 0 || t >= en->c.vocab) {
+    int32_t k = r->row[i].first;
+    token_id t = r->row[i].n == 1 ? r->token[k] : -1;
+    if (t < 0 || t >= en->lim.vocab) {
         log_error("engine.token", "id=%llu token %d is outside the vocabulary of %d",
-                  (unsigned long long)s->id, t, en->c.vocab);
+                  (unsigned long long)s->id, t, en->lim.vocab);
         outbox_end(en, s, FINISH_ERROR, ST_INTERNAL);
         seq_end(en, s);
         return;
@@ -39,67 +41,61 @@ static void take_token(struct engine *en, struct seq *s, int32_t i)
     en->stats.generated_tokens++;
     int32_t stop_id;
     int finish = finish_of(en, s, t, &stop_id);
-    outbox_token(en, s, t, finish, stop_id, i, en->result);
-    if (finish == FINISH_NONE)
-        return;
-    if (finish == FINISH_STOP)
-        en->stats.finished_stop++;
-    else
-        en->stats.finished_length++;
-    seq_end(en, s);
+    outbox_token(en, s, t, finish, stop_id, r, k);
+    if (finish != FINISH_NONE)
+        seq_end(en, s);
 }
 
-/* One row. Returns 1 while its seq goes on decoding. */
-static int commit_row(struct engine *en, const struct step *st, struct seq *s, int32_t i)
+/* Row i of the step. true while its seq goes on decoding. */
+static bool commit_row(struct engine *en, struct lane *ln, const struct step *step, struct seq *s,
+                       int32_t i)
 {
+    const struct step_result *r = ln->result;
     s->n_inflight--;
-    s->n_done = st->rows[i].first + st->rows[i].n;
-    int live = s->state == SEQ_RUNNING; /* also when marked for preemption: the token counts */
-    if (PLANT(PLANT_LATE_TOKEN) && !live && st->rows[i].sample)
-        outbox_token(en, s, en->result->token[i], FINISH_NONE, -1, i, en->result);
-    if (live && st->rows[i].sample) {
-        s->n_inflight++; /* keeps its pages until the publish below */
-        take_token(en, s, i);
-        s->n_inflight--;
-    }
-    seq_publish(en, s);
-    if (s->n_inflight == 0 && (s->state == SEQ_DRAINING || s->preempting))
-        seq_settle(en, s);
+    s->n_done = step->rows[i].first + step->rows[i].n;
+    bool live = s->state == SEQ_RUNNING; /* also when marked for preemption: the token counts */
+    bool sampled = step->rows[i].want == STEP_WANT_SAMPLE;
+    if (PLANT(PLANT_LATE_TOKEN) && !live && sampled)
+        outbox_token(en, s, r->token[r->row[i].first], FINISH_NONE, -1, r, r->row[i].first);
+    if (live && sampled)
+        take_token(en, s, r, i);
+    seq_publish(en, ln, s); /* also what an ended one has computed */
+    seq_settle_if_idle(en, s);
     return s->state == SEQ_RUNNING;
 }
 
 /* The longest wait between two decode steps while somebody was waiting for the second. */
-static void note_decode(struct engine *en, int64_t now, int going_on)
+static void note_decode(struct engine *en, int64_t now, bool going_on)
 {
-    if (en->last_decode_us > 0 && now - en->last_decode_us > en->stats.max_decode_gap_us)
-        en->stats.max_decode_gap_us = now - en->last_decode_us;
-    en->last_decode_us = going_on ? now : 0;
+    int64_t last = en->sched.last_decode_us;
+    if (last > 0 && now - last > en->stats.max_decode_gap_us)
+        en->stats.max_decode_gap_us = now - last;
+    en->sched.last_decode_us = going_on ? now : 0;
 }
 
-/* en->result holds the result of the oldest step in flight, which was in `slot`. */
-void commit_step(struct engine *en, int slot)
+/* ln->result holds the result of the oldest step in flight, which was in `slot`. */
+void commit_step(struct engine *en, struct lane *ln, int slot)
 {
-    const struct step *st = en->step[slot];
-    const struct flight *f = en->flight[slot];
+    const struct step *step = ln->step[slot];
+    const struct flight *f = ln->flight[slot];
     int64_t now = engine_now(en);
-    int64_t begin = f->submit_us > en->done_us ? f->submit_us : en->done_us;
-    sched_note_step(en, st, now - begin);
-    en->done_us = now;
-    en->done_no = f->no;
-    en->n_flight--;
-    limbo_drain(en);
-    int going_on = 0;
-    for (int32_t i = 0; i < st->n_rows; i++) {
-        struct seq *s = &en->seq[f->who[i].seq];
+    int64_t begin = f->submit_us > ln->done_us ? f->submit_us : ln->done_us;
+    sched_note_step(&en->sched, step, now - begin);
+    ln->done_us = now;
+    ln->done_no = f->no;
+    ln->n_flight--;
+    limbo_drain(ln, en->kv);
+    bool going_on = false;
+    for (int32_t i = 0; i < step->n_rows; i++) {
+        struct seq *s = &en->seqs.seq[f->who[i].seq];
         CHECK(s->gen == f->who[i].gen && s->n_inflight > 0);
-        going_on |= commit_row(en, st, s, i);
+        going_on |= commit_row(en, ln, step, s, i);
     }
-    if (st->kind == STEP_DECODE) {
+    if (step->kind == STEP_DECODE) {
         en->stats.steps_decode++;
         note_decode(en, now, going_on);
     } else {
         en->stats.steps_prefill++;
     }
-    en->stats.last_step_us = now;
-    en->o.dirty = 1;
+    en->staging.dirty = true;
 }

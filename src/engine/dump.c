@@ -7,14 +7,14 @@ enum { MAX_LINES = 64 };
 
 static const char *why_waiting(const struct engine *en, const struct seq *s)
 {
-    int32_t pick = sched_pick(en);
-    if (en->n_rows == 0)
+    int32_t pick = sched_pick(&en->sched, &en->seqs);
+    if (en->seqs.n_free_rows == 0)
         return "all rows are in use";
-    if (pick != (int32_t)(s - en->seq))
+    if (pick != seq_index(&en->seqs, s))
         return "others are ahead";
-    if (en->gate_seq == pick && kv_avail(en->kv) <= en->gate_avail)
+    if (en->sched.gate_seq == pick && kv_avail(en->kv) <= en->sched.gate_avail)
         return "its pages are not available";
-    if (en->n_marked > 0)
+    if (en->seqs.n_marked > 0)
         return "a preempted sequence is still in a step";
     return "next";
 }
@@ -31,7 +31,7 @@ static const char *why_running(const struct engine *en, const struct seq *s)
         return "in a step";
     if (seq_need(s) > 1)
         return "prompt not complete";
-    return s->n_cached >= s->n_pages * en->c.page_tokens ? "needs a page" : "ready";
+    return s->n_planned >= s->n_pages * en->lim.page_tokens ? "needs a page" : "ready";
 }
 
 static void explain_seq(const struct engine *en, const struct seq *s)
@@ -42,13 +42,16 @@ static void explain_seq(const struct engine *en, const struct seq *s)
              "pages=%d inflight=%d priority=%lld boost=%d preempted=%d waited_us=%lld",
              (unsigned long long)s->id, state,
              s->state == SEQ_WAITING ? why_waiting(en, s) : why_running(en, s), s->row, s->n_prompt,
-             s->n_tok, s->n_known, s->n_cached, s->n_done, s->n_pages, s->n_inflight,
+             s->n_tok, s->n_known, s->n_planned, s->n_done, s->n_pages, s->n_inflight,
              (long long)s->priority, (int)s->boost, s->n_preempted,
              (long long)(s->n_hit < 0 ? engine_now(en) - s->arrival_us : s->queue_us));
 }
 
 void engine_explain(struct engine *en)
 {
+    const struct seqs *q = &en->seqs;
+    const struct lane *ln = &en->lane;
+    const struct sched *sc = &en->sched;
     struct kv_stats k;
     kv_get_stats(en->kv, &k);
     log_info(
@@ -56,24 +59,24 @@ void engine_explain(struct engine *en)
         "healthy=%d turn=%llu step=%llu done=%llu in_flight=%d waiting=%d running=%d "
         "draining=%d rows_free=%d pages=%d free=%d cached=%d in_tree=%d limbo=%d held_records=%d "
         "outbox_full=%d",
-        !en->failed, (unsigned long long)en->n_turns, (unsigned long long)en->step_no,
-        (unsigned long long)en->done_no, en->n_flight, en->n_wait, en->n_run, en->n_draining,
-        en->n_rows, k.n_pages, k.n_free, k.n_evictable, k.n_nodes, en->n_limbo, en->o.n_rec,
-        en->o.blocked);
-    double tokens = en->cost.prefill_tokens;
+        !en->failed, (unsigned long long)en->n_turns, (unsigned long long)ln->step_no,
+        (unsigned long long)ln->done_no, ln->n_flight, q->n_wait, q->n_run, q->n_draining,
+        q->n_free_rows, k.n_pages, k.n_free, k.n_evictable, k.n_nodes, ln->n_limbo,
+        en->staging.n_rec, en->staging.blocked);
+    double tokens = sc->cost.prefill_tokens;
     log_info("engine.cost",
              "prefill_us_per_token=%.2f decode_step_us=%.0f since_decode_us=%.0f max_gap_us=%lld "
              "preemptions=%lld evicted=%lld",
-             tokens > 0 ? en->cost.prefill_us / tokens : 0.0, en->cost.decode_us,
-             en->since_decode_us, (long long)en->stats.max_decode_gap_us,
+             tokens > 0 ? sc->cost.prefill_us / tokens : 0.0, sc->cost.decode_us,
+             sc->since_decode_us, (long long)en->stats.max_decode_gap_us,
              (long long)en->stats.preemptions, (long long)k.evicted);
     int lines = 0, live = 0;
-    for (int32_t i = 0; i < en->n_slots; i++) {
-        if (en->seq[i].state == SEQ_FREE)
+    for (int32_t i = 0; i < q->n_slots; i++) {
+        if (q->seq[i].state == SEQ_FREE)
             continue;
         live++;
         if (lines++ < MAX_LINES)
-            explain_seq(en, &en->seq[i]);
+            explain_seq(en, &q->seq[i]);
     }
     if (live > MAX_LINES)
         log_info("engine.seq", "and %d more", live - MAX_LINES);

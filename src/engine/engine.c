@@ -14,20 +14,20 @@ enum { MAX_RETRIES = 3, STALL_TURNS = 3 };
 
 static void cancel(struct engine *en, req_id id, int reason)
 {
-    int32_t i = idmap_get(&en->ids, id);
+    int32_t i = idmap_get(&en->seqs.ids, id);
     if (i < 0)
         return; /* gone already */
-    struct seq *s = &en->seq[i];
+    struct seq *s = &en->seqs.seq[i];
     if (reason == ST_QUEUE_TIMEOUT && s->n_hit >= 0)
         return; /* it has got its turn meanwhile */
     if (PLANT(PLANT_CANCEL_LEAK) && s->n_pages > 0)
         kv_ref(en->kv, s->pages[0]);
-    en->stats.cancels++;
     outbox_end(en, s, reason == ST_OK ? FINISH_STOP : FINISH_CANCEL, reason);
     seq_end(en, s);
+    seq_settle_if_idle(en, s);
 }
 
-static int drain(struct engine *en)
+static bool drain(struct engine *en)
 {
     int n = mbox_take(en->in);
     const struct msg_head *h;
@@ -44,7 +44,7 @@ static int drain(struct engine *en)
             engine_explain(en);
             break;
         case MSG_STOP:
-            en->stopping = 1;
+            en->stopping = true;
             en->stop_status = c->reason;
             break;
         }
@@ -53,74 +53,71 @@ static int drain(struct engine *en)
 }
 
 /* End every live request. With `lost`, no step in flight will ever be committed. */
-static void end_all(struct engine *en, int status, int lost)
+static void end_all(struct engine *en, int status, bool lost)
 {
+    struct lane *ln = &en->lane;
     if (lost) {
-        en->n_flight = 0;
-        en->done_no = en->step_no;
-        limbo_drain(en);
+        ln->n_flight = 0;
+        ln->done_no = ln->step_no;
+        limbo_drain(ln, en->kv);
     }
-    for (int32_t i = 0; i < en->n_slots; i++) {
-        struct seq *s = &en->seq[i];
+    for (int32_t i = 0; i < en->seqs.n_slots; i++) {
+        struct seq *s = &en->seqs.seq[i];
         if (s->state == SEQ_FREE)
             continue;
         if (s->state != SEQ_DRAINING) {
             outbox_end(en, s, FINISH_ERROR, status);
-            s->n_inflight++; /* settle below, once */
             seq_end(en, s);
-            s->n_inflight--;
         }
         if (lost)
             s->n_inflight = 0;
-        if (s->n_inflight == 0)
-            seq_settle(en, s);
+        seq_settle_if_idle(en, s);
     }
 }
 
 void engine_fail(struct engine *en, int status)
 {
     log_error("engine.failed", "status=\"%s\" live=%d", st_text(status),
-              en->n_wait + en->n_run + en->n_draining);
-    en->failed = 1;
+              en->seqs.n_wait + en->seqs.n_run + en->seqs.n_draining);
+    en->failed = true;
     atomic_store(&en->down, ST_ENGINE_DOWN);
-    end_all(en, ST_ENGINE_DOWN, 1);
-    en->o.dirty = 1;
+    end_all(en, ST_ENGINE_DOWN, true);
+    en->staging.dirty = true;
 }
 
 /* The step just planned was refused and the device lives on: the requests in it end, the others go
  * on. What it would have freed at its commit is free once nothing is in flight before it. */
-static void refuse_step(struct engine *en, int slot, int status)
+static void refuse_step(struct engine *en, struct lane *ln, int slot, int status)
 {
-    const struct step *st = en->step[slot];
-    const struct flight *f = en->flight[slot];
+    const struct step *step = ln->step[slot];
+    const struct flight *f = ln->flight[slot];
     log_error("engine.step_refused", "step=%llu rows=%d status=\"%s\"", (unsigned long long)f->no,
-              (int)st->n_rows, st_text(status));
-    for (int32_t i = 0; i < st->n_rows; i++) {
-        struct seq *s = &en->seq[f->who[i].seq];
+              (int)step->n_rows, st_text(status));
+    for (int32_t i = 0; i < step->n_rows; i++) {
+        struct seq *s = &en->seqs.seq[f->who[i].seq];
         CHECK(s->gen == f->who[i].gen && s->n_inflight > 0);
+        s->n_inflight--;
         if (s->state == SEQ_RUNNING) {
             outbox_end(en, s, FINISH_ERROR, status);
             seq_end(en, s);
         }
-        s->n_inflight--;
-        if (s->n_inflight == 0 && (s->state == SEQ_DRAINING || s->preempting))
-            seq_settle(en, s);
+        seq_settle_if_idle(en, s);
     }
-    if (en->n_flight == 0) {
-        en->done_no = f->no;
-        limbo_drain(en);
+    if (ln->n_flight == 0) {
+        ln->done_no = f->no;
+        limbo_drain(ln, en->kv);
     }
-    en->o.dirty = 1;
+    en->staging.dirty = true;
 }
 
 /* Wait for the oldest step and commit it. */
-static void finish_step(struct engine *en)
+static void finish_step(struct engine *en, struct lane *ln)
 {
-    int slot = (en->next_slot + MAX_INFLIGHT - en->n_flight) % MAX_INFLIGHT;
+    int slot = lane_oldest(ln);
     int64_t t0 = engine_now(en);
     int st = 0;
     for (int i = 0; i < MAX_RETRIES; i++) {
-        st = en->ex.wait(en->ex.self, slot, en->result);
+        st = ln->ex.wait(ln->ex.self, slot, ln->result);
         if (st != ST_DEVICE_RETRY)
             break;
     }
@@ -129,109 +126,111 @@ static void finish_step(struct engine *en)
         engine_fail(en, st);
         return;
     }
-    commit_step(en, slot);
-    if (en->n_flight == 0 && en->done_no != en->step_no) { /* a refused step came after it */
-        en->done_no = en->step_no;
-        limbo_drain(en);
+    commit_step(en, ln, slot);
+    if (ln->n_flight == 0 && ln->done_no != ln->step_no) { /* a refused step came after it */
+        ln->done_no = ln->step_no;
+        limbo_drain(ln, en->kv);
     }
 }
 
-/* Plan and submit one step. 1: done. */
-static int start_step(struct engine *en)
+/* Plan and submit one step. false: there is none to plan. */
+static bool start_step(struct engine *en, struct lane *ln)
 {
-    int slot = en->next_slot;
-    if (plan_step(en, slot) == 0)
-        return 0;
-    struct flight *f = en->flight[slot];
-    f->no = ++en->step_no;
+    int slot = ln->next_slot;
+    if (plan_step(en, ln, slot) == 0)
+        return false;
+    struct flight *f = ln->flight[slot];
+    f->no = ++ln->step_no;
     f->submit_us = engine_now(en);
-    sched_note_submit(en, en->step[slot]);
+    sched_note_submit(&en->sched, ln->step[slot]);
     int st = 0;
     for (int i = 0; i < MAX_RETRIES; i++) {
-        st = en->ex.submit(en->ex.self, slot, en->step[slot]);
+        st = ln->ex.submit(ln->ex.self, slot, ln->step[slot]);
         if (st != ST_DEVICE_RETRY)
             break;
     }
     en->stats.step_wait_us += engine_now(en) - f->submit_us;
     if (st != 0) {
         if (st == ST_INTERNAL)
-            refuse_step(en, slot, st);
+            refuse_step(en, ln, slot, st);
         else
             engine_fail(en, st);
-        return 1;
+        return true;
     }
-    en->n_flight++;
-    en->next_slot = (slot + 1) % MAX_INFLIGHT;
-    return 1;
+    ln->n_flight++;
+    ln->next_slot = (slot + 1) % MAX_INFLIGHT;
+    return true;
 }
 
 /* Work, no step possible, nothing in flight: cannot happen by construction (engine_fits). Should it
  * happen after all, one request pays instead of all. */
 static void break_stall(struct engine *en)
 {
+    const struct seqs *q = &en->seqs;
     if (++en->n_stalled < STALL_TURNS)
         return;
     en->n_stalled = 0;
-    struct seq *s = en->n_run > 0 ? &en->seq[en->run[0]] : &en->seq[sched_pick(en)];
+    struct seq *s = &q->seq[q->n_run > 0 ? q->run[0] : sched_pick(&en->sched, q)];
     log_error("engine.stall", "id=%llu tokens=%d pages_available=%d waiting=%d running=%d",
-              (unsigned long long)s->id, s->n_tok, kv_avail(en->kv), en->n_wait, en->n_run);
+              (unsigned long long)s->id, s->n_tok, kv_avail(en->kv), q->n_wait, q->n_run);
     en->n_stalls++;
     outbox_end(en, s, FINISH_ERROR, ST_INTERNAL);
     seq_end(en, s);
+    seq_settle_if_idle(en, s);
 }
 
 static void audit(struct engine *en)
 {
     struct err e;
-    if (en->c.audit_every <= 0 || en->n_turns % (uint64_t)en->c.audit_every != 0)
+    if (en->facts.audit_every <= 0 || en->n_turns % (uint64_t)en->facts.audit_every != 0)
         return;
     en->stats.audits++;
     if (engine_audit(en, &e) == 0)
         return;
     if (en->stats.audit_failures++ < 10)
-        log_error("engine.audit", "step=%llu %s", (unsigned long long)en->step_no, e.msg);
+        log_error("engine.audit", "step=%llu %s", (unsigned long long)en->lane.step_no, e.msg);
 }
 
-static void work(struct engine *en)
+static void work(struct engine *en, struct lane *ln)
 {
-    int committed = 0;
-    int depth = en->c.steps_in_flight;
-    int oldest = (en->next_slot + MAX_INFLIGHT - en->n_flight) % MAX_INFLIGHT;
-    if (en->n_flight == depth || (en->n_flight > 0 && en->ex.ready(en->ex.self, oldest))) {
-        finish_step(en);
-        committed = 1;
+    bool committed = false;
+    if (ln->n_flight == ln->depth ||
+        (ln->n_flight > 0 && ln->ex.ready(ln->ex.self, lane_oldest(ln)))) {
+        finish_step(en, ln);
+        committed = true;
         if (!outbox_send(en)) /* before the next submit: an executor may run the step right there */
             return;
     }
-    if (en->failed || start_step(en)) {
+    if (en->failed || start_step(en, ln)) {
         en->n_stalled = 0;
         return;
     }
     if (committed)
         return;
-    if (en->n_flight > 0)
-        finish_step(en);
-    else if (en->n_wait + en->n_run > 0)
+    if (ln->n_flight > 0)
+        finish_step(en, ln);
+    else if (en->seqs.n_wait + en->seqs.n_run > 0)
         break_stall(en);
 }
 
-int engine_turn(struct engine *en)
+bool engine_turn(struct engine *en)
 {
     check_thread(THREAD_ENGINE);
+    struct lane *ln = &en->lane;
     int64_t t0 = engine_now(en), waited = en->stats.step_wait_us;
     atomic_store_explicit(&en->beat_us, t0, memory_order_relaxed);
     en->n_turns++;
-    int did = drain(en);
+    bool did = drain(en);
     if (en->stopping) {
-        while (en->n_flight > 0)
-            finish_step(en);
-        end_all(en, en->stop_status, 0);
+        while (ln->n_flight > 0)
+            finish_step(en, ln);
+        end_all(en, en->stop_status, false);
     }
-    if (en->o.blocked && !outbox_send(en))
+    if (en->staging.blocked && !outbox_send(en))
         return did;
-    if (en->n_wait + en->n_run + en->n_flight > 0) {
-        work(en);
-        did = 1;
+    if (en->seqs.n_wait + en->seqs.n_run + ln->n_flight > 0) {
+        work(en, ln);
+        did = true;
     }
     outbox_send(en);
     audit(en);

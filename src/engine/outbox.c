@@ -1,14 +1,17 @@
 /* outbox.c - records for the loop thread, one message per step, and what happens when it is full.
  *
- * Records gather in fixed arrays. When the outbox refuses a message they stay there: the turn then
- * commits and plans nothing more (the device finishes what it has), only drains cancels and tries
- * again about every millisecond, so the engine neither blocks nor loses a record. The arrays cannot
- * overflow meanwhile: at most one commit's tokens were added after the last full send, and a
- * request counts against the admission bound until its end was sent, so there is at most one end
- * per slot - except while a message is being sent: its ends are taken off the count first (whoever
- * reads one may submit at once and must find the place free) and put back when the outbox is full,
- * so at most max_live more may slip in. A message too large for the outbox is sent in halves. A
- * message without records (statistics only) may be dropped. Engine thread.
+ * Records gather in fixed arrays until the end of the turn. When the outbox refuses the message
+ * they stay there; the turns that follow commit and plan nothing (the device finishes what it has),
+ * drain cancels only, and try again about every millisecond. So the engine neither blocks nor loses
+ * a record. A message too large for the outbox is sent in halves; one without records (statistics
+ * only) may be dropped.
+ *
+ * Why the arrays cannot overflow: since the last full send there was at most one commit, which
+ * brings a token a row, and a request counts against the admission bound until its end was sent, so
+ * there is at most one end for each of max_live. The exception is a message being sent: its ends
+ * are taken off the count first, because whoever reads one may submit at once and must find the
+ * place free, and are put back when the outbox is full; meanwhile at most max_live more slip in.
+ * Engine thread.
  */
 #include "check.h"
 #include "mem.h"
@@ -19,10 +22,10 @@
 
 int outbox_init(struct engine *en, struct err *e)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     size_t rec, top, bytes;
-    o->cap_rec = 2 * en->max_live + en->c.max_seqs;
-    o->cap_top = en->c.max_seqs * MAX_LOGPROBS;
+    o->cap_rec = 2 * en->max_live + en->lim.max_seqs;
+    o->cap_top = en->lim.max_seqs * MAX_LOGPROBS;
     if (!mul_size((size_t)o->cap_rec, sizeof *o->rec, &rec) ||
         !mul_size((size_t)o->cap_top, sizeof *o->top, &top) || !add_size(rec, top, &bytes) ||
         !add_size(bytes, sizeof(struct msg_outbox), &bytes) || bytes > UINT32_MAX)
@@ -35,25 +38,25 @@ int outbox_init(struct engine *en, struct err *e)
 
 void outbox_fini(struct engine *en)
 {
-    free(en->o.rec);
-    free(en->o.top);
-    free(en->o.buf);
+    free(en->staging.rec);
+    free(en->staging.top);
+    free(en->staging.buf);
 }
 
 static struct out_rec *add_rec(struct engine *en, req_id id, int finish)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     CHECK(o->n_rec < o->cap_rec);
     struct out_rec *r = &o->rec[o->n_rec++];
     *r = (struct out_rec){.id = id, .token = -1, .finish = finish, .stop_id = -1};
     return r;
 }
 
-/* Row i of *res drew token t for s. */
+/* Result k of *res is token t of s. */
 void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish, int32_t stop_id,
-                  int32_t i, const struct step_result *res)
+                  const struct step_result *res, int32_t k)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     struct out_rec *r = add_rec(en, s->id, finish);
     r->token = t;
     r->n_cached = s->n_hit;
@@ -62,12 +65,12 @@ void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish
     r->top0 = o->n_top;
     if (s->params.n_logprobs < 0)
         return;
-    r->logprob = res->logprob[i];
-    int32_t n = res->n_top[i] < s->params.n_logprobs ? res->n_top[i] : s->params.n_logprobs;
+    r->logprob = res->logprob[k];
+    int32_t n = res->n_top[k] < s->params.n_logprobs ? res->n_top[k] : s->params.n_logprobs;
     if (n <= 0)
         return;
     CHECK(o->n_top + n <= o->cap_top);
-    memcpy(o->top + o->n_top, res->top[i], (size_t)n * sizeof *o->top);
+    memcpy(o->top + o->n_top, res->top[k], (size_t)n * sizeof *o->top);
     o->n_top += n;
     r->n_top = n;
 }
@@ -78,39 +81,31 @@ void outbox_end(struct engine *en, const struct seq *s, int finish, int status)
     r->status = status;
     r->n_cached = s->n_hit > 0 ? s->n_hit : 0;
     r->queue_us = s->queue_us;
-    if (finish == FINISH_STOP)
-        en->stats.finished_stop++;
-    else if (finish == FINISH_ERROR)
-        en->stats.finished_error++;
-    else
-        en->stats.finished_abort++;
 }
 
 void outbox_refuse(struct engine *en, req_id id, int status)
 {
     add_rec(en, id, FINISH_ERROR)->status = status;
-    en->stats.finished_error++;
 }
 
 static void fill_stats(struct engine *en, struct engine_stats *st)
 {
     struct kv_stats k;
     kv_get_stats(en->kv, &k);
-    en->stats.n_waiting = en->n_wait;
-    en->stats.n_running = en->n_run;
+    en->stats.n_waiting = en->seqs.n_wait;
+    en->stats.n_running = en->seqs.n_run;
     en->stats.n_pages = k.n_pages;
     en->stats.n_pages_free = k.n_free;
     en->stats.n_pages_cached = k.n_evictable;
-    en->stats.page_tokens = en->c.page_tokens;
     en->stats.evicted_pages = k.evicted;
     en->stats.healthy = !en->failed;
     *st = en->stats;
 }
 
 /* Try to send records [at, at + n). */
-static int send_range(struct engine *en, int32_t at, int32_t n)
+static bool send_range(struct engine *en, int32_t at, int32_t n)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     struct msg_outbox *m = (struct msg_outbox *)o->buf;
     int32_t top0 = n > 0 ? o->rec[at].top0 : 0, n_top = 0;
     struct out_rec *rec = (struct out_rec *)(m + 1);
@@ -131,19 +126,19 @@ static int send_range(struct engine *en, int32_t at, int32_t n)
     fill_stats(en, &m->stats);
     atomic_fetch_sub(&en->live, ends);
     if (!fault_point("outbox.send") && mbox_send(en->out, m, bytes) == 0)
-        return 1;
+        return true;
     atomic_fetch_add(&en->live, ends);
-    return 0;
+    return false;
 }
 
-int outbox_send(struct engine *en)
+bool outbox_send(struct engine *en)
 {
-    struct staging *o = &en->o;
+    struct staging *o = &en->staging;
     int32_t at = 0;
     if (o->n_rec == 0) {
         if (o->dirty && send_range(en, 0, 0))
-            o->dirty = 0;
-        return 1;
+            o->dirty = false;
+        return true;
     }
     while (at < o->n_rec) {
         int32_t n = o->n_rec - at;
@@ -155,10 +150,10 @@ int outbox_send(struct engine *en)
     }
     o->blocked = at < o->n_rec;
     if (!o->blocked) {
-        o->n_rec = o->n_top = o->dirty = 0;
-        return 1;
+        o->n_rec = o->n_top = o->dirty = false;
+        return true;
     }
     memmove(o->rec, o->rec + at, (size_t)(o->n_rec - at) * sizeof *o->rec);
     o->n_rec -= at;
-    return 0;
+    return false;
 }

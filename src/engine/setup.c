@@ -14,10 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert((int)KV_LRU == (int)EVICT_LRU && (int)KV_LFU == (int)EVICT_LFU &&
-                   (int)KV_FIFO == (int)EVICT_FIFO,
-               "the two lists of policies are one");
-
 enum { HELD_POLL_US = 1000, STOP_POLLS = 200 };
 
 static int64_t real_clock(void *arg)
@@ -26,23 +22,38 @@ static int64_t real_clock(void *arg)
     return clock_us();
 }
 
-static int config_check(const struct engine_config *c, struct err *e)
+void engine_limits_of(struct engine_limits *l, const struct config *c, const struct engine_facts *f)
+{
+    int64_t rows = c->scheduler.max_seqs;
+    if (rows > c->scheduler.max_step_tokens) /* a decode step names every row */
+        rows = c->scheduler.max_step_tokens;
+    *l = (struct engine_limits){.n_pages = f->n_pages,
+                                .page_tokens = (int32_t)c->kv.page_tokens,
+                                .max_seqs = (int32_t)rows,
+                                .max_waiting = (int32_t)c->limits.queue_size,
+                                .max_model_len = f->max_model_len,
+                                .vocab = f->vocab,
+                                .prefix_cache = c->kv.prefix_cache.enabled};
+}
+
+/* What the engine's arrays and messages can hold, whatever the settings allow. */
+static int check_bounds(const struct config *c, const struct engine_facts *f, struct err *e)
 {
     const struct {
         const char *name;
         int64_t v, lo, hi;
     } range[] = {
-        {"n_pages", c->n_pages, 1, INT32_MAX - 1},
-        {"page_tokens", c->page_tokens, 1, 4096},
-        {"max_seqs", c->max_seqs, 1, MAX_ROWS},
-        {"max_waiting", c->max_waiting, 0, 1 << 20},
-        {"max_step_tokens", c->max_step_tokens, 1, MAX_STEP_TOKENS},
-        {"max_model_len", c->max_model_len, 1, (int64_t)MAX_EDITS * c->page_tokens},
-        {"vocab", c->vocab, 1, INT32_MAX},
-        {"steps_in_flight", c->steps_in_flight, 1, MAX_INFLIGHT},
-        {"eviction", c->eviction, EVICT_LRU, EVICT_FIFO},
-        {"n_eos", c->n_eos, 0, 16},
-        {"audit_every", c->audit_every, 0, INT32_MAX},
+        {"n_pages", f->n_pages, 1, INT32_MAX - 1},
+        {"page_tokens", c->kv.page_tokens, 1, 4096},
+        {"max_seqs", c->scheduler.max_seqs, 1, MAX_ROWS},
+        {"queue_size", c->limits.queue_size, 0, 1 << 20},
+        {"max_step_tokens", c->scheduler.max_step_tokens, 1, MAX_STEP_TOKENS},
+        {"max_model_len", f->max_model_len, 1, (int64_t)MAX_EDITS * c->kv.page_tokens},
+        {"vocab", f->vocab, 1, INT32_MAX},
+        {"steps_in_flight", c->scheduler.steps_in_flight, 1, MAX_INFLIGHT},
+        {"steps_in_flight", f->steps_in_flight, 1, MAX_INFLIGHT},
+        {"n_eos", f->n_eos, 0, 16},
+        {"audit_every", f->audit_every, 0, INT32_MAX},
     };
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
         if (range[i].v < range[i].lo || range[i].v > range[i].hi)
@@ -52,38 +63,55 @@ static int config_check(const struct engine_config *c, struct err *e)
     return 0;
 }
 
-static int alloc_seqs(struct engine *en, struct err *e)
+static int seqs_init(struct seqs *q, const struct engine_limits *c, int32_t n_slots, struct err *e)
 {
-    size_t n = (size_t)en->n_slots, n_tok, n_page;
-    en->max_pages = (en->c.max_model_len + en->c.page_tokens - 1) / en->c.page_tokens;
-    if (!mul_size(n, (size_t)en->c.max_model_len, &n_tok) ||
-        !mul_size(n, (size_t)en->max_pages, &n_page) || n_tok > SIZE_MAX / sizeof(token_id) ||
-        n_page > SIZE_MAX / sizeof(page_id))
-        return err_set(e, ST_NOMEM, "%d sequences of %d tokens are too many", en->n_slots,
-                       en->c.max_model_len);
-    en->seq = xcalloc2(n, sizeof *en->seq);
+    size_t n = (size_t)n_slots, len = (size_t)c->max_model_len, n_tok, n_page;
+    size_t max_pages = (len + (size_t)c->page_tokens - 1) / (size_t)c->page_tokens;
+    if (!mul_size(n, len, &n_tok) || !mul_size(n, max_pages, &n_page) ||
+        n_tok > SIZE_MAX / sizeof(token_id) || n_page > SIZE_MAX / sizeof(page_id))
+        return err_set(e, ST_NOMEM, "%d sequences of %d tokens are too many", n_slots,
+                       c->max_model_len);
+    q->n_slots = n_slots;
+    q->seq = xcalloc2(n, sizeof *q->seq);
     token_id *tok = xcalloc2(n_tok, sizeof *tok);
     page_id *pages = xcalloc2(n_page, sizeof *pages);
-    for (int32_t i = 0; i < en->n_slots; i++) {
-        en->seq[i].tok = tok + (size_t)i * (size_t)en->c.max_model_len;
-        en->seq[i].pages = pages + (size_t)i * (size_t)en->max_pages;
-        en->seq[i].row = -1;
+    for (size_t i = 0; i < n; i++) {
+        q->seq[i].tok = tok + i * len;
+        q->seq[i].pages = pages + i * max_pages;
+        q->seq[i].row = -1;
     }
-    en->slot = xcalloc2(n, sizeof *en->slot);
-    en->wait = xcalloc2(n, sizeof *en->wait);
-    en->tenant = xcalloc2(n, sizeof *en->tenant);
-    en->tenant_free = xcalloc2(n, sizeof *en->tenant_free);
-    en->run = xcalloc2((size_t)en->c.max_seqs, sizeof *en->run);
-    en->rows = xcalloc2((size_t)en->c.max_seqs, sizeof *en->rows);
-    for (int32_t i = en->n_slots - 1; i >= 0; i--) {
-        en->slot[en->n_slot++] = i;
-        en->tenant_free[en->n_tenant_free++] = i;
+    q->free = xcalloc2(n, sizeof *q->free);
+    q->wait = xcalloc2(n, sizeof *q->wait);
+    q->tenant = xcalloc2(n, sizeof *q->tenant);
+    q->tenant_free = xcalloc2(n, sizeof *q->tenant_free);
+    q->run = xcalloc2((size_t)c->max_seqs, sizeof *q->run);
+    q->free_row = xcalloc2((size_t)c->max_seqs, sizeof *q->free_row);
+    for (int32_t i = n_slots - 1; i >= 0; i--) {
+        q->free[q->n_free++] = i;
+        q->tenant_free[q->n_tenant_free++] = i;
     }
-    for (int32_t i = en->c.max_seqs - 1; i >= 0; i--)
-        en->rows[en->n_rows++] = i;
-    idmap_init(&en->ids, en->n_slots);
-    idmap_init(&en->tenants, en->n_slots);
+    for (int32_t i = c->max_seqs - 1; i >= 0; i--)
+        q->free_row[q->n_free_rows++] = i;
+    idmap_init(&q->ids, n_slots);
+    idmap_init(&q->tenants, n_slots);
     return 0;
+}
+
+static void seqs_fini(struct seqs *q)
+{
+    if (q->seq) {
+        free(q->seq[0].tok);
+        free(q->seq[0].pages);
+    }
+    free(q->seq);
+    free(q->free);
+    free(q->wait);
+    free(q->run);
+    free(q->free_row);
+    free(q->tenant);
+    free(q->tenant_free);
+    idmap_fini(&q->ids);
+    idmap_fini(&q->tenants);
 }
 
 static size_t submit_bytes(int64_t n_prompt, int64_t n_stop)
@@ -94,46 +122,42 @@ static size_t submit_bytes(int64_t n_prompt, int64_t n_stop)
 /* The inbox holds every request the admission bound lets in, and eight cancels for each. */
 static void alloc_inbox(struct engine *en)
 {
-    size_t one = submit_bytes(en->c.max_model_len, MAX_STOP_IDS) + 8 * sizeof(struct msg_cancel) +
+    size_t one = submit_bytes(en->lim.max_model_len, MAX_STOP_IDS) + 8 * sizeof(struct msg_cancel) +
                  16 * sizeof(size_t);
-    en->in = mbox_new(1 << 16, (size_t)en->n_slots * one + (1 << 16), NULL, NULL);
+    en->in = mbox_new(1 << 16, (size_t)en->seqs.n_slots * one + (1 << 16), NULL, NULL);
 }
 
-int engine_new(struct engine **out, const struct engine_config *c, const struct executor *ex,
-               struct mbox *outbox, struct err *e)
+int engine_new(struct engine **out, const struct config *c, const struct engine_facts *f,
+               const struct executor *ex, struct mbox *outbox, struct err *e)
 {
     *out = NULL;
-    int st = config_check(c, e);
+    int st = check_bounds(c, f, e);
     if (st != 0)
         return st;
     struct engine *en = xalloc(sizeof *en);
-    en->c = *c;
-    if (en->c.max_seqs > en->c.max_step_tokens) /* a decode step names every row */
-        en->c.max_seqs = en->c.max_step_tokens;
-    en->ex = *ex;
+    engine_limits_of(&en->lim, c, f);
+    en->facts = *f;
     en->out = outbox;
     en->now = real_clock;
-    en->gate_seq = -1;
-    en->max_live = en->c.max_seqs + en->c.max_waiting;
-    en->n_slots = en->max_live + en->c.max_seqs;
+    en->sched = (struct sched){.max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
+                               .max_decode_gap_us = c->scheduler.max_decode_gap,
+                               .gate_seq = -1};
+    en->max_live = en->lim.max_seqs + en->lim.max_waiting;
     en->stats.healthy = 1;
-    const struct kv_config k = {.n_pages = c->n_pages,
-                                .page_tokens = c->page_tokens,
-                                .eviction = c->eviction,
-                                .seed = c->cache_seed};
-    if ((st = kv_new(&en->kv, &k, e)) != 0 || (st = alloc_seqs(en, e)) != 0 ||
+    const struct kv_config k = {.n_pages = f->n_pages,
+                                .page_tokens = en->lim.page_tokens,
+                                .eviction = c->kv.prefix_cache.eviction,
+                                .seed = f->cache_seed};
+    if ((st = kv_new(&en->kv, &k, e)) != 0 ||
+        (st = seqs_init(&en->seqs, &en->lim, en->max_live + en->lim.max_seqs, e)) != 0 ||
         (st = outbox_init(en, e)) != 0) {
         engine_free(en);
         return st;
     }
-    for (int i = 0; i < MAX_INFLIGHT; i++) {
-        en->step[i] = xalloc_aligned(64, sizeof *en->step[i]);
-        en->flight[i] = xalloc(sizeof *en->flight[i]);
-    }
-    en->result = xalloc_aligned(64, sizeof *en->result);
-    en->limbo = xcalloc2(MAX_LIMBO, sizeof *en->limbo);
-    en->held = xcalloc2((size_t)c->n_pages, sizeof *en->held);
-    en->pins = xcalloc2((size_t)c->n_pages + 1, sizeof *en->pins);
+    int64_t depth = c->scheduler.steps_in_flight;
+    lane_init(&en->lane, ex, depth < f->steps_in_flight ? (int32_t)depth : f->steps_in_flight);
+    en->held = xcalloc2((size_t)f->n_pages, sizeof *en->held);
+    en->pins = xcalloc2((size_t)kv_node_slots(en->kv), sizeof *en->pins);
     alloc_inbox(en);
     *out = en;
     return 0;
@@ -145,25 +169,8 @@ void engine_free(struct engine *en)
         return;
     CHECK(!en->started);
     kv_free(en->kv);
-    if (en->seq) {
-        free(en->seq[0].tok);
-        free(en->seq[0].pages);
-    }
-    free(en->seq);
-    free(en->slot);
-    free(en->wait);
-    free(en->run);
-    free(en->rows);
-    free(en->tenant);
-    free(en->tenant_free);
-    idmap_fini(&en->ids);
-    idmap_fini(&en->tenants);
-    for (int i = 0; i < MAX_INFLIGHT; i++) {
-        free(en->step[i]);
-        free(en->flight[i]);
-    }
-    free(en->result);
-    free(en->limbo);
+    seqs_fini(&en->seqs);
+    lane_fini(&en->lane);
     free(en->held);
     free(en->pins);
     outbox_fini(en);
@@ -177,9 +184,9 @@ static void *thread_main(void *arg)
     thread_claim(THREAD_ENGINE);
     while (!en->stopping)
         if (!engine_turn(en))
-            mbox_wait(en->in, en->o.blocked ? HELD_POLL_US : -1);
+            mbox_wait(en->in, en->staging.blocked ? HELD_POLL_US : -1);
     /* The last ends: give the loop thread a moment to make room, then leave. */
-    for (int i = 0; i < STOP_POLLS && en->o.blocked; i++) {
+    for (int i = 0; i < STOP_POLLS && en->staging.blocked; i++) {
         mbox_wait(en->in, HELD_POLL_US);
         engine_turn(en);
     }
@@ -191,7 +198,7 @@ int engine_start(struct engine *en, struct err *e)
 {
     if (pthread_create(&en->thread, NULL, thread_main, en) != 0)
         return err_set(e, ST_NOMEM, "cannot start the engine thread");
-    en->started = 1;
+    en->started = true;
     return 0;
 }
 
@@ -205,7 +212,7 @@ void engine_stop(struct engine *en, int status)
             engine_turn(en);
     if (en->started) {
         pthread_join(en->thread, NULL);
-        en->started = 0;
+        en->started = false;
     }
     engine_turn(en); /* what arrived while it ended is refused */
 }
@@ -216,14 +223,14 @@ static int submit_check(const struct engine *en, const struct msg_submit *m)
         m->n_stop_ids < 0 || m->n_stop_ids > MAX_STOP_IDS || m->params.n_logprobs < -1 ||
         m->params.n_logprobs > MAX_LOGPROBS)
         return ST_INVALID_VALUE;
-    int st = engine_fits(&en->c, m->n_prompt, m->max_new, NULL);
+    int st = engine_fits(&en->lim, m->n_prompt, m->max_new, NULL);
     if (st != 0)
         return st;
     if (m->h.bytes != 0 && m->h.bytes != submit_bytes(m->n_prompt, m->n_stop_ids))
         return ST_INVALID_LENGTH;
     const token_id *tok = (const token_id *)(m + 1);
     for (int32_t i = 0; i < m->n_prompt; i++)
-        if (tok[i] < 0 || tok[i] >= en->c.vocab)
+        if (tok[i] < 0 || tok[i] >= en->lim.vocab)
             return ST_INVALID_VALUE;
     return 0;
 }
@@ -259,29 +266,25 @@ int engine_dump(struct engine *en)
     return mbox_send(en->in, &m, sizeof m);
 }
 
-int engine_fits(const struct engine_config *c, int64_t n_prompt, int64_t max_new, struct err *e)
+static int misfit(struct engine_misfit *why, enum engine_bound bound, int64_t tokens)
 {
-    if (n_prompt > c->max_model_len || max_new > c->max_model_len - n_prompt)
-        return err_set(e, ST_CONTEXT_LENGTH,
-                       "This model's maximum context length is %d tokens. However, you requested "
-                       "%lld tokens (%lld in the messages, %lld in the completion). Please reduce "
-                       "the length of the messages or completion.",
-                       c->max_model_len,
-                       (long long)(n_prompt > INT64_MAX - max_new ? INT64_MAX : n_prompt + max_new),
-                       (long long)n_prompt, (long long)max_new);
-    /* The token drawn last needs no room. */
-    int64_t pool = (int64_t)c->n_pages * c->page_tokens;
-    if (n_prompt + max_new - 1 > pool)
-        return err_set(e, ST_CONTEXT_LENGTH,
-                       "This server's KV cache holds %lld tokens (%d pages of %d). However, you "
-                       "requested %lld tokens (%lld in the messages, %lld in the completion). "
-                       "Please reduce the length of the messages or completion.",
-                       (long long)pool, c->n_pages, c->page_tokens, (long long)(n_prompt + max_new),
-                       (long long)n_prompt, (long long)max_new);
+    if (why)
+        *why = (struct engine_misfit){.bound = bound, .tokens = tokens};
+    return ST_CONTEXT_LENGTH;
+}
+
+int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new,
+                struct engine_misfit *why)
+{
+    if (n_prompt > l->max_model_len || max_new > l->max_model_len - n_prompt)
+        return misfit(why, ENGINE_BOUND_MODEL, l->max_model_len);
+    int64_t pool = (int64_t)l->n_pages * l->page_tokens;
+    if (n_prompt + max_new - 1 > pool) /* the token drawn last needs no room */
+        return misfit(why, ENGINE_BOUND_POOL, pool);
     return 0;
 }
 
-int64_t engine_heartbeat_us(const struct engine *en, int *busy)
+int64_t engine_heartbeat_us(const struct engine *en, bool *busy)
 {
     if (busy)
         *busy = atomic_load(&en->live) > 0;

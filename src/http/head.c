@@ -5,6 +5,8 @@
  */
 #include "head.h"
 
+#include "handler.h"
+
 #include <string.h>
 #include <strings.h>
 
@@ -15,19 +17,6 @@ struct scan {
     struct head_seen *seen;
     struct err *e;
 };
-
-bool head_id_ok(const char *s, size_t n)
-{
-    if (n < 1 || n > 128)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        char c = s[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              (c && strchr("._:-", c))))
-            return false;
-    }
-    return true;
-}
 
 static int malformed(struct scan *p)
 {
@@ -91,7 +80,7 @@ static int field(struct scan *p, const char *name, size_t n_name, const char *v,
         f->n_length = f->n_encoding = 0; /* this line's own fault is named before their number */
     else if (n > 15 && name_is(name, n_name, "content-length"))
         return err_set(p->e, ST_BODY_TOO_LARGE, "The body is too large.");
-    if (name_is(name, n_name, "x-request-id") && head_id_ok(v, n)) {
+    if (name_is(name, n_name, "x-request-id") && req_id_ok(v, n)) {
         memcpy(p->seen->id, v, n);
         p->seen->id[n] = '\0';
     }

@@ -21,8 +21,4 @@ struct head_seen {
  * status with *e filled = refuse and close. Linear in n. */
 int head_check(const char *s, size_t n, size_t max_header_bytes, struct head_seen *seen,
                struct err *e);
-/* May this X-Request-Id be echoed: 1 to 128 of letters, digits and ._:-, so that it can stand in a
- * header, in a log line and in JSON as it is. */
-bool head_id_ok(const char *s, size_t n);
-
 #endif

@@ -15,7 +15,7 @@ enum { EVENT_BLOCK = 4096 };
 
 static bool origin_allowed(const struct exchange *x, const char **value)
 {
-    const struct str_list *ours = &x->r.http->c->http.cors_origins;
+    const struct str_list *ours = &x->r.http->c->http.cors.allow_origins;
     const char *theirs = x->head.origin;
     for (int32_t i = 0; theirs && i < ours->n; i++) {
         bool any = strcmp(ours->v[i], "*") == 0;

@@ -6,7 +6,6 @@
  */
 #include "request.h"
 
-#include "head.h"
 #include "mem.h"
 #include "random.h"
 #include "route.h"
@@ -53,7 +52,7 @@ void request_id(struct exchange *x, const char *given)
 {
     struct req *r = &x->r;
     size_t n = given ? strlen(given) : 0;
-    r->id_given = head_id_ok(given ? given : "", n);
+    r->id_given = req_id_ok(given ? given : "", n);
     if (r->id_given) {
         memcpy(r->id, given, n + 1);
         return;

@@ -1,55 +1,95 @@
 /* evict.c - which cached page goes first.
  *
- * Owns heap[]: exactly the leaves on no live path, as a binary heap of their worth at the moment
- * they became evictable (a node is never touched while in the heap: a match pins it, which takes it
- * out). Inner nodes become leaves as their children go, so a prefix outlives its continuations.
+ * Owns the statistics of nodes and the heap of candidates: exactly the leaves on no live path, by
+ * their worth at the moment they became evictable (a node is never touched while in the heap: a
+ * match pins it, which takes it out). Inner nodes become leaves as their children go, so a prefix
+ * outlives its continuations. Equal worth: the lower page goes first. Engine thread.
  *
- * lru: last use; a node used again counts as if that use were half a pool later, so that a scan of
- * new prompts does not flush the prefixes that are really shared, while they still age out.
- * lfu: number of uses, then last use. fifo: age. Engine thread.
+ * A policy is a row of a table over struct node_stat. One that must be told of new nodes, of hits
+ * or of what went (segments, ghosts) gets a member in struct evict_ops, called from evict_insert,
+ * evict_hit and evict_pop.
  */
 #include "plant.h"
 #include "tree.h"
 
-static int64_t worth(const struct kv *kv, const struct node *nd)
+enum { MAX_USES = 1 << 20, USES_SHIFT = 42 }; /* together below 2^63 */
+
+/* Last use; a node used again counts as if that use were half a pool later, so that a scan of new
+ * prompts does not flush the prefixes that are really shared, while they still age out. */
+static int64_t lru_worth(const struct evict_state *ev, const struct node_stat *stat)
 {
-    switch (kv->c.eviction) {
-    case KV_LFU:
-        return ((int64_t)nd->uses << 42) + nd->last_use;
-    case KV_FIFO:
-        return nd->created;
-    default:
-        return nd->last_use + (nd->uses > 1 ? kv->c.n_pages / 2 : 0);
-    }
+    return stat->last_use + (stat->uses > 1 ? ev->capacity / 2 : 0);
+}
+
+/* Number of uses, then last use. */
+static int64_t lfu_worth(const struct evict_state *ev, const struct node_stat *stat)
+{
+    (void)ev;
+    return ((int64_t)stat->uses << USES_SHIFT) + stat->last_use;
+}
+
+/* Age. */
+static int64_t fifo_worth(const struct evict_state *ev, const struct node_stat *stat)
+{
+    (void)ev;
+    return stat->created;
+}
+
+#define X(name, word) [name] = {word##_worth},
+static const struct evict_ops policies[N_EVICT] = {EVICT_LIST(X)};
+#undef X
+
+const struct evict_ops *evict_ops_of(int32_t policy)
+{
+    return policy >= 0 && policy < N_EVICT ? &policies[policy] : NULL;
+}
+
+void evict_insert(struct kv *kv, node_id n)
+{
+    struct node *nd = &kv->node[n];
+    nd->stat = (struct node_stat){.created = kv->ev.tick + 1,
+                                  .depth = kv->node[nd->parent].stat.depth + 1};
+}
+
+void evict_hit(struct kv *kv, node_id n)
+{
+    struct node_stat *stat = &kv->node[n].stat;
+    stat->last_use = ++kv->ev.tick;
+    if (stat->uses < MAX_USES)
+        stat->uses++;
 }
 
 static void heap_set(struct kv *kv, int32_t i, node_id n, int64_t key)
 {
-    kv->heap[i] = n;
-    kv->heap_key[i] = key;
+    kv->ev.heap[i] = n;
+    kv->ev.key[i] = key;
     kv->node[n].heap_at = i;
 }
 
-static int before(const struct kv *kv, int64_t key, node_id n, int32_t i)
+/* Must n with this key go before the one at place i? */
+static bool before(const struct kv *kv, int64_t key, node_id n, int32_t i)
 {
-    return key != kv->heap_key[i] ? key < kv->heap_key[i] : n < kv->heap[i];
+    if (key != kv->ev.key[i])
+        return key < kv->ev.key[i];
+    return kv->node[n].page < kv->node[kv->ev.heap[i]].page;
 }
 
 static void sift(struct kv *kv, int32_t i, node_id n, int64_t key)
 {
+    const struct evict_state *ev = &kv->ev;
     while (i > 0 && before(kv, key, n, (i - 1) / 2)) {
-        heap_set(kv, i, kv->heap[(i - 1) / 2], kv->heap_key[(i - 1) / 2]);
+        heap_set(kv, i, ev->heap[(i - 1) / 2], ev->key[(i - 1) / 2]);
         i = (i - 1) / 2;
     }
     for (;;) {
         int32_t k = 2 * i + 1;
-        if (k >= kv->n_heap)
+        if (k >= ev->n)
             break;
-        if (k + 1 < kv->n_heap && before(kv, kv->heap_key[k + 1], kv->heap[k + 1], k))
+        if (k + 1 < ev->n && before(kv, ev->key[k + 1], ev->heap[k + 1], k))
             k++;
         if (before(kv, key, n, k))
             break;
-        heap_set(kv, i, kv->heap[k], kv->heap_key[k]);
+        heap_set(kv, i, ev->heap[k], ev->key[k]);
         i = k;
     }
     heap_set(kv, i, n, key);
@@ -57,39 +97,31 @@ static void sift(struct kv *kv, int32_t i, node_id n, int64_t key)
 
 static void heap_remove(struct kv *kv, node_id n)
 {
-    int32_t i = kv->node[n].heap_at;
+    int32_t i = kv->node[n].heap_at, last = --kv->ev.n;
     kv->node[n].heap_at = -1;
-    kv->n_heap--;
-    if (i != kv->n_heap)
-        sift(kv, i, kv->heap[kv->n_heap], kv->heap_key[kv->n_heap]);
+    if (i != last)
+        sift(kv, i, kv->ev.heap[last], kv->ev.key[last]);
 }
 
 void evict_update(struct kv *kv, node_id n)
 {
     struct node *nd = &kv->node[n];
-    int want = n != KV_ROOT && nd->kids == 0 && (nd->lock == 0 || PLANT(PLANT_EVICT_PINNED));
+    bool want = n != KV_ROOT && nd->kids == 0 && (nd->lock == 0 || PLANT(PLANT_EVICT_PINNED));
     if (want == (nd->heap_at >= 0))
         return;
     if (!want) {
         heap_remove(kv, n);
         return;
     }
-    kv->n_heap++;
-    sift(kv, kv->n_heap - 1, n, worth(kv, nd));
+    kv->ev.n++;
+    sift(kv, kv->ev.n - 1, n, kv->ev.ops->worth(&kv->ev, &nd->stat));
 }
 
-int evict_one(struct kv *kv)
+node_id evict_pop(struct kv *kv)
 {
-    if (kv->n_heap == 0)
-        return 0;
-    node_id n = kv->heap[0];
-    node_id parent = kv->node[n].parent;
+    if (kv->ev.n == 0)
+        return KV_ROOT;
+    node_id n = kv->ev.heap[0];
     heap_remove(kv, n);
-    radix_unlink(kv, n);
-    kv->node[n].parent = -1;
-    kv->n_nodes--;
-    kv->evicted++;
-    evict_update(kv, parent);
-    kv_unref(kv, kv_node_page(n));
-    return 1;
+    return n;
 }

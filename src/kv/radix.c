@@ -4,8 +4,7 @@
  * longest head with a query is next to the query's place: partial hits are exact in O(log n)
  * comparisons however many siblings there are. Node 0 is the root and holds no page.
  *
- * Invariants: K3 a node's parent exists; K4 pins; K9 a node is matched by namespace, parent and
- * token comparison. lock counts pins at or below, so "evictable" is one comparison. Engine thread.
+ * Owns the nodes, their ids and their tokens; keeps K3, K4, K5 and K9 of kv.h. Engine thread.
  */
 #include "check.h"
 #include "plant.h"
@@ -29,14 +28,6 @@ int radix_compare(const struct kv *kv, uint64_t ns, const token_id *tok, int32_t
     if (i < m)
         return tok[i] < t[i] ? -1 : 1;
     return m < kv->c.page_tokens ? -1 : 0; /* a short query sorts before its extensions */
-}
-
-static void touch(struct kv *kv, node_id n)
-{
-    struct node *nd = &kv->node[n];
-    nd->last_use = ++kv->tick;
-    if (nd->uses < 1 << 20)
-        nd->uses++;
 }
 
 void kv_pin(struct kv *kv, node_id n)
@@ -104,15 +95,16 @@ void kv_match(struct kv *kv, uint64_t ns, const token_id *tok, int32_t n, page_i
             hit->n_part = best_n;
             break;
         }
-        touch(kv, child);
-        pages[hit->n_pages++] = kv_node_page(child);
+        evict_hit(kv, child);
+        page_id page = kv->node[child].page;
+        pages[hit->n_pages++] = page;
         if (!PLANT(PLANT_NO_REF))
-            kv_ref(kv, kv_node_page(child));
+            kv_ref(kv, page);
         hit->node = child;
     }
     kv_pin(kv, hit->node);
     if (hit->part != KV_ROOT) {
-        touch(kv, hit->part);
+        evict_hit(kv, hit->part);
         kv_pin(kv, hit->part);
         if (PLANT(PLANT_PART_LONG))
             hit->n_part++;
@@ -154,7 +146,7 @@ static void treap_insert(struct kv *kv, node_id parent, node_id n)
     *lp = *rp = 0;
 }
 
-void radix_unlink(struct kv *kv, node_id n)
+static void treap_remove(struct kv *kv, node_id n)
 {
     struct node *nd = &kv->node[n];
     node_id *link = &kv->node[nd->parent].kids;
@@ -179,32 +171,50 @@ void radix_unlink(struct kv *kv, node_id n)
     *link = a ? a : b;
 }
 
-node_id kv_publish(struct kv *kv, node_id parent, uint64_t ns, const token_id *tok, page_id page)
+void radix_remove(struct kv *kv, node_id n)
+{
+    node_id parent = kv->node[n].parent;
+    treap_remove(kv, n);
+    kv->node[n].parent = kv->node[n].page = -1;
+    kv->unused[kv->n_unused++] = n;
+    kv->n_nodes--;
+    evict_update(kv, parent);
+}
+
+/* A new leaf of parent, with a reference on page. There is an id for it: a node holds a page, and
+ * there are as many ids as pages. */
+static node_id add_leaf(struct kv *kv, node_id parent, uint64_t ns, const token_id *tok,
+                        page_id page)
 {
     const int32_t pt = kv->c.page_tokens;
+    CHECK(kv->n_unused > 0);
+    node_id n = kv->unused[--kv->n_unused];
+    kv->node[n] = (struct node){
+        .parent = parent, .prio = next_prio(kv), .page = page, .heap_at = -1, .ns = ns};
+    memcpy(kv->tok + (int64_t)n * pt, tok, (size_t)pt * sizeof *tok);
+    treap_insert(kv, parent, n);
+    evict_insert(kv, n);
+    kv_ref(kv, page);
+    kv->n_nodes++;
+    return n;
+}
+
+node_id kv_publish(struct kv *kv, node_id parent, uint64_t ns, const token_id *tok, page_id page)
+{
     node_id best;
     int32_t best_n;
     if (PLANT(PLANT_NO_NAMESPACE))
         ns = 0;
-    node_id n = find_child(kv, parent, ns, tok, pt, &best, &best_n);
-    if (n == KV_ROOT) {
-        n = page + 1;
-        struct node *nd = &kv->node[n];
-        CHECK(nd->parent < 0);
-        *nd = (struct node){.parent = parent, .prio = next_prio(kv), .heap_at = -1, .ns = ns};
-        nd->created = kv->tick + 1;
-        memcpy(kv->tok + (int64_t)page * pt, tok, (size_t)pt * sizeof *tok);
-        treap_insert(kv, parent, n);
-        kv_ref(kv, page);
-        kv->n_nodes++;
-    }
-    touch(kv, n);
+    node_id n = find_child(kv, parent, ns, tok, kv->c.page_tokens, &best, &best_n);
+    if (n == KV_ROOT)
+        n = add_leaf(kv, parent, ns, tok, page);
+    evict_hit(kv, n);
     kv_pin(kv, n);
     kv_unpin(kv, parent);
     return n;
 }
 
-page_id kv_node_page(node_id node)
+page_id kv_node_page(const struct kv *kv, node_id node)
 {
-    return node - 1;
+    return kv->node[node].page;
 }

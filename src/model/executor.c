@@ -26,6 +26,14 @@ static int check_row(const struct model *m, const struct step *s, int32_t i, int
         return bad(s, "chunk", r->n);
     if (r->first < 0 || r->first > m->max_len - r->n)
         return bad(s, "position", r->first);
+    if (r->want == STEP_WANT_VERIFY || r->n_verify != 0)
+        return bad(s, "verify", r->n_verify);
+    if (r->want == STEP_WANT_HIDDEN)
+        return bad(s, "hidden", i);
+    if (r->want != STEP_WANT_NONE && r->want != STEP_WANT_SAMPLE)
+        return bad(s, "want", r->want);
+    if (r->area0 != 0 || r->n_area != 0)
+        return bad(s, "area of a row", r->n_area);
     return 0;
 }
 
@@ -35,6 +43,8 @@ static int check_step(const struct model *m, const struct step *s)
         return bad(s, "kind", s->kind);
     if (s->n_out != 0 || s->n_in != 0)
         return bad(s, "tier copies", s->n_out + s->n_in);
+    if (s->n_area != 0)
+        return bad(s, "area", s->n_area);
     if (s->n_rows < 0 || s->n_rows > m->max_seqs || s->n_tokens < 0 ||
         s->n_tokens > m->max_tokens || s->n_edits < 0 || s->n_edits > MAX_EDITS || s->n_copy < 0 ||
         s->n_copy > MAX_COPIES)
@@ -176,8 +186,9 @@ static int model_submit(void *self, int slot, const struct step *s)
     copy_step(sl->step, s);
     sl->any_logprobs = sl->any_sample = 0;
     for (int32_t i = 0; i < s->n_rows; i++) {
-        sl->any_sample |= s->rows[i].sample != 0;
-        sl->any_logprobs |= s->rows[i].sample && s->sample[i].n_logprobs >= 0;
+        int sampled = s->rows[i].want == STEP_WANT_SAMPLE;
+        sl->any_sample |= sampled;
+        sl->any_logprobs |= sampled && s->sample[i].n_logprobs >= 0;
     }
     st = move_inputs(m, sl->step);
     if (st == 0)
@@ -202,15 +213,18 @@ static int model_wait(void *self, int slot, struct step_result *r)
         return st;
     const struct step_slot *sl = &m->slot[slot];
     const struct step *s = sl->step;
-    r->n_rows = s->n_rows;
+    r->n_rows = r->n = 0;
     for (int32_t i = 0; i < s->n_rows; i++) {
-        int sampled = s->rows[i].sample != 0, lp = sampled && s->sample[i].n_logprobs >= 0;
-        r->token[i] = sampled ? sl->token[i] : -1;
-        r->logprob[i] = lp ? sl->logprob[i] : 0.0f;
-        r->n_top[i] = lp ? sl->n_top[i] : 0;
-        if (r->n_top[i] > 0)
-            memcpy(r->top[i], sl->top + (size_t)i * MAX_LOGPROBS,
-                   (size_t)r->n_top[i] * sizeof *sl->top);
+        int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, k = step_result_add(r, i, n);
+        if (n == 0)
+            continue;
+        int lp = s->sample[i].n_logprobs >= 0;
+        r->token[k] = sl->token[i];
+        r->logprob[k] = lp ? sl->logprob[i] : 0.0f;
+        r->n_top[k] = lp ? sl->n_top[i] : 0;
+        if (r->n_top[k] > 0)
+            memcpy(r->top[k], sl->top + (size_t)i * MAX_LOGPROBS,
+                   (size_t)r->n_top[k] * sizeof *sl->top);
     }
     return 0;
 }

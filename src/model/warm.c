@@ -25,7 +25,7 @@ static void add_row(struct warmer *w, row_id row, int32_t last, int32_t n)
     struct step *s = w->s;
     int32_t i = s->n_rows++, pt = w->m->kv.page_tokens;
     s->rows[i] = (struct step_row){
-        .row = row, .first = last + 1 - n, .n = n, .sample = 1, .token0 = s->n_tokens};
+        .row = row, .first = last + 1 - n, .n = n, .want = STEP_WANT_SAMPLE, .token0 = s->n_tokens};
     s->sample[i] = (struct sample_params){.top_p = 1.0f, .n_logprobs = -1};
     for (int32_t k = 0; k < n; k++)
         s->tokens[s->n_tokens++] = k % w->m->cfg.vocab;
@@ -39,7 +39,7 @@ static void begin(struct warmer *w, int kind)
     s->version = STEP_VERSION;
     s->kind = (uint32_t)kind;
     s->seq_no = ++w->no;
-    s->n_rows = s->n_tokens = s->n_edits = s->n_out = s->n_in = s->n_copy = 0;
+    s->n_rows = s->n_tokens = s->n_edits = s->n_out = s->n_in = s->n_copy = s->n_area = 0;
 }
 
 static int run(struct warmer *w)

@@ -130,7 +130,7 @@ static void test_usage(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.force_usage = true;
+    rig.c.stream.force_usage = true;
     rig_start(&rig);
     struct answer a = post(&rig, TEXT, "{\"prompt\":\"xyz\",\"max_tokens\":2,\"stream\":true}");
     assert_int_equal(count(a.body, ",\"usage\":null}\n\n"), 2);
@@ -204,7 +204,7 @@ static void test_queue_timeout(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.max_seqs = 1;
+    rig.c.scheduler.max_seqs = 1;
     rig.c.limits.queue_timeout = 2000000; /* far longer than the engine needs to wake up */
     rig_hold(&rig);
     rig_start(&rig);
@@ -258,7 +258,7 @@ static void test_gone_in_each_state(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.max_seqs = 1;
+    rig.c.scheduler.max_seqs = 1;
     rig_hold(&rig);
     rig_start(&rig);
     for (int i = 0; i < 6; i++) {

@@ -389,7 +389,7 @@ int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
     bv->max_new = bv->max_kv = 1;
     for (int32_t i = 0; i < bv->n_rows; i++) {
         o->row_slot[i] = i < s->n_rows ? s->rows[i].row : 0;
-        o->row_out[i] = i < s->n_rows && s->rows[i].sample ? i : -1;
+        o->row_out[i] = i < s->n_rows && s->rows[i].want == STEP_WANT_SAMPLE ? i : -1;
     }
     return 0;
 }

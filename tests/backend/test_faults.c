@@ -5,6 +5,7 @@
 
 #include "cuda_mock.h"
 #include "engine/state.h"
+#include "engine_fixture.h"
 #include "log.h"
 #include "mem.h"
 #include "model.h"
@@ -198,21 +199,19 @@ static struct house *house_new(void)
     mock_reset();
     assert_int_equal(open_gpu(&h->be, 0, &e), 0);
     assert_int_equal(load(h->be, &h->model, pool_bytes(), 64, &e), 0);
-    const struct engine_config c = {.n_pages = model_n_pages(h->model),
-                                    .page_tokens = PAGE_TOKENS,
-                                    .max_seqs = ROWS,
-                                    .max_waiting = N_REQ,
-                                    .max_step_tokens = 64,
-                                    .max_model_len = 128,
-                                    .vocab = VOCAB,
-                                    .steps_in_flight = 2,
-                                    .max_decode_gap_us = 1000,
-                                    .prefix_cache = 1,
-                                    .audit_every = 1};
+    struct engine_fixture x = engine_fixture();
+    x.f.n_pages = model_n_pages(h->model);
+    x.f.max_model_len = 128;
+    x.f.vocab = VOCAB;
+    x.c.kv.page_tokens = PAGE_TOKENS;
+    x.c.scheduler.max_seqs = ROWS;
+    x.c.scheduler.max_step_tokens = 64;
+    x.c.scheduler.max_decode_gap = 1000;
+    x.c.limits.queue_size = N_REQ;
     struct executor ex;
     model_executor(h->model, &ex);
     h->out = mbox_new(1 << 14, 1 << 20, NULL, NULL);
-    assert_int_equal(engine_new(&h->en, &c, &ex, h->out, &e), 0);
+    h->en = engine_fixture_new(&x, &ex, h->out);
     return h;
 }
 

@@ -1,10 +1,11 @@
 /* test_json.c - the strict parser: accept and refuse tables, limits, a differential test against
- * cJSON on random documents, random damage.
+ * cJSON on random documents, random damage; documents made of parts of others.
  */
 #include "json.h"
 #include "testing.h"
 
 #include <cJSON.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,6 +142,94 @@ static void test_limits(void **state)
     free(wide);
 }
 
+/* What templates print back: whether a number was written whole, and its digits beyond 64 bits. */
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *s;
+        bool whole, is_int;
+    } t[] = {{"0", true, true},       {"-0", true, true},
+             {"1.0", false, true},    {"1e3", false, true},
+             {"1.5", false, false},   {"9223372036854775807", true, true},
+             {"1e400", false, false}, {"9223372036854775808", true, false}};
+    struct jdoc d;
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        assert_int_equal(json_parse(&d, t[i].s, strlen(t[i].s), NULL), 0);
+        assert_int_equal(d.v->whole, t[i].whole);
+        assert_int_equal(d.v->is_int, t[i].is_int);
+        assert_true(d.v->d == strtod(t[i].s, NULL) && !signbit(d.v->d) == (t[i].s[0] != '-'));
+        if (t[i].whole && !t[i].is_int) {
+            assert_int_equal(d.v->n, strlen(t[i].s));
+            assert_memory_equal(d.v->s, t[i].s, d.v->n);
+        }
+        json_free(&d);
+    }
+}
+
+static void print(struct buf *b, const struct jdoc *d, const struct jval *v)
+{
+    if (v->key) {
+        out_json(b, v->key, v->n_key);
+        out_str(b, ":");
+    }
+    switch (v->type) {
+    case J_NUM:
+        out_fmt(b, "%g", v->d);
+        break;
+    case J_STR:
+        out_json(b, v->s, v->n);
+        break;
+    case J_ARR:
+    case J_OBJ:
+        out_str(b, v->type == J_ARR ? "[" : "{");
+        for (const struct jval *k = json_child(d, v); k; k = json_next(d, k)) {
+            print(b, d, k);
+            out_str(b, k->next ? "," : "");
+        }
+        out_str(b, v->type == J_ARR ? "]" : "}");
+        break;
+    default:
+        out_str(b, v->type == J_NULL ? "null" : v->boolean ? "true" : "false");
+    }
+}
+
+/* A document made of parts prints as what its parts were; a kept one outlives its parsed form. */
+static void test_make(void **state)
+{
+    (void)state;
+    static const char src[] = "{\"a\":[1,{\"b\\n\":\"\\u00e9x\"},[]],\"c\":\"plain\",\"d\":null}";
+    static const char inner[] = "{\"k\":\"\\\"q\\\"\",\"l\":[true,\"z\"]}";
+    static const char want[] =
+        "{\"a\":[1,{\"b\\n\":\"\xC3\xA9x\"},[]],\"list\":[\"s\",\"ab\",false],"
+        "\"kept\":{\"k\":\"\\\"q\\\"\",\"l\":[true,\"z\"]},\"d\":null}";
+    const struct view none = {NULL, 0};
+    struct json_maker m;
+    struct jdoc d, part, made;
+    struct buf b = {0};
+    assert_int_equal(json_parse(&d, src, sizeof src - 1, NULL), 0);
+    assert_int_equal(json_parse(&part, inner, sizeof inner - 1, NULL), 0);
+    json_make_begin(&m, &made, sizeof src + sizeof inner);
+    json_make_open(&m, none, J_OBJ);
+    json_make_copy(&m, &d, json_get(&d, d.v, "a"));
+    json_make_open(&m, (struct view){"list", 4}, J_ARR);
+    json_make_str(&m, none, (struct view){"s", 1});
+    memcpy(json_make_text(&m, none, 2), "ab", 2);
+    json_make_bool(&m, none, false);
+    json_make_close(&m);
+    json_make_keep(&m, (struct view){"kept", 4}, &part);
+    json_free(&part);
+    json_make_copy(&m, &d, json_get(&d, d.v, "d"));
+    json_make_close(&m);
+    assert_int_equal(json_make_end(&m), 0);
+    print(&b, &made, made.v);
+    assert_int_equal(b.n, sizeof want - 1);
+    assert_memory_equal(b.p, want, b.n);
+    buf_free(&b);
+    json_free(&made);
+    json_free(&d);
+}
+
 static uint64_t rng = 88172645463325252u;
 static uint32_t rnd(uint32_t n)
 {
@@ -255,7 +344,9 @@ static void test_output(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tables), cmocka_unit_test(test_values), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_against_cjson), cmocka_unit_test(test_output)};
+        cmocka_unit_test(test_tables),  cmocka_unit_test(test_values),
+        cmocka_unit_test(test_numbers), cmocka_unit_test(test_make),
+        cmocka_unit_test(test_limits),  cmocka_unit_test(test_against_cjson),
+        cmocka_unit_test(test_output)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

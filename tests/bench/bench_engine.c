@@ -3,7 +3,7 @@
  *   bench_engine [turns]
  */
 #include "clock.h"
-#include "engine.h"
+#include "engine_fixture.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -26,10 +26,12 @@ static int null_wait(void *self, int slot, struct step_result *r)
 {
     (void)self;
     const struct step *s = flying[slot];
-    r->n_rows = s->n_rows;
     for (int32_t i = 0; i < s->n_rows; i++) {
-        r->token[i] = s->rows[i].sample ? (token_id)((s->rows[i].first * 31 + i) % 1000) : -1;
-        r->n_top[i] = 0;
+        int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, k = step_result_add(r, i, n);
+        if (n > 0) {
+            r->token[k] = (token_id)((s->rows[i].first * 31 + i) % 1000);
+            r->n_top[k] = 0;
+        }
     }
     return 0;
 }
@@ -74,25 +76,19 @@ static void submit(struct engine *en, int i)
 
 static void bench(int rows, int turns)
 {
-    const struct engine_config c = {.n_pages = rows * (LEN / PAGE) + 64,
-                                    .page_tokens = PAGE,
-                                    .max_seqs = rows,
-                                    .max_waiting = 16,
-                                    .max_step_tokens = 8192,
-                                    .max_model_len = LEN,
-                                    .vocab = 1000,
-                                    .steps_in_flight = 2,
-                                    .prefix_cache = 1,
-                                    .n_eos = 1,
-                                    .eos = {999}};
+    struct engine_fixture x = engine_fixture();
+    x.f.n_pages = rows * (LEN / PAGE) + 64;
+    x.f.max_model_len = LEN;
+    x.f.audit_every = 0;
+    x.f.n_eos = 1;
+    x.f.eos[0] = 999;
+    x.c.kv.page_tokens = PAGE;
+    x.c.scheduler.max_seqs = rows;
+    x.c.scheduler.max_step_tokens = 8192;
+    x.c.limits.queue_size = 16;
     const struct executor ex = {NULL, null_submit, null_wait, null_ready};
     struct mbox *out = mbox_new(1 << 20, 1 << 24, NULL, NULL);
-    struct engine *en;
-    struct err e;
-    if (engine_new(&en, &c, &ex, out, &e) != 0) {
-        fprintf(stderr, "%s\n", e.msg);
-        exit(1);
-    }
+    struct engine *en = engine_fixture_new(&x, &ex, out);
     for (int i = 0; i < rows; i++)
         submit(en, i);
     for (int i = 0; i < rows * PROMPT / 8192 + 64; i++) { /* prompts, and first pages touched */

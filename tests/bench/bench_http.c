@@ -57,11 +57,10 @@ static struct figure run_once(int streams, int tokens, int64_t step_us)
     char body[160];
     int *fd = calloc((size_t)streams, sizeof *fd);
     rig_defaults(&rig);
-    rig.ec.max_seqs = 1024;
-    rig.ec.n_pages = 1 << 17;
-    rig.ec.max_step_tokens = 16384;
+    rig.c.scheduler.max_seqs = 1024;
+    rig.c.scheduler.max_step_tokens = 16384;
     rig.c.limits.queue_size = 4096;
-    rig.ec.max_waiting = 4096;
+    rig.f.n_pages = 1 << 17;
     atomic_store(&rig.ex.step_us, step_us);
     rig_start(&rig);
     snprintf(body, sizeof body,

@@ -88,7 +88,8 @@ static void test_defaults(void **state)
     assert_int_equal(c.drain.delay, 5000000);
     assert_int_equal(c.limits.request_timeout, 0);
     assert_string_equal(c.http.listen, "127.0.0.1:8000");
-    assert_true(c.kv.prefix_cache && c.sampling_from_model && !c.force_usage);
+    assert_true(c.kv.prefix_cache.enabled && c.sampling.defaults_from_model &&
+                !c.stream.force_usage);
     assert_true(c.cuda.gpu_memory_utilization > 0.919 && c.cuda.gpu_memory_utilization < 0.921);
     config_free(&c);
 }
@@ -110,6 +111,8 @@ static void test_wrong_values(void **state)
         {"kv:\n  pagetokens: 16\n",
          "a.yaml:2:15: error: unknown key kv.pagetokens; did you mean kv.page_tokens?"},
         {"scheduler:\n  page_tokens: 16\n", "did you mean kv.page_tokens?"},
+        {"models:\n  unknown: accept\n",
+         "a.yaml:2:12: error: unknown key models.unknown; did you mean http.unknown_model?"},
         {"kv:\n  prefix_cache:\n    enabled: yes\n", "write true instead of yes"},
         {"kv:\n  prefix_cache:\n    enabled: off\n", "write false instead of off"},
         {"kv:\n  prefix_cache: true\n", "unknown key kv.prefix_cache"},
@@ -184,7 +187,7 @@ static void test_precedence(void **state)
     assert_int_equal(c.log.level, 3);
     assert_int_equal(c.model.served_names.n, 1);
     assert_string_equal(c.model.served_names.v[0], "z");
-    assert_false(c.kv.prefix_cache);
+    assert_false(c.kv.prefix_cache.enabled);
     config_free(&c);
     unlink(in_dir("conf.d/10-x.yaml"));
     unlink(in_dir("conf.d/20-y.yaml"));
@@ -198,7 +201,9 @@ static void test_environment_and_flags(void **state)
     char e1[] = "QUIRED_KV__DTYPO=f32";
     char *env[] = {e1, NULL};
     assert_int_equal(load(&c, "/dev/null", env, NULL, NULL), 0); /* a warning */
-    assert_non_null(strstr(errors, "QUIRED_KV__DTYPO: warning:"));
+    assert_non_null(strstr(errors,
+                           "QUIRED_KV__DTYPO: warning: no setting has this name; did you mean "
+                           "kv.dtype?"));
     config_free(&c);
     assert_int_equal(load(&c, "/dev/null", env, "--check-config", NULL), ST_INVALID_VALUE);
     assert_non_null(strstr(errors, "QUIRED_KV__DTYPO: error: unknown key kv.dtypo; did you mean "
@@ -217,6 +222,101 @@ static void test_environment_and_flags(void **state)
     assert_int_equal(load(&c, "/dev/null", NULL, "--set=kv.dtype=f16", NULL), 0);
     assert_int_equal(c.kv.dtype, CONF_DTYPE_F16);
     config_free(&c);
+}
+
+/* The defaults without any source are those of an empty file, in value and origin. */
+static void test_defaults_alone(void **state)
+{
+    (void)state;
+    static char alone[32768], loaded[32768];
+    struct config a, b;
+    memset(&a, 0xA5, sizeof a); /* whatever was there is overwritten */
+    config_defaults(&a);
+    assert_int_equal(load(&b, "/dev/null", NULL, NULL, NULL), 0);
+    FILE *f = fmemopen(alone, sizeof alone, "w");
+    config_print(&a, f);
+    fclose(f);
+    f = fmemopen(loaded, sizeof loaded, "w");
+    config_print(&b, f);
+    fclose(f);
+    assert_string_equal(alone, loaded);
+    assert_true(config_digest(&a) == config_digest(&b));
+    assert_string_equal(a.model.path, ""); /* never NULL */
+    assert_int_equal(a.model.served_names.n, 0);
+    config_free(&a);
+    config_free(&b);
+}
+
+/* One value of each type; a later one replaces what the former owned. */
+static void test_set(void **state)
+{
+    (void)state;
+    static const char *const twice[][2] = {
+        {"kv.pool_bytes", "1GiB"},
+        {"kv.pool_bytes", "auto"},
+        {"drain.delay", "1500ms"},
+        {"cuda.gpu_memory_utilization", "0.5"},
+        {"kv.prefix_cache.enabled", "false"},
+        {"kv.dtype", "bf16"},
+        {"model.path", "/a"},
+        {"model.path", "/b"},
+        {"model.served_names", "x,y"},
+        {"model.served_names", "z"},
+        {"device", "cpu"},
+        {"scheduler.max_seqs", "7"},
+    };
+    struct config c;
+    struct err e = {0};
+    config_defaults(&c);
+    for (size_t i = 0; i < sizeof twice / sizeof *twice; i++)
+        if (config_set(&c, twice[i][0], twice[i][1], &e) != 0)
+            fail_msg("%s: %s", twice[i][0], e.msg);
+    assert_int_equal(c.kv.pool_bytes, 0);
+    assert_int_equal(c.drain.delay, 1500000);
+    assert_true(c.cuda.gpu_memory_utilization == 0.5);
+    assert_false(c.kv.prefix_cache.enabled);
+    assert_int_equal(c.kv.dtype, CONF_DTYPE_BF16);
+    assert_string_equal(c.model.path, "/b");
+    assert_int_equal(c.model.served_names.n, 1);
+    assert_string_equal(c.model.served_names.v[0], "z");
+    assert_int_equal(c.device, CONF_DEVICE_CPU);
+    assert_int_equal(c.scheduler.max_seqs, 7);
+    config_free(&c);
+}
+
+/* What config_set refuses leaves the old value, and says why. */
+static void test_set_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *text, *want;
+    } t[] = {
+        {"kv.nothing", "1", "there is no setting kv.nothing"},
+        {"kv", "1", "there is no setting kv"},
+        {"", "1", "there is no setting"},
+        {"models.unknown", "accept",
+         "there is no setting models.unknown; did you mean http.unknown_model?"},
+        {"kv.pool_bytes", "1", "kv.pool_bytes: expected a size such as 512MiB in 64KiB..4TiB"},
+        {"scheduler.max_seqs", "1025", "scheduler.max_seqs: expected an integer in 1..1024"},
+        {"scheduler.max_seqs", "", "scheduler.max_seqs: expected an integer"},
+        {"kv.prefix_cache.enabled", "1", "write true instead of 1"},
+        {"kv.dtype", "fp8", "kv.dtype: expected one of auto|f32|bf16|f16, got \"fp8\""},
+        {"http.listen", "", "http.listen: the text is too short"},
+        {"model.path", "a\tb", "model.path: control characters are not allowed"},
+    };
+    struct config c, d;
+    config_defaults(&c);
+    config_defaults(&d);
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        struct err e = {0};
+        int st = config_set(&c, t[i].path, t[i].text, &e);
+        if (st != ST_INVALID_VALUE || e.st != st || !strstr(e.msg, t[i].want))
+            fail_msg("case %zu: %d, wanted \"%s\", got \"%s\"", i, st, t[i].want, e.msg);
+    }
+    assert_int_equal(config_set(&c, "kv.dtype", "fp8", NULL), ST_INVALID_VALUE);
+    assert_true(config_digest(&c) == config_digest(&d));
+    config_free(&c);
+    config_free(&d);
 }
 
 /* What --print-config writes loads again and prints the same values. */
@@ -250,6 +350,34 @@ static void test_round_trip(void **state)
                 (*i)[n - 1] = '\0';
         assert_string_equal(a, b);
     }
+    config_free(&c);
+}
+
+/* The longest text and the longest list, every character escaped, come back whole. */
+static void test_longest_values(void **state)
+{
+    (void)state;
+    static char text[80000], printed[80000], path[4001];
+    struct config c;
+    struct err e = {0};
+    memset(path, '"', 4000);
+    config_defaults(&c);
+    assert_int_equal(config_set(&c, "model.path", path, &e), 0);
+    for (size_t i = 0, n = 0; i < 64; i++, text[n++] = ',') {
+        memset(text + n, '\\', 256);
+        n += 256;
+    }
+    assert_int_equal(config_set(&c, "http.cors.allow_origins", text, &e), 0);
+    assert_int_equal(c.http.cors.allow_origins.n, 64);
+    FILE *f = fmemopen(printed, sizeof printed, "w");
+    config_print(&c, f);
+    fclose(f);
+    uint64_t want = config_digest(&c);
+    config_free(&c);
+    if (load_text(&c, printed) != 0)
+        fail_msg("%s", errors);
+    assert_true(config_digest(&c) == want);
+    assert_string_equal(c.model.path, path);
     config_free(&c);
 }
 
@@ -322,6 +450,10 @@ int main(void)
         cmocka_unit_test(test_all_errors_at_once),
         cmocka_unit_test(test_precedence),
         cmocka_unit_test(test_environment_and_flags),
+        cmocka_unit_test(test_defaults_alone),
+        cmocka_unit_test(test_set),
+        cmocka_unit_test(test_set_refused),
+        cmocka_unit_test(test_longest_values),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_shipped_files),
         cmocka_unit_test(test_mutations),

@@ -8,6 +8,7 @@
 #include "testing.h"
 
 #include "engine/state.h"
+#include "engine_fixture.h"
 #include "log.h"
 #include "mem.h"
 #include "model.h"
@@ -105,25 +106,21 @@ static void open_model(void)
 
 static struct engine *open_engine(int alone, struct mbox *out)
 {
-    const struct engine_config c = {.n_pages = PAGES,
-                                    .page_tokens = PAGE_TOKENS,
-                                    .max_seqs = alone ? 1 : ROWS,
-                                    .max_waiting = alone ? 1 : WAITING,
-                                    .max_step_tokens = 256,
-                                    .max_model_len = MAX_PROMPT + MAX_NEW,
-                                    .vocab = VOCAB,
-                                    .steps_in_flight = alone ? 1 : 2,
-                                    .max_decode_gap_us = 2000,
-                                    .prefix_cache = !alone,
-                                    .audit_every = 1,
-                                    .cache_seed = 5};
+    struct engine_fixture x = engine_fixture();
     struct executor ex;
-    struct engine *en;
-    struct err e = {0};
+    x.f.n_pages = PAGES;
+    x.f.max_model_len = MAX_PROMPT + MAX_NEW;
+    x.f.vocab = VOCAB;
+    x.f.cache_seed = 5;
+    x.c.kv.page_tokens = PAGE_TOKENS;
+    x.c.kv.prefix_cache.enabled = !alone;
+    x.c.scheduler.max_seqs = alone ? 1 : ROWS;
+    x.c.scheduler.max_step_tokens = 256;
+    x.c.scheduler.steps_in_flight = alone ? 1 : 2;
+    x.c.scheduler.max_decode_gap = 2000;
+    x.c.limits.queue_size = alone ? 1 : WAITING;
     model_executor(model, &ex);
-    if (engine_new(&en, &c, &ex, out, &e) != 0)
-        fail_msg("%s", e.msg);
-    return en;
+    return engine_fixture_new(&x, &ex, out);
 }
 
 /* Prompts share stems, are a stem alone, or are an earlier prompt again with a longer tail. */
@@ -260,9 +257,9 @@ static void clients(struct engine *en, struct open_req *open, int64_t total, str
     for (int i = 0; i < MAX_OPEN; i++)
         if (open[i].r && open[i].n_got >= open[i].cancel_after) {
             open[i].cancel_after = INT32_MAX;
-            for (int32_t k = 0; k < en->n_slots; k++)
-                if (en->seq[k].state != SEQ_FREE && en->seq[k].id % MAX_OPEN == (req_id)i)
-                    engine_cancel(en, en->seq[k].id, ST_CANCELLED);
+            for (int32_t k = 0; k < en->seqs.n_slots; k++)
+                if (en->seqs.seq[k].state != SEQ_FREE && en->seqs.seq[k].id % MAX_OPEN == (req_id)i)
+                    engine_cancel(en, en->seqs.seq[k].id, ST_CANCELLED);
         }
 }
 

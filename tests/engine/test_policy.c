@@ -3,6 +3,7 @@
 #include "testing.h"
 
 #include "engine/state.h"
+#include "engine_fixture.h"
 #include "hash_model.h"
 #include "mem.h"
 
@@ -21,15 +22,15 @@ struct bed {
     int first[MAX_REQ], n_first;
 };
 
-static struct bed *bed_new(const struct engine_config *c)
+static struct bed *bed_new(const struct engine_fixture *x)
 {
     struct bed *b = xalloc(sizeof *b);
-    const struct hm_config m = {.n_pages = c->n_pages,
-                                .page_tokens = c->page_tokens,
-                                .max_rows = c->max_seqs,
-                                .max_pages = c->max_model_len / c->page_tokens + 1,
+    const struct hm_config m = {.n_pages = x->f.n_pages,
+                                .page_tokens = (int32_t)x->c.kv.page_tokens,
+                                .max_rows = (int32_t)x->c.scheduler.max_seqs,
+                                .max_pages = x->f.max_model_len / (int32_t)x->c.kv.page_tokens + 1,
                                 .vocab = VOCAB,
-                                .depth = c->steps_in_flight,
+                                .depth = (int32_t)x->c.scheduler.steps_in_flight,
                                 .late = 1,
                                 .step_us = 1000,
                                 .token_us = 10};
@@ -37,7 +38,7 @@ static struct bed *bed_new(const struct engine_config *c)
     b->hm = hm_new(&m);
     hm_executor(b->hm, &ex);
     b->out = mbox_new(1 << 16, 1 << 20, NULL, NULL);
-    assert_int_equal(engine_new(&b->en, c, &ex, b->out, NULL), 0);
+    b->en = engine_fixture_new(x, &ex, b->out);
     b->en->now = hm_now;
     b->en->now_arg = b->hm;
     return b;
@@ -53,18 +54,17 @@ static void bed_free(struct bed *b)
     free(b);
 }
 
-static struct engine_config config(void)
+static struct engine_fixture small(void)
 {
-    return (struct engine_config){.n_pages = 400,
-                                  .page_tokens = 4,
-                                  .max_seqs = 4,
-                                  .max_waiting = MAX_REQ,
-                                  .max_step_tokens = 256,
-                                  .max_model_len = 1200,
-                                  .vocab = VOCAB,
-                                  .steps_in_flight = 2,
-                                  .prefix_cache = 1,
-                                  .audit_every = 1};
+    struct engine_fixture x = engine_fixture();
+    x.f.n_pages = 400;
+    x.f.max_model_len = 1200;
+    x.f.vocab = VOCAB;
+    x.c.kv.page_tokens = 4;
+    x.c.scheduler.max_seqs = 4;
+    x.c.scheduler.max_step_tokens = 256;
+    x.c.limits.queue_size = MAX_REQ;
+    return x;
 }
 
 /* Request i: n tokens from tok (NULL: some of its own), max_new to draw. */
@@ -129,8 +129,8 @@ static int place(const int *order, int n, int i)
 static void test_exact_hits(void **state)
 {
     (void)state;
-    struct engine_config c = config();
-    struct bed *b = bed_new(&c);
+    struct engine_fixture x = small();
+    struct bed *b = bed_new(&x);
     token_id tok[64];
     for (int k = 0; k < 64; k++)
         tok[k] = k + 1;
@@ -160,11 +160,13 @@ static void test_exact_hits(void **state)
 static void test_decode_gap(void **state)
 {
     (void)state;
-    struct engine_config c = config();
-    c.max_decode_gap_us = 5000; /* a chunk costs 1000 + 10 per token, a decode step 1000 + rows */
-    c.max_step_tokens = 1024;
-    for (c.steps_in_flight = 1; c.steps_in_flight <= 2; c.steps_in_flight++) {
-        struct bed *b = bed_new(&c);
+    struct engine_fixture x = small();
+    x.c.scheduler
+        .max_decode_gap = 5000; /* a chunk costs 1000 + 10 per token, a decode step 1000 + rows */
+    x.c.scheduler.max_step_tokens = 1024;
+    for (int depth = 1; depth <= 2; depth++) {
+        x.c.scheduler.steps_in_flight = depth;
+        struct bed *b = bed_new(&x);
         ask(b, 9, NULL, 800, 1, 0, 0); /* measures the cost of a token */
         until_idle(b);
         for (int i = 0; i < 3; i++)
@@ -183,8 +185,8 @@ static void test_decode_gap(void **state)
 static void test_priority(void **state)
 {
     (void)state;
-    struct engine_config c = config();
-    struct bed *b = bed_new(&c);
+    struct engine_fixture x = small();
+    struct bed *b = bed_new(&x);
     for (int i = 0; i < 8; i++)
         ask(b, i, NULL, 20, 40, 5, 0);
     for (int i = 0; i < 20; i++)
@@ -200,8 +202,8 @@ static void test_priority(void **state)
 static void test_tenants(void **state)
 {
     (void)state;
-    struct engine_config c = config();
-    struct bed *b = bed_new(&c);
+    struct engine_fixture x = small();
+    struct bed *b = bed_new(&x);
     for (int i = 0; i < 100; i++)
         ask(b, i, NULL, 30, 10, 0, 1);
     for (int i = 0; i < 30; i++)
@@ -217,14 +219,14 @@ static void test_tenants(void **state)
 static void test_no_starvation(void **state)
 {
     (void)state;
-    struct engine_config c = config();
-    c.n_pages = 40;
-    c.max_model_len = 100;
-    struct bed *b = bed_new(&c);
+    struct engine_fixture x = small();
+    x.f.n_pages = 40;
+    x.f.max_model_len = 100;
+    struct bed *b = bed_new(&x);
     int next = 1;
     ask(b, 0, NULL, 30, 20, 9, 0);
     for (int turns = 0; !b->ended[0] && next < MAX_REQ; turns++) {
-        while (b->en->n_wait + b->en->n_run < 8 && next < MAX_REQ) {
+        while (b->en->seqs.n_wait + b->en->seqs.n_run < 8 && next < MAX_REQ) {
             ask(b, next, NULL, 30, 20, 0, (uint64_t)next);
             next++;
             turn(b);

@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "engine/state.h"
+#include "engine_fixture.h"
 #include "hash_model.h"
 #include "log.h"
 #include "mem.h"
@@ -25,7 +26,7 @@ struct house {
     struct engine *en;
     struct hash_model *hm;
     struct mbox *out;
-    struct engine_config c;
+    struct engine_fixture x;
     struct request req[N_REQ];
     token_id want[N_REQ][MAX_NEW];
     int32_t n_want[N_REQ], n_got[N_REQ], ended[N_REQ], finish[N_REQ], status[N_REQ];
@@ -35,19 +36,17 @@ struct house {
 static struct house *house_new(int32_t max_waiting)
 {
     struct house *h = xalloc(sizeof *h);
-    h->c = (struct engine_config){.n_pages = 60,
-                                  .page_tokens = 4,
-                                  .max_seqs = 6,
-                                  .max_waiting = max_waiting,
-                                  .max_step_tokens = 24,
-                                  .max_model_len = 60,
-                                  .vocab = VOCAB,
-                                  .steps_in_flight = 2,
-                                  .max_decode_gap_us = 1000,
-                                  .prefix_cache = 1,
-                                  .audit_every = 1,
-                                  .n_eos = 1,
-                                  .eos = {7}};
+    h->x = engine_fixture();
+    h->x.f.n_pages = 60;
+    h->x.f.max_model_len = 60;
+    h->x.f.vocab = VOCAB;
+    h->x.f.n_eos = 1;
+    h->x.f.eos[0] = 7;
+    h->x.c.kv.page_tokens = 4;
+    h->x.c.scheduler.max_seqs = 6;
+    h->x.c.scheduler.max_step_tokens = 24;
+    h->x.c.scheduler.max_decode_gap = 1000;
+    h->x.c.limits.queue_size = max_waiting;
     const struct hm_config m = {.n_pages = 60,
                                 .page_tokens = 4,
                                 .max_rows = 6,
@@ -56,11 +55,10 @@ static struct house *house_new(int32_t max_waiting)
                                 .depth = 2,
                                 .seed = 11};
     struct executor ex;
-    struct err e;
     h->hm = hm_new(&m);
     hm_executor(h->hm, &ex);
     h->out = mbox_new(1 << 14, 1 << 14, NULL, NULL);
-    assert_int_equal(engine_new(&h->en, &h->c, &ex, h->out, &e), 0);
+    h->en = engine_fixture_new(&h->x, &ex, h->out);
     uint64_t rng = 1;
     for (int i = 0; i < N_REQ; i++) {
         struct request *q = &h->req[i];
@@ -75,7 +73,7 @@ static struct house *house_new(int32_t max_waiting)
             q->tok[k] = k < 12 ? k : (token_id)(hm_mix(rng, (uint64_t)k) % VOCAB);
         float lp[MAX_NEW];
         struct naive_out o = {.tok = h->want[i], .logprob = lp};
-        naive_generate(&q->m, VOCAB, h->c.eos, 1, &o);
+        naive_generate(&q->m, VOCAB, h->x.f.eos, 1, &o);
         h->n_want[i] = o.n;
     }
     return h;
@@ -135,7 +133,7 @@ static void *client_main(void *arg)
         if (i % 5 == 0)
             engine_cancel(c->h->en, (req_id)i + 1, ST_CANCELLED);
         if (i % 16 == 0)
-            engine_heartbeat_us(c->h->en, &st);
+            engine_heartbeat_us(c->h->en, NULL);
     }
     return NULL;
 }
@@ -177,7 +175,7 @@ static void test_idle_and_stop(void **state)
     struct house *h = house_new(N_REQ);
     assert_int_equal(engine_start(h->en, NULL), 0);
     /* It comes to rest: some window without one turn. A thread that spins has none. */
-    int busy = 1;
+    bool busy = true;
     int64_t beat = 0, again = 1;
     for (int i = 0; i < 600 && (busy || beat == 0 || again != beat); i++) {
         beat = engine_heartbeat_us(h->en, &busy);
@@ -201,7 +199,7 @@ static void test_heartbeat(void **state)
 {
     (void)state;
     struct house *h = house_new(N_REQ);
-    int busy = 1;
+    bool busy = true;
     engine_heartbeat_us(h->en, &busy);
     assert_int_equal(busy, 0);
     int64_t before = clock_us();
@@ -252,13 +250,13 @@ static void test_refused_step(void **state)
                 assert_int_equal(h->n_got[i], h->n_want[i]);
             n_failed += h->finish[i] == FINISH_ERROR;
         }
-        assert_true(n_failed >= 1 && n_failed <= h->c.max_seqs);
+        assert_true(n_failed >= 1 && n_failed <= h->x.c.scheduler.max_seqs);
         assert_int_equal(h->healthy, 1);
         struct kv_stats k;
         kv_get_stats(h->en->kv, &k);
         assert_int_equal(k.n_free + k.n_evictable, k.n_pages);
         assert_int_equal(h->en->stats.audit_failures, 0);
-        assert_int_equal(h->en->n_limbo, 0);
+        assert_int_equal(h->en->lane.n_limbo, 0);
         assert_int_equal(engine_submit(h->en, &h->req[50].m), 0);
         house_free(h);
     }
@@ -301,16 +299,17 @@ static void test_refusals(void **state)
     (void)state;
     struct house *h = house_new(2);
     struct err e;
-    assert_int_equal(engine_fits(&h->c, 50, 10, &e), 0);
-    assert_int_equal(engine_fits(&h->c, 50, 11, &e), ST_CONTEXT_LENGTH);
-    assert_non_null(strstr(e.msg, "maximum context length is 60 tokens. However, you requested 61 "
-                                  "tokens (50 in the messages, 11 in the completion)"));
-    assert_int_equal(engine_fits(&h->c, INT64_MAX, INT64_MAX, &e), ST_CONTEXT_LENGTH);
-    struct engine_config small = h->c;
-    small.n_pages = 5;
-    assert_int_equal(engine_fits(&small, 15, 6, &e), 0);
-    assert_int_equal(engine_fits(&small, 15, 7, &e), ST_CONTEXT_LENGTH);
-    assert_non_null(strstr(e.msg, "holds 20 tokens (5 pages of 4)"));
+    struct engine_limits l;
+    struct engine_misfit why;
+    engine_limits_of(&l, &h->x.c, &h->x.f);
+    assert_int_equal(engine_fits(&l, 50, 10, &why), 0);
+    assert_int_equal(engine_fits(&l, 50, 11, &why), ST_CONTEXT_LENGTH);
+    assert_true(why.bound == ENGINE_BOUND_MODEL && why.tokens == 60);
+    assert_int_equal(engine_fits(&l, INT64_MAX, INT64_MAX, NULL), ST_CONTEXT_LENGTH);
+    l.n_pages = 5;
+    assert_int_equal(engine_fits(&l, 15, 6, &why), 0);
+    assert_int_equal(engine_fits(&l, 15, 7, &why), ST_CONTEXT_LENGTH);
+    assert_true(why.bound == ENGINE_BOUND_POOL && why.tokens == 20);
     struct request bad = h->req[0];
     bad.m.id = 0;
     assert_int_equal(engine_submit(h->en, &bad.m), ST_INVALID_VALUE);
@@ -327,9 +326,11 @@ static void test_refusals(void **state)
         assert_int_equal(engine_submit(h->en, &h->req[i].m), 0);
     assert_int_equal(engine_submit(h->en, &h->req[8].m), ST_QUEUE_FULL);
     turns(h, 1);
-    small.page_tokens = 0;
+    struct engine_fixture none = h->x;
+    none.c.kv.page_tokens = 0;
     struct engine *en;
-    assert_int_equal(engine_new(&en, &small, &h->en->ex, h->out, &e), ST_INVALID_VALUE);
+    assert_int_equal(engine_new(&en, &none.c, &none.f, &h->en->lane.ex, h->out, &e),
+                     ST_INVALID_VALUE);
     house_free(h);
 }
 

@@ -6,6 +6,7 @@
 #define QUIRE_TEST_TRACE_H
 
 #include "engine/state.h"
+#include "engine_fixture.h"
 #include "hash_model.h"
 #include "mem.h"
 #include "naive.h"
@@ -33,7 +34,8 @@ struct tr_result {
 };
 struct trace {
     uint64_t rng;
-    struct engine_config c;
+    struct engine_fixture x;
+    int32_t page_tokens;
     struct engine *en;
     struct hash_model *hm;
     struct mbox *out;
@@ -58,25 +60,26 @@ static void tr_fault(struct trace *t, int64_t *count, const char *what, int64_t 
 static void tr_config(struct trace *t, int depth)
 {
     static const int sizes[] = {1, 2, 3, 4, 8, 16};
-    int pt = sizes[tr_rand(t, 6)];
+    struct engine_facts *f = &t->x.f;
+    struct config *c = &t->x.c;
+    t->x = engine_fixture();
+    int pt = t->page_tokens = sizes[tr_rand(t, 6)];
     int least = (TR_MAX_LEN + pt - 1) / pt;
-    t->c = (struct engine_config){
-        .page_tokens = pt,
-        .n_pages = least + tr_rand(t, 3) * tr_rand(t, least + 1),
-        .max_seqs = 1 + tr_rand(t, 8),
-        .max_waiting = TR_MAX_REQ,
-        .max_step_tokens = 1 + tr_rand(t, tr_rand(t, 2) ? 12 : 80),
-        .max_model_len = TR_MAX_LEN,
-        .vocab = TR_VOCAB,
-        .steps_in_flight = depth,
-        .max_decode_gap_us = (int64_t[]){0, 100, 400, 5000}[tr_rand(t, 4)],
-        .prefix_cache = tr_rand(t, 8) != 0,
-        .eviction = tr_rand(t, 3),
-        .audit_every = 1,
-        .n_eos = 1,
-        .eos = {3},
-        .cache_seed = t->rng,
-    };
+    c->kv.page_tokens = pt;
+    f->n_pages = tr_rand(t, 3);
+    f->n_pages = least + f->n_pages * tr_rand(t, least + 1);
+    c->scheduler.max_seqs = 1 + tr_rand(t, 8);
+    c->scheduler.max_step_tokens = 1 + tr_rand(t, tr_rand(t, 2) ? 12 : 80);
+    c->scheduler.steps_in_flight = depth;
+    c->scheduler.max_decode_gap = (int64_t[]){0, 100, 400, 5000}[tr_rand(t, 4)];
+    c->kv.prefix_cache.enabled = tr_rand(t, 8) != 0;
+    c->kv.prefix_cache.eviction = tr_rand(t, N_EVICT);
+    c->limits.queue_size = TR_MAX_REQ;
+    f->max_model_len = TR_MAX_LEN;
+    f->vocab = TR_VOCAB;
+    f->n_eos = 1;
+    f->eos[0] = 3;
+    f->cache_seed = t->rng;
 }
 
 /* A prompt: the whole of an earlier conversation and more, a stem and a tail, or a duplicate. */
@@ -94,7 +97,7 @@ static int32_t tr_prompt(struct trace *t, int i, token_id *tok, token_id stems[4
             tok[n++] = q->want[k];
         most = TR_MAX_LEN * 3 / 4;
     } else if (how < 7) {
-        n = tr_rand(t, 4) ? tr_rand(t, most) : t->c.page_tokens * (1 + tr_rand(t, 3));
+        n = tr_rand(t, 4) ? tr_rand(t, most) : t->page_tokens * (1 + tr_rand(t, 3));
         n = n < most ? n : most;
         memcpy(tok, stems[tr_rand(t, 4)], (size_t)n * sizeof *tok);
     }
@@ -118,7 +121,6 @@ static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
         .tenant = (uint64_t)tr_rand(t, 3),
         .cache_ns = tr_rand(t, 5) ? 0 : 7,
         .ignore_eos = tr_rand(t, 3) == 0,
-        .no_cache_read = tr_rand(t, 12) == 0,
         .n_stop_ids = tr_rand(t, 3),
         .min_new = tr_rand(t, 3) ? 0 : tr_rand(t, 10),
         .params = {.seed = (uint64_t)tr_rand(t, 4), .n_logprobs = tr_rand(t, 6) - 2},
@@ -134,7 +136,7 @@ static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
     q->cancel_after = tr_rand(t, 8) ? -1 : tr_rand(t, 12);
     q->out.tok = q->want;
     q->out.logprob = q->logprob;
-    naive_generate(q->m, TR_VOCAB, t->c.eos, t->c.n_eos, &q->out);
+    naive_generate(q->m, TR_VOCAB, t->x.f.eos, t->x.f.n_eos, &q->out);
 }
 
 /* The most a hit of q may cover: what it shares with another conversation of its namespace. */
@@ -242,10 +244,11 @@ static void tr_after(struct trace *t)
     kv_get_stats(en->kv, &k);
     if (k.n_free + k.n_evictable != k.n_pages)
         tr_fault(t, &t->r->leaks, "pages lost", k.n_free, k.n_evictable);
-    if (en->n_run + en->n_wait + en->n_draining + en->n_marked + en->n_limbo + en->n_flight > 0 ||
-        en->n_rows != en->c.max_seqs || atomic_load(&en->live) != 0 ||
-        en->n_tenant_free != en->n_slots)
-        tr_fault(t, &t->r->leaks, "something is still live", en->n_draining, en->n_rows);
+    const struct seqs *q = &en->seqs;
+    if (q->n_run + q->n_wait + q->n_draining + q->n_marked > 0 ||
+        en->lane.n_limbo + en->lane.n_flight > 0 || q->n_free_rows != en->lim.max_seqs ||
+        atomic_load(&en->live) != 0 || q->n_tenant_free != q->n_slots)
+        tr_fault(t, &t->r->leaks, "something is still live", q->n_draining, q->n_free_rows);
     struct err e;
     if (engine_audit(en, &e) != 0)
         tr_fault(t, &t->r->audit_failures, e.msg, 0, 0);
@@ -299,10 +302,10 @@ static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
         tr_make(t, i, stems);
     int slow = tr_rand(t, 5) == 0; /* a reader that leaves the outbox full */
     t->out = mbox_new(1 << 14, slow ? 1 << 11 : 1 << 20, NULL, NULL);
-    const struct hm_config h = {.n_pages = t->c.n_pages,
-                                .page_tokens = t->c.page_tokens,
-                                .max_rows = t->c.max_seqs,
-                                .max_pages = (TR_MAX_LEN + t->c.page_tokens - 1) / t->c.page_tokens,
+    const struct hm_config h = {.n_pages = t->x.f.n_pages,
+                                .page_tokens = t->page_tokens,
+                                .max_rows = (int32_t)t->x.c.scheduler.max_seqs,
+                                .max_pages = (TR_MAX_LEN + t->page_tokens - 1) / t->page_tokens,
                                 .vocab = TR_VOCAB,
                                 .depth = depth,
                                 .seed = seed,
@@ -311,11 +314,7 @@ static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
     struct executor ex;
     t->hm = hm_new(&h);
     hm_executor(t->hm, &ex);
-    struct err e;
-    if (engine_new(&t->en, &t->c, &ex, t->out, &e) != 0) {
-        fprintf(stderr, "engine_new: %s\n", e.msg);
-        abort();
-    }
+    t->en = engine_fixture_new(&t->x, &ex, t->out);
     t->en->now = hm_now;
     t->en->now_arg = t->hm;
 #ifdef QUIRE_FAULTS

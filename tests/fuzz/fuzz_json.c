@@ -96,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     static char *names[] = {"m"};
     static const struct str_list served = {names, 1};
     static struct api_service s = {
-        .ec = {.n_pages = 64, .page_tokens = 16, .max_model_len = 512, .vocab = VOCAB},
+        .limits = {.n_pages = 64, .page_tokens = 16, .max_model_len = 512, .vocab = VOCAB},
         .temperature = -1,
         .top_p = -1,
         .min_p = -1,
@@ -126,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         need(utf8_valid_prefix(e.msg, strlen(e.msg)) == strlen(e.msg));
         for (int32_t i = 0; st == 0 && i < g.n_prompts; i++)
             need(g.first[i] < g.first[i + 1] &&
-                 (int64_t)(g.first[i + 1] - g.first[i]) + g.max_new[i] <= s.ec.max_model_len);
+                 (int64_t)(g.first[i + 1] - g.first[i]) + g.max_new[i] <= s.limits.max_model_len);
         genreq_fini(&g);
     }
     free(body);

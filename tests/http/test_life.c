@@ -96,8 +96,8 @@ static void test_queue_full(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.max_seqs = 1;
-    rig.c.limits.queue_size = rig.ec.max_waiting = 1;
+    rig.c.scheduler.max_seqs = 1;
+    rig.c.limits.queue_size = 1;
     rig_hold(&rig);
     rig_start(&rig);
     int fd[2];
@@ -140,8 +140,8 @@ static void test_last_place(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.max_seqs = 1;
-    rig.c.limits.queue_size = rig.ec.max_waiting = 1;
+    rig.c.scheduler.max_seqs = 1;
+    rig.c.limits.queue_size = 1;
     rig_start(&rig);
     pthread_t t[2];
     int good[2] = {0};
@@ -150,6 +150,26 @@ static void test_last_place(void **s)
     for (int i = 0; i < 2; i++)
         pthread_join(t[i], NULL);
     assert_int_equal(good[0] + good[1], 200);
+    rig_stop(&rig);
+}
+
+/* A pool smaller than the context bounds requests too, and says its size. */
+static void test_small_pool(void **s)
+{
+    (void)s;
+    rig_defaults(&rig);
+    rig.f.n_pages = 5;
+    rig_start(&rig);
+    struct answer a = post(&rig, "/v1/completions",
+                           "{\"prompt\":\"0123456789\",\"max_tokens\":72}");
+    assert_int_equal(a.status, 400);
+    assert_true(has(&a, "This server's KV cache holds 80 tokens (5 pages of 16). However, you "
+                        "requested 82 tokens (10 in the messages, 72 in the completion)."));
+    assert_true(has(&a, "\"param\":\"prompt\",\"code\":\"context_length_exceeded\""));
+    free(a.body);
+    a = post(&rig, "/v1/completions", "{\"prompt\":\"0123456789\",\"max_tokens\":71}");
+    assert_int_equal(a.status, 200);
+    free(a.body);
     rig_stop(&rig);
 }
 
@@ -354,7 +374,7 @@ static void test_slow_reader(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.stream_buffer_bytes = 16384;
+    rig.c.stream.buffer_bytes = 16384;
     rig_start(&rig);
     int fd = socket(AF_INET, SOCK_STREAM, 0), small = 2048;
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)rig.port)};
@@ -588,25 +608,16 @@ static void test_no_descriptors(void **s)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_loading),
-        cmocka_unit_test(test_load_failed),
-        cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_queue_full),
-        cmocka_unit_test(test_last_place),
-        cmocka_unit_test(test_engine_failure),
-        cmocka_unit_test(test_failure_ends_the_loop),
-        cmocka_unit_test(test_second_signal),
-        cmocka_unit_test(test_drain_delay),
-        cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_drain_timeout),
-        cmocka_unit_test(test_stop_at_once),
-        cmocka_unit_test(test_slow_reader),
-        cmocka_unit_test(test_slow_client),
-        cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_never_run),
-        cmocka_unit_test(test_watchdog),
-        cmocka_unit_test(test_connection_cap),
-        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_loading),        cmocka_unit_test(test_load_failed),
+        cmocka_unit_test(test_keys),           cmocka_unit_test(test_queue_full),
+        cmocka_unit_test(test_last_place),     cmocka_unit_test(test_small_pool),
+        cmocka_unit_test(test_engine_failure), cmocka_unit_test(test_failure_ends_the_loop),
+        cmocka_unit_test(test_second_signal),  cmocka_unit_test(test_drain_delay),
+        cmocka_unit_test(test_drain),          cmocka_unit_test(test_drain_timeout),
+        cmocka_unit_test(test_stop_at_once),   cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_slow_client),    cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_never_run),      cmocka_unit_test(test_watchdog),
+        cmocka_unit_test(test_connection_cap), cmocka_unit_test(test_idle),
         cmocka_unit_test(test_no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
  * hits, partial hits, evictions and free counts must agree; the audit runs all along. */
 #include "testing.h"
 
-#include "kv.h"
+#include "kv/tree.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -27,7 +27,7 @@ struct cursor { /* what a live seq holds */
 struct world {
     struct kv *kv;
     struct kv_config c;
-    struct flat flat[MAX_PAGES + 1]; /* by node id */
+    struct flat flat[MAX_PAGES + 1]; /* by page + 1; 0 = the root */
     struct cursor cur[MAX_CURSORS];
     int64_t tick;
     uint64_t rng;
@@ -37,6 +37,12 @@ static int rnd(struct world *w, int n)
 {
     w->rng = w->rng * 6364136223846793005u + 1442695040888963407u;
     return (int)((w->rng >> 33) % (uint64_t)n);
+}
+
+/* The naive model's name of a node. */
+static int flat_of(const struct world *w, node_id n)
+{
+    return n == KV_ROOT ? 0 : kv_node_page(w->kv, n) + 1;
 }
 
 static void audit(const struct world *w)
@@ -74,7 +80,7 @@ static int common(const token_id *a, const token_id *b, int n)
 static int on_path(const struct world *w, int n)
 {
     for (int i = 0; i < MAX_CURSORS; i++)
-        for (int k = w->cur[i].used ? w->cur[i].node : 0; k > 0; k = w->flat[k].parent)
+        for (int k = w->cur[i].used ? flat_of(w, w->cur[i].node) : 0; k > 0; k = w->flat[k].parent)
             if (k == n)
                 return 1;
     return 0;
@@ -82,9 +88,9 @@ static int on_path(const struct world *w, int n)
 
 static int64_t worth(const struct world *w, const struct flat *f)
 {
-    if (w->c.eviction == KV_LFU)
+    if (w->c.eviction == EVICT_LFU)
         return f->uses * 1000000000ll + f->last;
-    if (w->c.eviction == KV_FIFO)
+    if (w->c.eviction == EVICT_FIFO)
         return f->created;
     return f->last + (f->uses > 1 ? w->c.n_pages / 2 : 0);
 }
@@ -153,11 +159,11 @@ static void op_match(struct world *w, struct cursor *c)
             break;
         w->flat[next].last = ++w->tick;
         w->flat[next].uses++;
-        assert_int_equal(c->pages[n], kv_node_page(next));
+        assert_int_equal(c->pages[n], next - 1);
         at = next;
     }
     assert_int_equal(hit.n_pages, n);
-    assert_int_equal(hit.node, at);
+    assert_int_equal(flat_of(w, hit.node), at);
     assert_int_equal(hit.n_part, part);
     c->n_pages = n;
     c->node = hit.node;
@@ -166,7 +172,7 @@ static void op_match(struct world *w, struct cursor *c)
         assert_int_equal(hit.part, KV_ROOT);
         return;
     }
-    struct flat *f = &w->flat[hit.part];
+    struct flat *f = &w->flat[flat_of(w, hit.part)];
     assert_true(f->used && f->parent == at && common(f->tok, c->tok + n * pt, part) == part);
     f->last = ++w->tick;
     f->uses++;
@@ -189,19 +195,20 @@ static void op_publish(struct world *w, struct cursor *c)
     c->pages[c->n_pages++] = p;
     int want = 0;
     for (int i = 1; i <= w->c.n_pages; i++)
-        if (w->flat[i].used && w->flat[i].parent == c->node && w->flat[i].ns == c->ns &&
+        if (w->flat[i].used && w->flat[i].parent == flat_of(w, c->node) && w->flat[i].ns == c->ns &&
             common(w->flat[i].tok, tok, pt) == pt)
             want = i;
+    int parent = flat_of(w, c->node);
     node_id n = kv_publish(w->kv, c->node, c->ns, tok, p);
-    assert_int_equal(n, want ? want : p + 1);
-    struct flat *f = &w->flat[n];
+    assert_int_equal(flat_of(w, n), want ? want : p + 1);
+    struct flat *f = &w->flat[flat_of(w, n)];
     if (!want) {
-        *f = (struct flat){.used = 1, .parent = c->node, .ns = c->ns, .created = w->tick + 1};
+        *f = (struct flat){.used = 1, .parent = parent, .ns = c->ns, .created = w->tick + 1};
         memcpy(f->tok, tok, (size_t)pt * sizeof *tok);
     } else if (rnd(w, 2)) { /* use the one that was there */
-        kv_ref(w->kv, kv_node_page(n));
+        kv_ref(w->kv, kv_node_page(w->kv, n));
         kv_unref(w->kv, p);
-        c->pages[c->n_pages - 1] = kv_node_page(n);
+        c->pages[c->n_pages - 1] = kv_node_page(w->kv, n);
     }
     f->last = ++w->tick;
     f->uses++;
@@ -261,7 +268,7 @@ static void test_sizes(void **state)
     (void)state;
     struct kv *kv;
     struct err e;
-    const struct kv_config bad[] = {{0, 1, 0, 0}, {1, 0, 0, 0}, {-5, 3, 0, 0}, {1, 1, 3, 0}};
+    const struct kv_config bad[] = {{0, 1, 0, 0}, {1, 0, 0, 0}, {-5, 3, 0, 0}, {1, 1, N_EVICT, 0}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(kv_new(&kv, &bad[i], &e), ST_INVALID_VALUE);
     kv_free(NULL);
@@ -289,12 +296,82 @@ static void test_audit_sees(void **state)
     kv_free(kv);
 }
 
+/* A node whose tokens are right beside its neighbour in the treap and wrong beside the node above
+ * that one: only a walk of the whole order sees it. */
+static void test_audit_sees_grandchild(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    struct kv *kv;
+    const struct kv_config c = {.n_pages = N, .page_tokens = 1, .seed = 3};
+    int32_t held[N] = {0}, pins[N + 1] = {0};
+    struct err e;
+    assert_int_equal(kv_new(&kv, &c, NULL), 0);
+    assert_int_equal(kv_node_slots(kv), N + 1);
+    for (token_id t = 0; t < N; t++) {
+        node_id n = kv_publish(kv, KV_ROOT, 0, &(token_id){10 * t}, kv_take(kv));
+        kv_unref(kv, kv_node_page(kv, n));
+        kv_unpin(kv, n);
+    }
+    assert_int_equal(kv_audit(kv, held, pins, &e), 0);
+    node_id top = 0, mid = 0, low = 0;
+    for (node_id n = 1; n <= N && !low; n++) { /* top > low > mid, low below mid below top */
+        top = n;
+        mid = kv->node[n].left;
+        low = mid ? kv->node[mid].right : 0;
+        if (low && (kv->node[low].left || kv->node[low].right))
+            low = 0;
+    }
+    assert_true(low > 0);
+    token_id *tok = kv->tok + (int64_t)low * c.page_tokens;
+    int32_t common;
+    *tok = *node_tok(kv, top) + 1;
+    assert_true(radix_compare(kv, 0, tok, 1, mid, &common) > 0); /* no fault beside its parent */
+    assert_int_equal(kv_audit(kv, held, pins, &e), ST_INTERNAL);
+    assert_non_null(strstr(e.msg, "K9"));
+    *tok = *node_tok(kv, top) - 1;
+    assert_int_equal(kv_audit(kv, held, pins, &e), 0);
+    kv->node[mid].right = 0; /* lost: it exists and hangs nowhere */
+    assert_int_equal(kv_audit(kv, held, pins, &e), ST_INTERNAL);
+    assert_non_null(strstr(e.msg, "K5"));
+    kv->node[mid].right = top; /* a circle */
+    assert_int_equal(kv_audit(kv, held, pins, &e), ST_INTERNAL);
+    kv_free(kv);
+}
+
+/* Two policies side by side: what was used often, and what is old. */
+static void test_policies(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t eviction;
+        page_id first;
+    } want[] = {{EVICT_LRU, 1}, {EVICT_LFU, 1}, {EVICT_FIFO, 0}};
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        struct kv *kv;
+        const struct kv_config c = {.n_pages = 2, .page_tokens = 1, .eviction = want[i].eviction};
+        assert_int_equal(kv_new(&kv, &c, NULL), 0);
+        for (token_id t = 0; t < 2; t++) {
+            node_id n = kv_publish(kv, KV_ROOT, 0, &t, kv_take(kv));
+            kv_unref(kv, kv_node_page(kv, n));
+            kv_unpin(kv, n);
+        }
+        page_id page;
+        struct kv_hit hit;
+        kv_match(kv, 0, &(token_id){0}, 1, &page, &hit); /* page 0 is used once more */
+        kv_unref(kv, page);
+        kv_unpin(kv, hit.node);
+        assert_int_equal(kv_take(kv), want[i].first);
+        kv_free(kv);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_differential),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_audit_sees),
+        cmocka_unit_test(test_differential), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_audit_sees),   cmocka_unit_test(test_audit_sees_grandchild),
+        cmocka_unit_test(test_policies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

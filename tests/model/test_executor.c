@@ -304,8 +304,8 @@ static void test_refusals(void **state)
     random_ids(ids, 32);
     prefill(&x, 0, ids, 32, 32, want);
     struct sample_params sp = greedy_params();
-    for (int k = 0; k < 12; k++) {
-        model_run_begin(&x, k == 11 ? STEP_DECODE : STEP_PREFILL);
+    for (int k = 0; k < 17; k++) {
+        model_run_begin(&x, k == 16 ? STEP_DECODE : STEP_PREFILL);
         model_run_add(&x, 0, 0, ids, 32, &sp);
         struct step *s = x.s;
         int32_t n_pages = model_n_pages(x.m);
@@ -342,6 +342,22 @@ static void test_refusals(void **state)
             break;
         case 10:
             s->n_in = 1;
+            break;
+        case 11:
+            s->rows[0].want = STEP_WANT_VERIFY;
+            s->rows[0].n_verify = 2;
+            break;
+        case 12:
+            s->rows[0].want = STEP_WANT_HIDDEN;
+            break;
+        case 13:
+            s->rows[0].want = N_STEP_WANTS;
+            break;
+        case 14:
+            s->n_area = 2;
+            break;
+        case 15:
+            s->rows[0].n_area = 1;
             break;
         default:
             break; /* decode with 32 new tokens */

@@ -133,7 +133,7 @@ static uint64_t step_sum(const struct step *s)
     for (int32_t i = 0; i < s->n_rows; i++) {
         const struct step_row *r = &s->rows[i];
         h = hm_mix(h, ((uint64_t)(uint32_t)r->row << 32) | (uint32_t)r->first);
-        h = hm_mix(h, ((uint64_t)(uint32_t)r->n << 32) | (uint32_t)(r->token0 * 2 + r->sample));
+        h = hm_mix(h, ((uint64_t)(uint32_t)r->n << 32) | (uint32_t)(r->token0 * 2 + r->want));
         h = hm_mix(h, s->sample[i].seed);
     }
     for (int32_t i = 0; i < s->n_tokens; i++)
@@ -151,7 +151,7 @@ static int check_shape(struct hash_model *hm, const struct step *s)
 {
     int64_t before = hm->n.violations;
     if (s->version != STEP_VERSION || s->kind > STEP_PREFILL || s->n_rows < 1 ||
-        s->n_rows > hm->c.max_rows || s->n_tokens > MAX_STEP_TOKENS)
+        s->n_rows > hm->c.max_rows || s->n_tokens > MAX_STEP_TOKENS || s->n_area != 0)
         violation(hm, "bad head", s->n_rows, s->n_tokens);
     for (int32_t i = 0; i < s->n_edits; i++) {
         const struct page_edit *e = &s->edits[i];
@@ -166,7 +166,9 @@ static int check_shape(struct hash_model *hm, const struct step *s)
         const struct step_row *r = &s->rows[i];
         if (r->row < 0 || r->row >= hm->c.max_rows || r->first < 0 || r->n < 1 ||
             (r->first + r->n - 1) / hm->c.page_tokens >= hm->c.max_pages || r->token0 != at ||
-            (s->kind == STEP_DECODE && (r->n != 1 || !r->sample)))
+            r->want < STEP_WANT_NONE || r->want > STEP_WANT_SAMPLE || r->n_verify != 0 ||
+            r->n_area != 0 ||
+            (s->kind == STEP_DECODE && (r->n != 1 || r->want != STEP_WANT_SAMPLE)))
             violation(hm, "bad row", r->row, r->first);
         for (int32_t k = 0; k < i; k++)
             if (s->rows[k].row == r->row)
@@ -256,16 +258,16 @@ static void run_row(struct hash_model *hm, const struct step *s, int32_t i, stru
         *entry(hm, t, r->first + k) = e;
         acc = hm_mix(acc, e);
     }
-    res->token[i] = -1;
-    res->n_top[i] = 0;
-    if (!r->sample)
+    int32_t n = r->want == STEP_WANT_SAMPLE, j = step_result_add(res, i, n);
+    if (n == 0)
         return;
     const struct sample_params *p = &s->sample[i];
-    res->token[i] = hm_draw(acc, p, r->first + r->n, hm->c.vocab, &res->logprob[i]);
-    hm->last[r->row] = res->token[i];
+    res->token[j] = hm_draw(acc, p, r->first + r->n, hm->c.vocab, &res->logprob[j]);
+    hm->last[r->row] = res->token[j];
+    res->n_top[j] = 0;
     for (int32_t k = 0; k < p->n_logprobs; k++)
-        res->top[i][res->n_top[i]++] = (struct token_logprob){
-            .token = res->token[i] + k, .logprob = res->logprob[i] - (float)k};
+        res->top[j][res->n_top[j]++] = (struct token_logprob){
+            .token = res->token[j] + k, .logprob = res->logprob[j] - (float)k};
 }
 
 static void execute(struct hash_model *hm, struct slot *a)
@@ -284,7 +286,6 @@ static void execute(struct hash_model *hm, struct slot *a)
         memcpy(hm->kv + (size_t)s->copy[i].dst * (size_t)hm->c.page_tokens,
                hm->kv + (size_t)s->copy[i].src * (size_t)hm->c.page_tokens,
                (size_t)hm->c.page_tokens * sizeof *hm->kv);
-    a->result.n_rows = s->n_rows;
     for (int32_t i = 0; i < s->n_rows; i++)
         run_row(hm, s, i, &a->result);
 }
@@ -351,12 +352,14 @@ static int hm_wait(void *self, int slot, struct step_result *r)
     if (st != 0)
         return st;
     execute(hm, a);
-    int32_t n = a->result.n_rows;
-    r->n_rows = n;
-    memcpy(r->token, a->result.token, (size_t)n * sizeof *r->token);
-    memcpy(r->logprob, a->result.logprob, (size_t)n * sizeof *r->logprob);
-    memcpy(r->n_top, a->result.n_top, (size_t)n * sizeof *r->n_top);
-    memcpy(r->top, a->result.top, (size_t)n * sizeof *r->top);
+    size_t n = (size_t)a->result.n;
+    r->n_rows = a->result.n_rows;
+    r->n = a->result.n;
+    memcpy(r->row, a->result.row, (size_t)r->n_rows * sizeof *r->row);
+    memcpy(r->token, a->result.token, n * sizeof *r->token);
+    memcpy(r->logprob, a->result.logprob, n * sizeof *r->logprob);
+    memcpy(r->n_top, a->result.n_top, n * sizeof *r->n_top);
+    memcpy(r->top, a->result.top, n * sizeof *r->top);
     a->step = NULL;
     hm->n_flight--;
     return 0;

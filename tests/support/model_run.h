@@ -90,7 +90,7 @@ static inline void step_begin(struct step *s, int kind, uint64_t seq_no)
     s->version = STEP_VERSION;
     s->kind = (uint32_t)kind;
     s->seq_no = seq_no;
-    s->n_rows = s->n_tokens = s->n_edits = s->n_out = s->n_in = s->n_copy = 0;
+    s->n_rows = s->n_tokens = s->n_edits = s->n_out = s->n_in = s->n_copy = s->n_area = 0;
 }
 
 static inline void model_run_begin(struct model_run *x, int kind)
@@ -103,8 +103,11 @@ static inline void step_add(struct step *s, const struct model_run *x, row_id ro
                             const token_id *ids, int32_t n, const struct sample_params *sp)
 {
     int32_t i = s->n_rows++;
-    s->rows[i] = (struct step_row){
-        .row = row, .first = first, .n = n, .sample = sp != NULL, .token0 = s->n_tokens};
+    s->rows[i] = (struct step_row){.row = row,
+                                   .first = first,
+                                   .n = n,
+                                   .token0 = s->n_tokens,
+                                   .want = sp ? STEP_WANT_SAMPLE : STEP_WANT_NONE};
     s->sample[i] = sp ? *sp : (struct sample_params){.top_p = 1.0f, .n_logprobs = -1};
     memcpy(s->tokens + s->n_tokens, ids, (size_t)n * sizeof *ids);
     s->n_tokens += n;

@@ -432,7 +432,7 @@ static void draw_step(struct maker *m, struct step *s, int32_t slots, int32_t st
         *w = (struct step_row){.row = slots - 1 - i,
                                .first = rng_range(r, 0, 500),
                                .n = s->kind == STEP_DECODE ? 1 : rng_range(r, 1, 40),
-                               .sample = rng_range(r, 0, 1),
+                               .want = rng_range(r, STEP_WANT_NONE, STEP_WANT_SAMPLE),
                                .token0 = s->n_tokens};
         s->sample[i] = draw_params(m, 1);
         for (int32_t j = 0; j < w->n; j++)

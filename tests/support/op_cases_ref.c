@@ -237,7 +237,7 @@ static void ref_step_inputs(const struct ref *f)
         out(f, "row_tok0")[i] = t;
         out(f, "row_new")[i] = real ? w->n : 0;
         out(f, "row_kv")[i] = real ? w->first + w->n : 0;
-        out(f, "row_out")[i] = real && w->sample ? t + w->n - 1 : -1;
+        out(f, "row_out")[i] = real && w->want == STEP_WANT_SAMPLE ? t + w->n - 1 : -1;
         params[i] = real ? s->sample[i] : (struct sample_params){.top_p = 1.0f, .n_logprobs = -1};
         bv->max_new = real && w->n > bv->max_new ? w->n : bv->max_new;
         bv->max_kv = real && w->first + w->n > bv->max_kv ? w->first + w->n : bv->max_kv;

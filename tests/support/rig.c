@@ -61,15 +61,17 @@ static int rig_wait(void *self, int slot, struct step_result *r)
     atomic_fetch_add(&x->steps, 1);
     if (st)
         return st;
-    r->n_rows = s->n_rows;
     for (int32_t i = 0; i < s->n_rows; i++) {
+        int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, j = step_result_add(r, i, n);
+        if (n == 0)
+            continue;
         int64_t at = s->rows[i].first + s->rows[i].n;
         token_id t = (unsigned char)x->script[(size_t)at % x->n_script];
-        r->token[i] = !s->rows[i].sample ? -1 : eos_at && at == eos_at ? RIG_EOS : t;
-        r->logprob[i] = -0.5f;
-        r->n_top[i] = s->sample[i].n_logprobs > 0 ? s->sample[i].n_logprobs : 0;
-        for (int32_t k = 0; k < r->n_top[i]; k++)
-            r->top[i][k] = (struct token_logprob){k ? (t + k) % 256 : t, -0.5f - (float)k};
+        r->token[j] = eos_at && at == eos_at ? RIG_EOS : t;
+        r->logprob[j] = -0.5f;
+        r->n_top[j] = s->sample[i].n_logprobs > 0 ? s->sample[i].n_logprobs : 0;
+        for (int32_t k = 0; k < r->n_top[j]; k++)
+            r->top[j][k] = (struct token_logprob){k ? (t + k) % 256 : t, -0.5f - (float)k};
     }
     return 0;
 }
@@ -138,22 +140,17 @@ void rig_defaults(struct rig *r)
 {
     static const char script[] = "abcdefghijklmnopqrstuvwxyz0123456789";
     *r = (struct rig){.limits = {.watchdog_us = 10000000, .failed_exit_us = 500000},
-                      .ec = {.n_pages = 4096,
-                             .page_tokens = 16,
-                             .max_seqs = 256,
-                             .max_waiting = 512,
-                             .max_step_tokens = 4096,
-                             .max_model_len = 2048,
-                             .vocab = RIG_VOCAB,
-                             .steps_in_flight = 2,
-                             .max_decode_gap_us = 50000,
-                             .prefix_cache = 1,
-                             .n_eos = 1,
-                             .eos = {RIG_EOS},
-                             .cache_seed = 7}};
+                      .f = {.n_pages = 4096,
+                            .max_model_len = 2048,
+                            .vocab = RIG_VOCAB,
+                            .steps_in_flight = MAX_INFLIGHT,
+                            .n_eos = 1,
+                            .eos = {RIG_EOS},
+                            .cache_seed = 7}};
     config_defaults(&r->c);
     rig_set(r, "http.listen", "127.0.0.1:0");
     rig_set(r, "model.served_names", "tiny,other/name");
+    r->c.scheduler.max_step_tokens = 4096;
     r->c.drain.delay = 0;
     r->c.drain.timeout = 5000000;
     log_set(LOG_WARN, LOG_TEXT);
@@ -187,19 +184,19 @@ void rig_load(struct rig *r)
     rig_tok(&r->tok);
     if (chat_open(&r->chat, &none, &e) != 0)
         fail_msg("chat_open: %s", e.msg);
-    if (engine_new(&r->en, &r->ec, &ex, api_outbox(r->a), &e) != 0)
+    if (engine_new(&r->en, &r->c, &r->f, &ex, api_outbox(r->a), &e) != 0)
         fail_msg("engine_new: %s", e.msg);
     assert_int_equal(engine_start(r->en, &e), 0);
-    const struct api_service s = {.tok = r->tok,
-                                  .chat = r->chat,
-                                  .engine = r->en,
-                                  .ec = r->ec,
-                                  .created_unix_s = 1700000000,
-                                  .fingerprint = "fp_000000000000",
-                                  .temperature = -1,
-                                  .top_p = -1,
-                                  .min_p = -1,
-                                  .top_k = -1};
+    struct api_service s = {.tok = r->tok,
+                            .chat = r->chat,
+                            .engine = r->en,
+                            .created_unix_s = 1700000000,
+                            .fingerprint = "fp_000000000000",
+                            .temperature = -1,
+                            .top_p = -1,
+                            .min_p = -1,
+                            .top_k = -1};
+    engine_limits_of(&s.limits, &r->c, &r->f);
     api_set_ready(r->a, &s);
 }
 

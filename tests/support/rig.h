@@ -47,9 +47,9 @@ struct rig {
     struct chat *chat;
     struct rig_exec ex;
     const char *template; /* NULL: a line per message */
-    struct config c;      /* from rig_defaults to rig_end */
+    struct config c;      /* of all of it; from rig_defaults to rig_end */
     struct api_limits limits;
-    struct engine_config ec;
+    struct engine_facts f;
     pthread_t loop;
     int result, port;
 };

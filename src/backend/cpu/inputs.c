@@ -43,7 +43,7 @@ int cpu_step_inputs(struct be *be, const struct op_step_inputs *o)
         o->row_tok0[i] = r->token0;
         o->row_new[i] = r->n;
         o->row_kv[i] = r->first + r->n;
-        o->row_out[i] = r->sample ? r->token0 + r->n - 1 : -1;
+        o->row_out[i] = r->want == STEP_WANT_SAMPLE ? r->token0 + r->n - 1 : -1;
         o->params[i] = s->sample[i];
         if (r->n > bv->max_new)
             bv->max_new = r->n;

@@ -1,0 +1,58 @@
+/* lane.c - memory of a lane, and limbo: what a step in flight may still read is released at its
+ * commit and not before.
+ *
+ * A step names pages by number. When the host lets one go (a duplicate of a page in the tree, the
+ * source of a copy), a step already submitted may still read it, so the reference or the pin goes
+ * on here until the number of the last such step is committed. Engine thread.
+ */
+#include "check.h"
+#include "mem.h"
+#include "state.h"
+
+#include <stdlib.h>
+
+void lane_init(struct lane *ln, const struct executor *ex, int32_t depth)
+{
+    *ln = (struct lane){.ex = *ex, .depth = depth};
+    for (int i = 0; i < MAX_INFLIGHT; i++) {
+        ln->step[i] = xalloc_aligned(64, sizeof *ln->step[i]);
+        ln->flight[i] = xalloc(sizeof *ln->flight[i]);
+    }
+    ln->result = xalloc_aligned(64, sizeof *ln->result);
+    ln->limbo = xcalloc2(MAX_LIMBO, sizeof *ln->limbo);
+}
+
+void lane_fini(struct lane *ln)
+{
+    for (int i = 0; i < MAX_INFLIGHT; i++) {
+        free(ln->step[i]);
+        free(ln->flight[i]);
+    }
+    free(ln->result);
+    free(ln->limbo);
+}
+
+int lane_oldest(const struct lane *ln)
+{
+    return (ln->next_slot + MAX_INFLIGHT - ln->n_flight) % MAX_INFLIGHT;
+}
+
+void limbo_put(struct lane *ln, uint64_t no, page_id page, node_id node)
+{
+    CHECK(ln->n_limbo < MAX_LIMBO);
+    int32_t i = (ln->limbo_head + ln->n_limbo++) % MAX_LIMBO;
+    ln->limbo[i] = (struct limbo){.no = no, .page = page, .node = node};
+}
+
+void limbo_drain(struct lane *ln, struct kv *kv)
+{
+    while (ln->n_limbo > 0 && ln->limbo[ln->limbo_head].no <= ln->done_no) {
+        const struct limbo *l = &ln->limbo[ln->limbo_head];
+        if (l->page >= 0)
+            kv_unref(kv, l->page);
+        else
+            kv_unpin(kv, l->node);
+        ln->limbo_head = (ln->limbo_head + 1) % MAX_LIMBO;
+        ln->n_limbo--;
+    }
+}

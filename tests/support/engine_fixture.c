@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine_fixture.h"
+
+struct engine_fixture engine_fixture(void)
+{
+    struct engine_fixture x = {0};
+    struct config all;
+    config_defaults(&all);
+    x.c.kv = all.kv;
+    x.c.scheduler = all.scheduler;
+    x.c.limits = all.limits;
+    config_free(&all);
+    x.c.scheduler.max_decode_gap = 0;
+    x.f = (struct engine_facts){.n_pages = 256,
+                                .max_model_len = 256 * (int32_t)x.c.kv.page_tokens,
+                                .vocab = 1000,
+                                .steps_in_flight = MAX_INFLIGHT,
+                                .audit_every = 1};
+    return x;
+}
