@@ -1,7 +1,8 @@
-/* mem.h - allocation with three lifetimes, checked size arithmetic, fault points.
+/* mem.h - allocation, checked size arithmetic, fault points.
  *
- * process: xalloc/xrealloc/xstrdup abort on exhaustion (start-up and bounded caches only).
- * request: struct arena, capped; returns NULL at the cap, never aborts.
+ * xalloc, xrealloc, xstrdup abort on exhaustion: for start-up, and for what every connection,
+ * request and stream needs and a setting bounds; a server without that much is better started anew.
+ * struct arena is for work of unknown size (templates, names of a file): capped, NULL at the cap.
  * Sizes that come from files or requests are only multiplied through mul_size/add_size.
  */
 #ifndef QUIRE_MEM_H

@@ -75,7 +75,7 @@ static const char *const dtype_names[N_DTYPES] = {
 
 static void on_progress(void *arg, const char *phase, double fraction)
 {
-    http_set_progress(arg, phase, fraction);
+    api_set_progress(arg, phase, fraction);
 }
 
 static int load_failure(const struct daemon *d, int st)
@@ -122,7 +122,7 @@ static int32_t kv_dtype(const struct daemon *d, const struct config *c)
     return d->be->info.kind == BE_CUDA ? model_dtype(d, c) : d->be->info.kv_dt;
 }
 
-static int load_model(struct daemon *d, const struct config *c, struct http *h, struct err *e)
+static int load_model(struct daemon *d, const struct config *c, struct api *a, struct err *e)
 {
     int32_t dt = model_dtype(d, c);
     const struct model_opts o = {.kv_dt = kv_dtype(d, c),
@@ -137,7 +137,7 @@ static int load_model(struct daemon *d, const struct config *c, struct http *h, 
                                  .max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
                                  .max_model_len = (int32_t)c->model.max_model_len,
                                  .progress = on_progress,
-                                 .progress_arg = h};
+                                 .progress_arg = a};
     d->dt = dt >= 0 ? dt : d->be->info.act_dt;
     d->kv_dt = o.kv_dt;
     int st = model_load(&d->model, d->source, d->be, &o, e);
@@ -167,11 +167,11 @@ static void describe(struct daemon *d, const struct config *c, const struct engi
     bool own = c->sampling.defaults_from_model;
     snprintf(d->fingerprint, sizeof d->fingerprint, "fp_%012llx",
              (unsigned long long)(m->weights_id >> 16));
-    d->service = (struct http_service){
+    d->service = (struct api_service){
         .tok = d->tok,
         .chat = d->chat,
         .engine = d->engine,
-        .ec = *l,
+        .limits = *l,
         .created_unix_s = clock_unix_s(),
         .fingerprint = d->fingerprint,
         .temperature = own && !isnan(m->gen_temperature) ? (double)m->gen_temperature : -1,
@@ -181,14 +181,14 @@ static void describe(struct daemon *d, const struct config *c, const struct engi
         .kv_dtype = dtype_names[d->kv_dt]};
 }
 
-int daemon_load(struct daemon *d, const struct config *c, struct http *h, struct err *e)
+int daemon_load(struct daemon *d, const struct config *c, struct api *a, struct err *e)
 {
     int64_t t0 = clock_us();
     int rc = open_backend(d, c, e);
     if (rc != 0)
         return rc;
     int64_t t1 = clock_us();
-    if ((rc = load_model(d, c, h, e)) != 0)
+    if ((rc = load_model(d, c, a, e)) != 0)
         return rc;
     model_source_close(d->source);
     d->source = NULL;
@@ -198,7 +198,7 @@ int daemon_load(struct daemon *d, const struct config *c, struct http *h, struct
     engine_limits_of(&l, c, &f);
     struct executor ex;
     model_executor(d->model, &ex);
-    int st = engine_new(&d->engine, c, &f, &ex, http_outbox(h), e);
+    int st = engine_new(&d->engine, c, &f, &ex, api_outbox(a), e);
     if (st != 0)
         return st == ST_NOMEM ? EXIT_OS : EXIT_CONFIG;
     if (engine_start(d->engine, e) != 0)

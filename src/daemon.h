@@ -5,8 +5,8 @@
 #ifndef QUIRE_DAEMON_H
 #define QUIRE_DAEMON_H
 
+#include "api.h"
 #include "config.h"
-#include "http.h"
 #include "model.h"
 
 /* sysexits(3), as the service unit sees them. */
@@ -26,8 +26,8 @@ struct daemon {
     struct be *be;
     struct model *model;
     struct engine *engine;
-    struct http_service service; /* filled by daemon_load */
-    int32_t dt, kv_dt;           /* enum dtype: activations, pages */
+    struct api_service service; /* filled by daemon_load */
+    int32_t dt, kv_dt;          /* enum dtype: activations, pages */
     char fingerprint[32];
 };
 
@@ -35,8 +35,8 @@ struct daemon {
  * with the reason in *e. */
 int daemon_open_files(struct daemon *d, const struct config *c, struct err *e);
 /* The rest, after daemon_open_files: device, weights, engine (started; it posts to the outbox of
- * h). Progress goes to h. 0, or an exit code with the reason in *e. */
-int daemon_load(struct daemon *d, const struct config *c, struct http *h, struct err *e);
+ * a). Progress goes to a. 0, or an exit code with the reason in *e. */
+int daemon_load(struct daemon *d, const struct config *c, struct api *a, struct err *e);
 /* What was opened, in reverse; the engine was stopped before. A zeroed *d is fine. */
 void daemon_unload(struct daemon *d);
 

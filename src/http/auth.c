@@ -1,7 +1,8 @@
 /* auth.c - API keys: a file of keys, one constant-time check. Loaded at start, then read-only. */
-#include "server.h"
+#include "auth.h"
 
 #include "hash.h"
+#include "mem.h"
 
 #include <errno.h>
 #include <stdio.h>

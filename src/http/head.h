@@ -7,23 +7,18 @@
 #ifndef QUIRE_HTTP_HEAD_H
 #define QUIRE_HTTP_HEAD_H
 
-#include "status.h"
+#include "framing.h"
 
-#include <stdbool.h>
-#include <stddef.h>
+enum { HEAD_MORE = 1, METHOD_MAX = 32 };
 
-enum { HEAD_MORE = 1, URI_MAX = 8192, HEADER_FIELDS_MAX = 100, METHOD_MAX = 32 };
-
-struct head_facts {
+/* What an answer written by hand must know of the head it refuses. */
+struct head_seen {
     bool is_head; /* HEAD: the answer has no body */
     char id[132]; /* X-Request-Id when one was read and may be echoed; else "" */
 };
 
 /* Looks at what has arrived so far. 0 = complete and good; HEAD_MORE = good so far; a request
  * status with *e filled = refuse and close. Linear in n. */
-int head_check(const char *s, size_t n, size_t max_header_bytes, struct head_facts *f,
+int head_check(const char *s, size_t n, size_t max_header_bytes, struct head_seen *seen,
                struct err *e);
-/* 1 to 128 of letters, digits and ._:- (H-18). */
-bool head_id_ok(const char *s, size_t n);
-
 #endif

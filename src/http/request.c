@@ -6,7 +6,9 @@
  */
 #include "request.h"
 
-#include "head.h"
+#include "mem.h"
+#include "random.h"
+#include "route.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,94 +17,65 @@
 static bool is_token(const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (s[i] <= ' ' || s[i] >= 127 || strchr("()<>@,;:\\\"/[]?={}", s[i]))
+        if (!framing_token_char((unsigned char)s[i]))
             return false;
     return n > 0;
 }
 
-void request_field(struct req *r, struct head *hd, const char *k, size_t nk, const char *v,
-                   size_t nv)
+void request_field(struct exchange *x, struct head_fields *hd, const char *k, size_t nk,
+                   const char *v, size_t nv)
 {
-    hd->n_fields++;
-    hd->n_bytes += nk + nv + 4;
-    hd->bad_name |= !is_token(k, nk);
+    struct head_facts *f = &hd->facts;
     if (!v)
         v = "";
-    hd->bad_value |= strlen(v) != nv;
+    f->n_fields++;
+    f->n_bytes += nk + nv + 4;
+    f->bad_field |= !is_token(k, nk) || strlen(v) != nv;
     for (size_t i = 0; i < nv; i++)
-        hd->bad_value |= (unsigned char)v[i] < 0x20 && v[i] != '\t';
-    if (strcasecmp(k, "content-length") == 0) {
-        hd->n_length++;
-        hd->length = v;
-    } else if (strcasecmp(k, "transfer-encoding") == 0) {
-        hd->n_encoding++;
-        hd->encoding = v;
-    } else if (strcasecmp(k, "host") == 0) {
-        hd->n_host++;
-    } else if (strcasecmp(k, "content-type") == 0) {
-        hd->type = v;
-    } else if (strcasecmp(k, "content-encoding") == 0) {
-        hd->coding = v;
-    } else if (strcasecmp(k, "expect") == 0) {
-        hd->expect = v;
-    } else if (strcasecmp(k, "authorization") == 0) {
-        hd->auth = v;
-    } else if (strcasecmp(k, "x-api-key") == 0) {
-        hd->api_key = v;
-    } else if (strcasecmp(k, "x-request-id") == 0) {
-        hd->rid = v;
-    } else if (strcasecmp(k, "access-control-request-headers") == 0) {
-        hd->acrh = v;
-    } else if (strcasecmp(k, "origin") == 0 && !r->origin) {
-        r->origin = xstrdup(v);
-    }
+        f->bad_field |= (unsigned char)v[i] < 0x20 && v[i] != '\t';
+    framing_field(f, k, nk, v, strlen(v));
+    const struct {
+        const char *name, **at;
+    } kept[] = {
+        {"content-length", &hd->length},   {"content-type", &hd->type},
+        {"content-encoding", &hd->coding}, {"expect", &hd->expect},
+        {"authorization", &hd->auth},      {"x-api-key", &hd->api_key},
+        {"x-request-id", &hd->id},         {"access-control-request-headers", &hd->cors_headers}};
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        if (strcasecmp(k, kept[i].name) == 0)
+            *kept[i].at = v;
+    if (strcasecmp(k, "origin") == 0 && !x->head.origin)
+        x->head.origin = xstrdup(v);
 }
 
-void request_id(struct req *r, const char *given)
+void request_id(struct exchange *x, const char *given)
 {
+    struct req *r = &x->r;
     size_t n = given ? strlen(given) : 0;
-    r->id_given = head_id_ok(given ? given : "", n);
+    r->id_given = req_id_ok(given ? given : "", n);
     if (r->id_given) {
         memcpy(r->id, given, n + 1);
         return;
     }
     memcpy(r->id, "req_", 4);
-    server_random(r->h, r->id + 4, 32);
+    random_hex(r->id + 4, 32);
 }
 
-static int check_auth(struct req *r, const struct head *hd, struct err *e)
+static int check_auth(struct req *r, const struct head_fields *hd, struct err *e)
 {
-    struct http *h = r->h;
-    bool open = r->route->open && !(h->c.metrics_require_auth && r->route->run == api_metrics);
-    if (h->keys.n == 0 || open)
+    const struct keys *keys = &r->http->keys;
+    if (keys->n == 0 || r->handler->open)
         return 0;
     const char *key = NULL;
     if (hd->auth && strncasecmp(hd->auth, "bearer ", 7) == 0)
         key = hd->auth + 7 + strspn(hd->auth + 7, " ");
     else if (hd->api_key)
         key = hd->api_key;
-    if (key && keys_check(&h->keys, key, strlen(key), &r->tenant))
+    if (key && keys_check(keys, key, strlen(key), &r->tenant))
         return 0;
     return err_set(e, ST_UNAUTHORIZED,
                    key ? "The API key is not known here."
                        : "An API key is required: Authorization: Bearer KEY.");
-}
-
-static int check_ready(struct req *r, struct err *e)
-{
-    struct http *h = r->h;
-    int load = atomic_load(&h->load);
-    if (!r->route->needs_model)
-        return 0;
-    if (load == LOAD_FAILED)
-        return err_set(e, ST_ENGINE_DOWN, "The model could not be loaded.");
-    if (load != LOAD_READY)
-        return err_set(e, ST_LOADING, "The model is still loading.");
-    if (h->run >= RUN_DRAIN)
-        return err_set(e, ST_DRAINING, "The server is shutting down.");
-    if (!server_engine_ok(h))
-        return err_set(e, ST_ENGINE_DOWN, "The engine is not available.");
-    return 0;
 }
 
 static int check_media(const char *type, const char *coding, struct err *e)
@@ -128,31 +101,22 @@ static int check_media(const char *type, const char *coding, struct err *e)
     return 0;
 }
 
-/* Framing faults that microhttpd lets pass (P-20): all of them end the connection. */
-static int check_framing(struct req *r, const struct head *hd, const char *version, struct err *e)
+/* A head of a kept connection was seen by nobody but microhttpd, which lets pass what framing.h
+ * forbids; whoever sends that loses the connection. */
+static int check_framing(struct exchange *x, struct head_facts *f, const char *version,
+                         struct err *e)
 {
-    r->close = true;
-    if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
-        return err_set(e, ST_HTTP_VERSION, "Only HTTP/1.0 and HTTP/1.1 are supported.");
-    r->http10 = version[7] == '0';
-    if (strlen(r->uri) > URI_MAX)
-        return err_set(e, ST_URI_TOO_LONG, "The request target is longer than %d bytes.", URI_MAX);
-    if (hd->n_bytes > (size_t)r->h->c.max_header_bytes || hd->n_fields > HEADER_FIELDS_MAX)
-        return err_set(e, ST_HEADERS_TOO_LARGE, "The header is above %lld bytes or %d fields.",
-                       (long long)r->h->c.max_header_bytes, HEADER_FIELDS_MAX);
-    if (hd->bad_name || hd->bad_value)
-        return err_set(e, ST_BAD_REQUEST, "A header field is malformed.");
-    if (hd->n_length > 1 || hd->n_encoding > 1 || (hd->n_length && hd->n_encoding))
-        return err_set(e, ST_BAD_REQUEST, "The length of the body is given more than once.");
-    if (hd->n_host > 1 || (!r->http10 && hd->n_host != 1))
-        return err_set(e, ST_BAD_REQUEST, "Exactly one Host header is required.");
-    if (hd->n_encoding && (strcasecmp(hd->encoding, "chunked") != 0 || r->http10))
-        return err_set(e, ST_BAD_REQUEST, "The only transfer coding is chunked, in HTTP/1.1.");
-    if (hd->length && strspn(hd->length, "0123456789") != strlen(hd->length))
-        return err_set(e, ST_BAD_REQUEST, "Content-Length is not a number.");
-    r->chunked = hd->n_encoding > 0;
-    r->close = false;
-    return 0;
+    f->version = strcmp(version, "HTTP/1.1") == 0   ? VERSION_11
+                 : strcmp(version, "HTTP/1.0") == 0 ? VERSION_10
+                                                    : VERSION_OTHER;
+    f->n_target = strlen(x->head.uri);
+    f->complete = true;
+    /* the fields were read before the version was known */
+    f->bad_encoding |= f->n_encoding && f->version == VERSION_10;
+    int st = framing_check(f, (size_t)x->r.http->c->http.max_header_bytes, e);
+    x->answer.close = st != 0;
+    x->head.http10 = f->version == VERSION_10;
+    return st;
 }
 
 static int method_bit(const char *m)
@@ -162,31 +126,46 @@ static int method_bit(const char *m)
                                                            : 0;
 }
 
-int request_check(struct req *r, const struct head *hd, const char *version, struct err *e)
+static int check_body(struct exchange *x, const struct head_fields *hd, struct err *e)
 {
-    int st = check_framing(r, hd, version, e);
-    st = st ? st : route_find(r, e);
+    int64_t max = x->r.http->c->http.max_body_bytes;
+    int st = check_media(hd->type, hd->coding, e);
     if (st)
         return st;
-    r->allow = route_allow(r->route);
-    if (strcmp(r->method, "OPTIONS") == 0)
-        return 0;
-    if (!(r->route->methods & method_bit(r->method)))
-        return err_set(e, ST_METHOD, "This path answers %s.", r->allow);
-    r->allow = NULL;
-    st = check_auth(r, hd, e);
-    st = st ? st : check_ready(r, e);
-    if (st || r->route->methods != M_POST)
-        return st;
-    st = check_media(hd->type, hd->coding, e);
-    if (st)
-        return st;
-    if (hd->length && (strlen(hd->length) > 15 || atoll(hd->length) > r->h->c.max_body_bytes)) {
-        r->close = true;
-        return err_set(e, ST_BODY_TOO_LARGE, "The body is larger than %lld bytes.",
-                       (long long)r->h->c.max_body_bytes);
+    if (hd->length && (strlen(hd->length) > 15 || atoll(hd->length) > max)) {
+        x->answer.close = true;
+        return err_set(e, ST_BODY_TOO_LARGE, "The body is larger than %lld bytes.", (long long)max);
     }
-    if (hd->expect && !r->http10 && strcasecmp(hd->expect, "100-continue") != 0)
+    if (hd->expect && !x->head.http10 && strcasecmp(hd->expect, "100-continue") != 0)
         return err_set(e, ST_EXPECTATION, "The only expectation known is 100-continue.");
     return 0;
+}
+
+int request_check(struct exchange *x, struct head_fields *hd, const char *version, struct err *e)
+{
+    struct req *r = &x->r;
+    const struct http *h = r->http;
+    int st = check_framing(x, &hd->facts, version, e);
+    if (st)
+        return st;
+    free(x->head.path);
+    x->head.path = xalloc(strlen(x->head.uri) + 2);
+    if (!route_path(x->head.uri, x->head.path))
+        return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
+    r->handler = route_find(h->table, h->n_handlers, x->head.path);
+    if (!r->handler)
+        return err_set(e, ST_NOT_FOUND, "There is no such path.");
+    r->tail = x->head.path + strlen(r->handler->path);
+    x->head.allow = route_allow(r->handler);
+    if (strcmp(x->head.method, "OPTIONS") == 0)
+        return 0;
+    if (!(r->handler->methods & method_bit(x->head.method)))
+        return err_set(e, ST_METHOD, "This path answers %s.", x->head.allow);
+    x->head.allow = NULL;
+    st = check_auth(r, hd, e);
+    if (st == 0 && r->handler->needs_service)
+        st = h->hooks.ready(h->hooks.arg, e);
+    if (st || r->handler->methods != M_POST)
+        return st;
+    return check_body(x, hd, e);
 }

@@ -1,54 +1,18 @@
-/* route.c - every path of the server in one table, and the one way to read a request target. */
-#include "server.h"
+/* route.c - the one way to read a request target, and its row in a table of handlers. Pure. */
+#include "route.h"
 
 #include "utf8.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-static const struct route routes[] = {
-    {"/v1/completions", "completions", M_POST, false, true, true, api_completions},
-    {"/v1/chat/completions", "chat_completions", M_POST, false, true, true, api_chat},
-    {"/v1/models", "models", M_GET, false, false, false, api_models},
-    {"/v1/models/", "model", M_GET, false, false, false, api_model}, /* with a tail */
-    {"/tokenize", "tokenize", M_POST, false, true, false, api_tokenize},
-    {"/v1/tokenize", "tokenize", M_POST, false, true, false, api_tokenize},
-    {"/detokenize", "detokenize", M_POST, false, true, false, api_detokenize},
-    {"/v1/detokenize", "detokenize", M_POST, false, true, false, api_detokenize},
-    {"/health", "health", M_GET, true, false, false, api_health},
-    {"/v1/health", "health", M_GET, true, false, false, api_health},
-    {"/healthz", "health", M_GET, true, false, false, api_health},
-    {"/ready", "ready", M_GET, true, false, false, api_ready},
-    {"/readyz", "ready", M_GET, true, false, false, api_ready},
-    {"/live", "live", M_GET, true, false, false, api_live},
-    {"/livez", "live", M_GET, true, false, false, api_live},
-    {"/ping", "ping", M_GET | M_POST, true, false, false, api_health},
-    {"/metrics", "metrics", M_GET, true, false, false, api_metrics},
-    {"/version", "version", M_GET, true, false, false, api_version},
-};
-enum { N_ROUTES = sizeof routes / sizeof routes[0] };
-_Static_assert((int)N_ROUTES < (int)N_HANDLERS_MAX, "room for every route and for none");
-
-int route_index(const void *route)
-{
-    return route ? (int)((const struct route *)route - routes) : N_ROUTES;
-}
-
-const char *route_name(int i)
-{
-    return i < N_ROUTES ? routes[i].name : i == N_ROUTES ? "none" : NULL;
-}
-
-const char *route_allow(const struct route *t)
+const char *route_allow(const struct handler *t)
 {
     return t->methods == M_POST  ? "POST, OPTIONS"
            : t->methods == M_GET ? "GET, HEAD, OPTIONS"
                                  : "GET, HEAD, POST, OPTIONS";
 }
 
-/* Decoded once, slashes folded, one trailing slash gone, the query cut. */
-static bool decode_path(const char *uri, char *o)
+bool route_path(const char *uri, char *o)
 {
     char *begin = o;
     if (strncmp(uri, "http://", 7) == 0) /* absolute form */
@@ -72,25 +36,14 @@ static bool decode_path(const char *uri, char *o)
     return true;
 }
 
-int route_find(struct req *r, struct err *e)
+const struct handler *route_find(const struct handler *table, int n, const char *path)
 {
-    free(r->path);
-    r->path = xalloc(strlen(r->uri) + 2);
-    if (!decode_path(r->uri, r->path))
-        return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
-    for (int i = 0; i < N_ROUTES; i++) {
-        size_t n = strlen(routes[i].path);
-        bool tail = routes[i].path[n - 1] == '/';
-        if (tail ? strncmp(r->path, routes[i].path, n) == 0 && r->path[n]
-                 : strcmp(r->path, routes[i].path) == 0) {
-            r->route = &routes[i];
-            return 0;
-        }
+    for (int i = 0; i < n; i++) {
+        const char *want = table[i].path;
+        size_t len = strlen(want);
+        bool tail = want[len - 1] == '/';
+        if (tail ? strncmp(path, want, len) == 0 && path[len] : strcmp(path, want) == 0)
+            return &table[i];
     }
-    return err_set(e, ST_NOT_FOUND, "There is no such path.");
-}
-
-const char *route_tail(const struct req *r)
-{
-    return r->path + strlen(r->route->path);
+    return NULL;
 }

@@ -4,7 +4,7 @@
  * may use the machine. Then what a scrape of /metrics costs the loop, and a short request.
  *   bench_http [streams [tokens [step_us]]]
  */
-#include "../http/rig.h"
+#include "rig.h"
 
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -54,15 +54,13 @@ struct figure {
 
 static struct figure run_once(int streams, int tokens, int64_t step_us)
 {
-    static struct rig rig;
     char body[160];
     int *fd = calloc((size_t)streams, sizeof *fd);
     rig_defaults(&rig);
-    rig.ec.c.scheduler.max_seqs = 1024;
-    rig.ec.f.n_pages = 1 << 17;
-    rig.ec.c.scheduler.max_step_tokens = 16384;
-    rig.c.queue_size = 4096;
-    rig.ec.c.limits.queue_size = 4096;
+    rig.c.scheduler.max_seqs = 1024;
+    rig.c.scheduler.max_step_tokens = 16384;
+    rig.c.limits.queue_size = 4096;
+    rig.f.n_pages = 1 << 17;
     atomic_store(&rig.ex.step_us, step_us);
     rig_start(&rig);
     snprintf(body, sizeof body,
@@ -102,7 +100,6 @@ static void measure(int streams, int tokens, int64_t step_us)
 /* CPU of the loop per request on one kept connection. */
 static void requests(const char *what, const char *text)
 {
-    static struct rig rig;
     rig_defaults(&rig);
     rig_start(&rig);
     int fd = dial(&rig);

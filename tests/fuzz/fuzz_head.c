@@ -1,5 +1,6 @@
 /* fuzz_head.c - any bytes as a request head. What is judged does not depend on how it arrives: a
  * good head has no refused beginning, what follows it does not matter, a refusal stays one. */
+#include "handler.h"
 #include "http/head.h"
 
 #include <stdint.h>
@@ -8,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static int check(const uint8_t *data, size_t n, struct head_facts *f)
+static int check(const uint8_t *data, size_t n, struct head_seen *f)
 {
     struct err e = {0};
     char *s = malloc(n + 1); /* exactly n bytes readable */
@@ -19,7 +20,7 @@ static int check(const uint8_t *data, size_t n, struct head_facts *f)
     int st = head_check(s, n, 2048, f, &e);
     if (st < 0 && (st != e.st || !e.msg[0] || st_http(st) < 400 || st_http(st) > 505))
         abort();
-    if (f->id[0] && !head_id_ok(f->id, strlen(f->id)))
+    if (f->id[0] && !req_id_ok(f->id, strlen(f->id)))
         abort();
     free(s);
     return st;
@@ -27,7 +28,7 @@ static int check(const uint8_t *data, size_t n, struct head_facts *f)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    struct head_facts f, g;
+    struct head_seen f, g;
     int all = check(data, n, &f), state = HEAD_MORE;
     size_t step = n > 256 ? n / 64 : 1;
     for (size_t k = 0; k < n; k += step) {

@@ -1,7 +1,7 @@
 /* fuzz_json.c - any bytes as a body: the strict scanner's document is well formed and every part of
  * it reads the same alone; then the whole request checker, both endpoints, whose error (if any) is
  * one of the request's own. */
-#include "http/genreq.h"
+#include "api/genreq.h"
 #include "json.h"
 #include "utf8.h"
 
@@ -92,23 +92,20 @@ static void check_document(const struct jdoc *d, const char *s, size_t n)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const char *const names[] = {"m"};
-    static struct http_config c = {.served_names = names,
-                                   .n_served_names = 1,
-                                   .max_n = 128,
-                                   .max_prompts = 1024,
-                                   .max_sequences = 1024,
-                                   .max_stop = 4,
-                                   .max_logprobs = 20};
-    static struct http_service s = {
-        .ec = {.n_pages = 64, .page_tokens = 16, .max_model_len = 512, .vocab = VOCAB},
+    static struct config c;
+    static char *names[] = {"m"};
+    static const struct str_list served = {names, 1};
+    static struct api_service s = {
+        .limits = {.n_pages = 64, .page_tokens = 16, .max_model_len = 512, .vocab = VOCAB},
         .temperature = -1,
         .top_p = -1,
         .min_p = -1,
         .top_k = -1};
+    const struct gen_rules rules = {&c, &served, &s};
     struct jdoc d;
     struct err e;
     if (!s.tok) {
+        config_defaults(&c);
         s.tok = make();
         s.chat = make_chat();
     }
@@ -124,12 +121,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     for (int chat = 0; chat <= 1; chat++) {
         struct genreq g;
         e = (struct err){0};
-        int st = genreq_make(&g, chat, body, n, &c, &s, &e);
+        int st = genreq_make(&g, chat, body, n, &rules, &e);
         need(st == 0 || (st_http(st) >= 400 && st_http(st) < 500 && e.msg[0]));
         need(utf8_valid_prefix(e.msg, strlen(e.msg)) == strlen(e.msg));
         for (int32_t i = 0; st == 0 && i < g.n_prompts; i++)
             need(g.first[i] < g.first[i + 1] &&
-                 (int64_t)(g.first[i + 1] - g.first[i]) + g.max_new[i] <= s.ec.max_model_len);
+                 (int64_t)(g.first[i + 1] - g.first[i]) + g.max_new[i] <= s.limits.max_model_len);
         genreq_fini(&g);
     }
     free(body);

@@ -2,7 +2,6 @@
  * kept connections, health in every state, metrics from zero. Ids are those of the contract. */
 #include "rig.h"
 
-static struct rig rig;
 #define CT "Content-Type: application/json\r\n"
 
 static const struct {
@@ -45,15 +44,15 @@ static void check_error(const struct answer *a, int status, const char *code, co
     snprintf(want, sizeof want, "\"code\":\"%s\"}", code);
     if (a->status != status || !has(a, want) || strncmp(a->body, "{\"error\":{\"message\":\"", 21))
         fail_msg("%.200s\nwanted %d %s\ngot %d %s", what, status, want, a->status, a->body);
-    assert_true(has(a, "\"type\":\"") && has(a, "\"param\":"));                      /* E-1 */
-    assert_string_equal(header(a, "Content-Type", v, sizeof v), "application/json"); /* E-2 */
+    assert_true(has(a, "\"type\":\"") && has(a, "\"param\":")); /* all four keys */
+    assert_string_equal(header(a, "Content-Type", v, sizeof v), "application/json");
     assert_int_equal(atoi(header(a, "Content-Length", v, sizeof v)), (int)a->n);
     assert_non_null(header(a, "X-Request-Id", v, sizeof v));
-    assert_non_null(header(a, "Date", v, sizeof v)); /* H-19 */
+    assert_non_null(header(a, "Date", v, sizeof v));
     assert_non_null(header(a, "Server", v, sizeof v));
 }
 
-/* H-12, H-14: every path and method. */
+/* Every path and method: 405 with Allow, OPTIONS for all. */
 static void test_methods(void **s)
 {
     static const char *const methods[] = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "x"};
@@ -69,12 +68,12 @@ static void test_methods(void **s)
                 check_error(&a, 405, "method_not_allowed", routes[i].path);
             if (!allowed || strcmp(methods[m], "OPTIONS") == 0)
                 assert_string_equal(header(&a, "Allow", v, sizeof v), routes[i].allow);
-            assert_null(strcasestr(a.head, "access-control")); /* H-15: off by default */
+            assert_null(strcasestr(a.head, "access-control")); /* CORS is off by default */
             free(a.body);
         }
 }
 
-/* H-13: the headers of GET, the body of nobody. */
+/* HEAD: the headers of GET, the body of nobody. */
 static void test_head(void **s)
 {
     (void)s;
@@ -96,7 +95,7 @@ static void test_head(void **s)
     }
 }
 
-/* H-11, H-10 */
+/* Decoded once, slashes folded, one at the end and the query ignored; Accept is ignored. */
 static void test_paths(void **s)
 {
     static const struct {
@@ -167,7 +166,7 @@ static const struct {
          413, "body_too_large", false),
 };
 
-/* H-22, P-20: refused with an answer, and the connection ends. */
+/* What two parties could read differently is refused with an answer, and the connection ends. */
 static void test_bad_heads(void **s)
 {
     (void)s;
@@ -220,7 +219,7 @@ static void test_head_in_pieces(void **s)
     close(fd);
 }
 
-/* H-18 */
+/* A request id is echoed when it may stand in a header and a log; else one is made. */
 static void test_request_id(void **s)
 {
     static const struct {
@@ -259,7 +258,7 @@ static void test_request_id(void **s)
     close(fd);
 }
 
-/* H-2: a kept connection has no cap on requests, then ends when idle. */
+/* A kept connection has no cap on requests, then ends when idle. */
 static void test_keep_alive(void **s)
 {
     (void)s;
@@ -278,7 +277,7 @@ static void test_keep_alive(void **s)
     close(fd);
 }
 
-/* H-5a: an early answer drops a small body and keeps the connection. H-7: Expect. */
+/* An early answer drops a small body and keeps the connection; with Expect none is sent. */
 static void test_bodies(void **s)
 {
     (void)s;
@@ -300,12 +299,12 @@ static void test_bodies(void **s)
     assert_int_equal(a.status, 200);
     free(a.body);
     close(fd);
-    struct answer b = ask("POST", "/v1/completions", CT); /* H-6: no length, no body */
+    struct answer b = ask("POST", "/v1/completions", CT); /* no length, no body */
     check_error(&b, 400, "invalid_json", "empty");
     free(b.body);
 }
 
-/* H-8, H-9 */
+/* Media type, charset, content coding. */
 static void test_media(void **s)
 {
     static const struct {
@@ -341,16 +340,9 @@ static int up(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.keepalive_timeout_us = 1000000;
+    rig.c.http.keepalive_timeout = 1000000;
     rig_start(&rig);
     return 0;
-}
-
-static int down(void **s)
-{
-    (void)s;
-    rig_stop(&rig);
-    return rig.result;
 }
 
 int main(void)
@@ -362,5 +354,5 @@ int main(void)
         cmocka_unit_test(test_bodies),         cmocka_unit_test(test_media),
         cmocka_unit_test(test_keep_alive),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return cmocka_run_group_tests(tests, up, rig_down);
 }

@@ -1,25 +1,14 @@
 /* test_hostile.c - requests that are wrong, slow, too big or gone; keys; metrics; draining. */
 #include "rig.h"
 
-static struct rig rig;
-
 static int up(void **s)
 {
-    static const char *const cors[] = {"https://ui.example"};
     (void)s;
     rig_defaults(&rig);
-    rig.c.max_body_bytes = 10 << 20;
-    rig.c.cors_origins = cors;
-    rig.c.n_cors_origins = 1;
+    rig.c.http.max_body_bytes = 10 << 20;
+    rig_set(&rig, "http.cors.allow_origins", "https://ui.example");
     rig_start(&rig);
     return 0;
-}
-
-static int down(void **s)
-{
-    (void)s;
-    rig_stop(&rig);
-    return rig.result;
 }
 
 static void check_error(const struct answer *a, int status, const char *code, const char *param,
@@ -253,7 +242,7 @@ static void test_chunked_too_large(void **s)
     close(fd);
 }
 
-/* Clients that leave in four ways, while no token flows: noticed all the same. */
+/* Clients that leave in four ways, while no token flows: noticed all the same. */
 static void test_gone(void **s)
 {
     (void)s;
@@ -397,5 +386,5 @@ int main(void)
         cmocka_unit_test(test_mutations),
         cmocka_unit_test(test_metrics),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return cmocka_run_group_tests(tests, up, rig_down);
 }

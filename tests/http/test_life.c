@@ -7,8 +7,6 @@
 #include <sys/resource.h>
 #include <time.h>
 
-static struct rig rig;
-
 static void want(const char *path, int status, const char *part)
 {
     struct answer a = get(&rig, path);
@@ -22,7 +20,7 @@ static void test_loading(void **s)
     (void)s;
     rig_defaults(&rig);
     rig_listen(&rig);
-    http_set_progress(rig.h, "weights", 0.25);
+    api_set_progress(rig.a, "weights", 0.25);
     want("/live", 200, "ok");
     want("/health", 503, "\"code\":\"model_loading\"},\"phase\":\"weights\",\"progress\":0.25}");
     want("/ready", 503, "model_loading");
@@ -46,7 +44,7 @@ static void test_load_failed(void **s)
     (void)s;
     rig_defaults(&rig);
     rig_listen(&rig);
-    http_fail(rig.h, "no memory on the device");
+    api_fail(rig.a, "no memory on the device");
     want("/live", 503, "no memory on the device");
     want("/ready", 503, "engine_unavailable");
     rig_stop(&rig);
@@ -60,8 +58,8 @@ static void test_keys(void **s)
     assert_true(write(fd, "# ours\nsecret-1\n\n  secret-2  \n", 30) == 30);
     close(fd);
     rig_defaults(&rig);
-    rig.c.api_keys_file = file;
-    rig.c.metrics_require_auth = true;
+    rig_set(&rig, "auth.api_keys_file", file);
+    rig.c.metrics.require_auth = true;
     rig_start(&rig);
     unlink(file);
     static const struct {
@@ -98,9 +96,8 @@ static void test_queue_full(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.c.scheduler.max_seqs = 1;
-    rig.c.queue_size = 1;
-    rig.ec.c.limits.queue_size = 1;
+    rig.c.scheduler.max_seqs = 1;
+    rig.c.limits.queue_size = 1;
     rig_hold(&rig);
     rig_start(&rig);
     int fd[2];
@@ -143,9 +140,8 @@ static void test_last_place(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.c.scheduler.max_seqs = 1;
-    rig.c.queue_size = 1;
-    rig.ec.c.limits.queue_size = 1;
+    rig.c.scheduler.max_seqs = 1;
+    rig.c.limits.queue_size = 1;
     rig_start(&rig);
     pthread_t t[2];
     int good[2] = {0};
@@ -162,7 +158,7 @@ static void test_small_pool(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.f.n_pages = 5;
+    rig.f.n_pages = 5;
     rig_start(&rig);
     struct answer a = post(&rig, "/v1/completions",
                            "{\"prompt\":\"0123456789\",\"max_tokens\":72}");
@@ -181,13 +177,13 @@ static void test_engine_failure(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.failed_exit_us = -1;
+    rig.limits.failed_exit_us = -1;
     rig_steps(&rig, 5);
     rig_start(&rig);
     int st = dial(&rig), plain = dial(&rig);
     put_post(st, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2000,\"stream\":true}");
     put_post(plain, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2000}");
-    char begun; /* X-1 is about streams that have begun */
+    char begun; /* the error event is for streams that have begun */
     assert_int_equal(recv(st, &begun, 1, MSG_PEEK), 1);
     assert_true(metric_becomes(&rig, "quire_http_sequences_live", 2));
     atomic_store(&rig.ex.fail, ST_DEVICE);
@@ -239,7 +235,7 @@ static void test_second_signal(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_delay_us = rig.c.drain_timeout_us = 600000000;
+    rig.c.drain.delay = rig.c.drain.timeout = 600000000;
     rig_steps(&rig, 5);
     rig_start(&rig);
     int st = dial(&rig);
@@ -264,7 +260,7 @@ static void test_drain_delay(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_delay_us = 600000000;
+    rig.c.drain.delay = 600000000;
     rig_start(&rig);
     want("/ready", 200, "ok"); /* the loop runs and has its signals */
     kill(getpid(), SIGTERM);
@@ -285,7 +281,7 @@ static void test_drain(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_timeout_us = 600000000;
+    rig.c.drain.timeout = 600000000;
     rig_steps(&rig, 5);
     rig_start(&rig);
     int st = dial(&rig), plain = dial(&rig), idle = dial(&rig);
@@ -318,13 +314,13 @@ static void test_drain(void **s)
     close(idle);
 }
 
-/* The time is over: the stream that still runs ends with an error event (X-4), the answer that was
+/* The time is over: the stream that still runs ends with an error event, the answer that was
  * not begun with a status. */
 static void test_drain_timeout(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_timeout_us = 50000;
+    rig.c.drain.timeout = 50000;
     rig_hold(&rig);
     rig_start(&rig);
     int st = dial(&rig), plain = dial(&rig);
@@ -352,7 +348,7 @@ static void test_stop_at_once(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.drain_delay_us = rig.c.drain_timeout_us = 600000000;
+    rig.c.drain.delay = rig.c.drain.timeout = 600000000;
     rig_steps(&rig, 5);
     rig_start(&rig);
     int fd[20];
@@ -378,7 +374,7 @@ static void test_slow_reader(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.stream_buffer_bytes = 16384;
+    rig.c.stream.buffer_bytes = 16384;
     rig_start(&rig);
     int fd = socket(AF_INET, SOCK_STREAM, 0), small = 2048;
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)rig.port)};
@@ -398,7 +394,7 @@ static void test_slow_client(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.header_timeout_us = rig.c.body_timeout_us = 400000;
+    rig.c.http.header_timeout = rig.c.http.body_timeout = 400000;
     rig_start(&rig);
     int fd[4];
     static const char *const sent[4] = {
@@ -468,26 +464,28 @@ static void test_never_run(void **s)
 {
     (void)s;
     struct err e;
+    char taken[32];
+    struct api *second;
     rig_defaults(&rig);
-    assert_int_equal(http_new(&rig.h, &rig.c, &e), 0);
-    struct http *second;
-    rig.c.port = http_port(rig.h);
-    assert_int_equal(http_new(&second, &rig.c, &e), ST_IO); /* taken */
+    assert_int_equal(api_new(&rig.a, &rig.c, NULL, &e), 0);
+    snprintf(taken, sizeof taken, "127.0.0.1:%d", http_port(api_http(rig.a)));
+    rig_set(&rig, "http.listen", taken);
+    assert_int_equal(api_new(&second, &rig.c, NULL, &e), ST_IO); /* taken */
     assert_null(second);
-    http_free(rig.h);
-    rig.c.port = 0;
-    rig.c.address = "not an address";
-    assert_int_equal(http_new(&rig.h, &rig.c, &e), ST_IO);
-    rig.c.address = NULL;
-    rig.c.api_keys_file = "/nonexistent/keys";
-    assert_int_equal(http_new(&rig.h, &rig.c, &e), ST_IO);
+    api_free(rig.a);
+    rig_set(&rig, "http.listen", "not an address:0");
+    assert_int_equal(api_new(&rig.a, &rig.c, NULL, &e), ST_IO);
+    rig_set(&rig, "http.listen", "127.0.0.1:0");
+    rig_set(&rig, "auth.api_keys_file", "/nonexistent/keys");
+    assert_int_equal(api_new(&rig.a, &rig.c, NULL, &e), ST_IO);
+    config_free(&rig.c);
 }
 
 static void test_watchdog(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.watchdog_us = 300000;
+    rig.limits.watchdog_us = 300000;
     rig_hold(&rig); /* the device hangs */
     rig_start(&rig);
     want("/health", 200, "ok"); /* nothing to do is not hanging */
@@ -510,7 +508,7 @@ static void test_connection_cap(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.max_connections = 3;
+    rig.c.http.max_connections = 3;
     rig_start(&rig);
     int fd[3];
     for (int i = 0; i < 3; i++)
@@ -561,7 +559,7 @@ static void test_idle(void **s)
     rig_stop(&rig);
 }
 
-/* P-7: without descriptors nobody is accepted and nothing spins; then it goes on by itself. */
+/* Without descriptors nobody is accepted and nothing spins; then it goes on by itself. */
 static void test_no_descriptors(void **s)
 {
     (void)s;

@@ -1,8 +1,8 @@
 /* metrics.h - counters and histograms of the loop thread, and their text form. */
-#ifndef QUIRE_HTTP_METRICS_H
-#define QUIRE_HTTP_METRICS_H
+#ifndef QUIRE_API_METRICS_H
+#define QUIRE_API_METRICS_H
 
-#include "text.h"
+#include "buf.h"
 
 #include <stdint.h>
 
@@ -33,17 +33,14 @@ struct hist {
 struct metrics {
     struct hist h[N_HISTS];
     int64_t ends[N_ENDS];
-    int64_t http[N_HANDLERS_MAX][N_METHODS][3]; /* 2xx 4xx 5xx by route; the last is "none" */
+    int64_t http[N_HANDLERS_MAX][N_METHODS][3]; /* 2xx 4xx 5xx by row of the table, then "none" */
     int64_t ignored_parameters, slow_readers, rejected, disconnects;
 };
-struct http;
+struct api;
 
 void hist_add(struct metrics *m, int which, double v);
-/* One answer; route NULL = none of ours. */
-void metrics_http(struct metrics *m, const void *route, const char *method, int status);
-void metrics_text(struct http *h, struct buf *out);
-/* route.c: index and name of handlers for the http_* series */
-int route_index(const void *route);
-const char *route_name(int i); /* NULL past the end */
+/* One answer; handler: the table's index, its length = none of ours. */
+void metrics_http(struct metrics *m, int handler, const char *method, int status);
+void metrics_text(const struct api *a, struct buf *out);
 
 #endif

@@ -2,7 +2,6 @@
  * rules; prompt forms; messages; the order of checks. The tables are the contract's. */
 #include "rig.h"
 
-static struct rig rig;
 #define TEXT "/v1/completions"
 #define CHAT "/v1/chat/completions"
 
@@ -177,7 +176,7 @@ static void test_table(void **s)
             const char *path = w == 1 ? TEXT : CHAT, *name = fields[i].name;
             if (!(fields[i].where & w))
                 continue;
-            field(path, name, "null", 200, NULL, NULL); /* J-2 */
+            field(path, name, "null", 200, NULL, NULL); /* as if left out */
             for (int t = 0; t < 6; t++) {
                 bool right = (fields[i].types >> t & 1) || (t == 0 && fields[i].types & NUM);
                 if (!right)
@@ -301,7 +300,7 @@ static void test_json(void **s)
     }
 }
 
-/* P-1, P-2; section 6.2's order. */
+/* The four forms, none of them empty; choices come prompt by prompt. */
 static void test_prompts(void **s)
 {
     (void)s;
@@ -353,15 +352,17 @@ static void test_context(void **s)
     }
     struct answer a = post(&rig, TEXT, "{\"prompt\":\"xyz\",\"max_tokens\":2046}");
     assert_int_equal(a.status, 400);
-    assert_true(has(&a, "This model's maximum context length is 2048 tokens")); /* E-5 */
+    assert_true(has(
+        &a,
+        "This model's maximum context length is 2048 tokens")); /* clients look for these words */
     assert_true(has(&a, "2046") && has(&a, " 3 in"));
-    assert_null(strstr(a.body, "xyz")); /* E-3 */
+    assert_null(strstr(a.body, "xyz")); /* never the prompt's text */
     free(a.body);
     expect(CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":2048}", 400,
            "context_length_exceeded", "messages");
 }
 
-/* M-1 to M-3 */
+/* Roles, contents, parts. */
 static void test_messages(void **s)
 {
     static const struct {
@@ -477,7 +478,8 @@ static void render(const char *body, const char *want)
     free(a.body);
 }
 
-/* M-1, M-4 to M-6, and what the client may set and what not. */
+/* Developer or system, parts or text, passed fields, parsed arguments; and what the client may set
+ * and what not. */
 static void test_template(void **s)
 {
     (void)s;
@@ -512,21 +514,6 @@ static void test_template(void **s)
            "user=hi|go think True");
 }
 
-static int up(void **s)
-{
-    (void)s;
-    rig_defaults(&rig);
-    rig_start(&rig);
-    return 0;
-}
-
-static int down(void **s)
-{
-    (void)s;
-    rig_stop(&rig);
-    return rig.result;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -536,5 +523,5 @@ int main(void)
         cmocka_unit_test(test_order),    cmocka_unit_test(test_tokenize),
         cmocka_unit_test(test_template),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return cmocka_run_group_tests(tests, rig_up, rig_down);
 }

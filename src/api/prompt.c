@@ -1,13 +1,19 @@
-/* prompt.c - prompts and messages to token ids, lengths against the context. Pure; any thread. */
+/* prompt.c - prompts and messages to token ids. Pure; any thread. */
+#include "prompt.h"
+
 #include "clock.h"
-#include "genreq.h"
-#include "json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_MESSAGES = 2048, MAX_RENDERED = 64 << 20 };
+
+int wrong_type(struct err *e, const char *param, const char *want, const struct jval *v)
+{
+    return err_param(e, ST_INVALID_TYPE, param, "'%s' must be %s, but it is %s.", param, want,
+                     json_type_name(v));
+}
 
 int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, const char *param,
                struct ids *out, struct err *e)
@@ -28,12 +34,12 @@ int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, cons
     return 0;
 }
 
-int prompt_text(const struct http_config *c, const struct http_service *s, const struct jval *v,
-                bool special, const char *param, struct ids *out, struct err *e)
+int prompt_text(const struct gen_rules *u, const struct jval *v, bool special, const char *param,
+                struct ids *out, struct err *e)
 {
     unsigned flags = (special ? TOK_SPECIAL : 0) |
-                     (c->plain_special_tokens ? 0 : TOK_PARSE_SPECIAL);
-    int st = tok_encode(s->tok, v->s, v->n, flags, out, e);
+                     (u->c->security.parse_special_tokens ? TOK_PARSE_SPECIAL : 0);
+    int st = tok_encode(u->s->tok, v->s, v->n, flags, out, e);
     if (st && e && !e->param[0])
         snprintf(e->param, sizeof e->param, "%s", param);
     return st;
@@ -44,7 +50,7 @@ int prompt_text(const struct http_config *c, const struct http_service *s, const
 /* The template's variables are made of parts of the request's document, which is parsed once. */
 struct writer {
     const struct jdoc *d;
-    const struct http_service *s;
+    const struct api_service *s;
     struct json_maker m;
     struct err *e;
 };
@@ -288,9 +294,11 @@ static int write_variables(struct writer *w, bool add_generation_prompt)
     return 0;
 }
 
-int prompt_messages(const struct http_config *c, const struct http_service *s, const struct jdoc *d,
-                    bool add_generation_prompt, bool add_special, struct ids *out, struct err *e)
+int prompt_messages(const struct gen_rules *u, const struct jdoc *d, bool add_generation_prompt,
+                    bool add_special, struct ids *out, struct err *e)
 {
+    const struct api_service *s = u->s;
+    bool parse = u->c->security.parse_special_tokens;
     struct jdoc vars;
     struct buf text = {0};
     struct spans spans = {0};
@@ -305,178 +313,14 @@ int prompt_messages(const struct http_config *c, const struct http_service *s, c
         st = err_set(e, w.m.st, "Out of memory.");
     const struct chat_args args = {&vars, clock_unix_s(), MAX_RENDERED};
     if (st == 0)
-        st = chat_render(s->chat, &args, &text, c->plain_special_tokens ? &spans : NULL, e);
+        st = chat_render(s->chat, &args, &text, parse ? NULL : &spans, e);
     if (st == 0)
         st = chat_encode(s->tok, &text, &spans,
-                         (add_special ? TOK_SPECIAL : 0) |
-                             (c->plain_special_tokens ? 0 : TOK_PARSE_SPECIAL),
-                         out, e);
+                         (add_special ? TOK_SPECIAL : 0) | (parse ? TOK_PARSE_SPECIAL : 0), out, e);
     if (st && e && !e->param[0])
         snprintf(e->param, sizeof e->param, "messages");
     json_free(&vars);
     buf_free(&text);
     free(spans.p);
     return st;
-}
-
-/* ---- prompt forms (P-1) ---- */
-
-static int add_prompt(struct genreq *g, size_t *cap)
-{
-    if ((size_t)g->n_prompts + 2 > *cap) {
-        *cap = *cap ? *cap * 2 : 4;
-        g->first = xrealloc(g->first, *cap * sizeof *g->first);
-        g->max_new = xrealloc(g->max_new, *cap * sizeof *g->max_new);
-    }
-    g->first[g->n_prompts++] = g->ids.n;
-    g->first[g->n_prompts] = g->ids.n;
-    return 0;
-}
-
-static int one_prompt(struct genreq *g, const struct jdoc *d, const struct jval *v,
-                      const struct http_config *c, const struct http_service *s, const char *param,
-                      size_t *cap, struct err *e)
-{
-    add_prompt(g, cap);
-    int st = v->type == J_STR ? prompt_text(c, s, v, g->add_special, param, &g->ids, e)
-                              : prompt_ids(d, v, s->ec.vocab, param, &g->ids, e);
-    g->first[g->n_prompts] = g->ids.n;
-    if (st == 0 && g->ids.n == g->first[g->n_prompts - 1])
-        return err_param(e, ST_INVALID_LENGTH, param, "'%s' must give at least one token.", param);
-    return st;
-}
-
-static int read_prompts(struct genreq *g, const struct jdoc *d, const struct http_config *c,
-                        const struct http_service *s, struct err *e)
-{
-    const struct jval *v = json_get(d, &d->v[0], "prompt");
-    size_t cap = 0;
-    const struct jval *k = json_child(d, v);
-    if (v->type == J_STR || (k && k->type == J_NUM))
-        return one_prompt(g, d, v, c, s, "prompt", &cap, e);
-    if (v->n == 0 || v->n > (uint32_t)c->max_prompts)
-        return err_param(e, ST_INVALID_LENGTH, "prompt",
-                         "'prompt' must have between 1 and %d items.", c->max_prompts);
-    uint8_t type = k->type;
-    int i = 0;
-    for (; k; k = json_next(d, k), i++) {
-        char param[32];
-        snprintf(param, sizeof param, "prompt[%d]", i);
-        if (k->type != type || (type != J_STR && type != J_ARR))
-            return wrong_type(e, param, "like the other items: strings, or arrays of integers", k);
-        int st = one_prompt(g, d, k, c, s, param, &cap, e);
-        if (st)
-            return st;
-    }
-    return 0;
-}
-
-/* engine_fits, and the sentence for the client where it does not. */
-static int fits(const struct engine_limits *l, int64_t n, int64_t want, struct err *e)
-{
-    struct engine_misfit why;
-    int st = engine_fits(l, n, want, &why);
-    if (st == 0)
-        return 0;
-    if (why.bound == ENGINE_BOUND_MODEL)
-        return err_set(e, st,
-                       "This model's maximum context length is %d tokens. However, you requested "
-                       "%lld tokens (%lld in the messages, %lld in the completion). Please reduce "
-                       "the length of the messages or completion.",
-                       l->max_model_len, (long long)(n > INT64_MAX - want ? INT64_MAX : n + want),
-                       (long long)n, (long long)want);
-    return err_set(e, st,
-                   "This server's KV cache holds %lld tokens (%d pages of %d). However, you "
-                   "requested %lld tokens (%lld in the messages, %lld in the completion). "
-                   "Please reduce the length of the messages or completion.",
-                   (long long)why.tokens, l->n_pages, l->page_tokens, (long long)(n + want),
-                   (long long)n, (long long)want);
-}
-
-/* C-1 to C-3: what prompt i may generate. */
-static int check_length(struct genreq *g, int32_t i, const struct http_config *c,
-                        const struct http_service *s, struct err *e)
-{
-    const char *param = g->chat ? "messages" : "prompt";
-    int64_t max = s->ec.max_model_len, n = (int64_t)(g->first[i + 1] - g->first[i]);
-    int64_t want = g->chat && g->max_completion_tokens != INT64_MIN ? g->max_completion_tokens
-                                                                    : g->max_tokens;
-    bool given = want != INT64_MIN;
-    if (n >= max && !(g->echo && want == 0 && n == max))
-        return err_param(e, ST_CONTEXT_LENGTH, param,
-                         "This model's maximum context length is %lld tokens, but the prompt has "
-                         "%lld tokens.",
-                         (long long)max, (long long)n);
-    if (!given)
-        want = g->chat ? max - n : 16;
-    if (!given && g->chat && c->max_completion_tokens && want > c->max_completion_tokens)
-        want = c->max_completion_tokens;
-    if (!given && want > max - n)
-        want = max - n;
-    if (want > max - n)
-        return err_param(e, ST_CONTEXT_LENGTH, param,
-                         "This model's maximum context length is %lld tokens, but %lld were "
-                         "requested: %lld in the prompt and %lld for the completion.",
-                         (long long)max, (long long)(n + want), (long long)n, (long long)want);
-    if (g->min_tokens > want)
-        return err_param(e, ST_INVALID_VALUE, "min_tokens",
-                         "'min_tokens' must not be above the maximum of %lld new tokens.",
-                         (long long)want);
-    g->max_new[i] = (int32_t)want;
-    if (want == 0)
-        return 0;
-    int st = fits(&s->ec, n, want, e);
-    if (st && !given && st == ST_CONTEXT_LENGTH && g->chat) {
-        /* the omitted maximum means what fits: also what fits in the pool */
-        int64_t pool = (int64_t)s->ec.n_pages * s->ec.page_tokens - n;
-        want = want < pool ? want : pool;
-        for (int k = 0; k < 4 && want > 0 && (st = fits(&s->ec, n, want, e)) != 0; k++)
-            want -= s->ec.page_tokens;
-        g->max_new[i] = (int32_t)want;
-        if (want <= 0)
-            st = ST_CONTEXT_LENGTH;
-    }
-    if (st && e && !e->param[0])
-        snprintf(e->param, sizeof e->param, "%s", param);
-    return st;
-}
-
-int genreq_make(struct genreq *g, bool chat, const char *body, size_t n,
-                const struct http_config *c, const struct http_service *s, struct err *e)
-{
-    struct jdoc d;
-    *g = (struct genreq){.chat = chat};
-    int st = json_parse(&d, body, n, e);
-    if (st)
-        return st;
-    if (d.v[0].type != J_OBJ)
-        st = err_set(e, ST_INVALID_TYPE, "The body must be a JSON object.");
-    st = st ? st : fields_read(g, &d, c, s, e);
-    if (st == 0 && chat) {
-        size_t cap = 0;
-        add_prompt(g, &cap);
-        st = prompt_messages(c, s, &d, g->add_generation_prompt, g->add_special, &g->ids, e);
-        g->first[1] = g->ids.n;
-        if (st == 0 && g->ids.n == 0)
-            st = err_param(e, ST_INVALID_LENGTH, "messages", "The messages give no token.");
-    } else if (st == 0) {
-        st = read_prompts(g, &d, c, s, e);
-    }
-    if (st == 0 && g->n_prompts * g->n > c->max_sequences)
-        st = err_param(e, ST_INVALID_LENGTH, "n", "Prompts times 'n' must be at most %d.",
-                       c->max_sequences);
-    for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
-        st = check_length(g, i, c, s, e);
-    json_free(&d);
-    return st;
-}
-
-void genreq_fini(struct genreq *g)
-{
-    for (int32_t i = 0; i < g->n_stop; i++)
-        free((char *)g->stop[i].p);
-    stops_free(g->stops);
-    ids_free(&g->ids);
-    free(g->first);
-    free(g->max_new);
 }

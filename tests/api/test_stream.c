@@ -2,7 +2,9 @@
  * in each state, metrics from zero. Each test has a server of its own. */
 #include "rig.h"
 
-static struct rig rig;
+#include <errno.h>
+#include <poll.h>
+
 #define TEXT "/v1/completions"
 #define CHAT "/v1/chat/completions"
 #define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
@@ -32,7 +34,7 @@ static size_t get_chunk(int fd, char *out, size_t cap)
     return k;
 }
 
-/* S-1, S-3 to S-6, and S-2: while no token exists nothing at all was sent. */
+/* Framing, order and end of a stream; and while no token exists nothing at all was sent. */
 static void test_framing(void **s)
 {
     (void)s;
@@ -105,7 +107,7 @@ static void test_chat_choices(void **s)
                      3);
     assert_int_equal(count(a.body, "\"role\""), 3);
     assert_int_equal(count(a.body, "\"delta\":{\"content\":"), 12);
-    assert_int_equal(count(a.body, "\"usage\""), 0); /* U-1 */
+    assert_int_equal(count(a.body, "\"usage\""), 0); /* nobody asked */
     for (int i = 0; i < 3; i++) {
         char at[80], *first, *last;
         snprintf(at, sizeof at, "{\"index\":%d,", i);
@@ -123,12 +125,12 @@ static void test_chat_choices(void **s)
     rig_stop(&rig);
 }
 
-/* U-2, U-3, U-4 */
+/* Usage in streams: asked for, continuous, forced by the setting. */
 static void test_usage(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.force_usage = true;
+    rig.c.stream.force_usage = true;
     rig_start(&rig);
     struct answer a = post(&rig, TEXT, "{\"prompt\":\"xyz\",\"max_tokens\":2,\"stream\":true}");
     assert_int_equal(count(a.body, ",\"usage\":null}\n\n"), 2);
@@ -197,13 +199,13 @@ static void test_logprob_stream(void **s)
     rig_stop(&rig);
 }
 
-/* only what still waits runs into the queue deadline, however long the other takes. */
+/* Only what still waits runs into the queue deadline, however long the other takes. */
 static void test_queue_timeout(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.c.scheduler.max_seqs = 1;
-    rig.c.queue_timeout_us = 2000000; /* far longer than the engine needs to wake up */
+    rig.c.scheduler.max_seqs = 1;
+    rig.c.limits.queue_timeout = 2000000; /* far longer than the engine needs to wake up */
     rig_hold(&rig);
     rig_start(&rig);
     int first = dial(&rig), second = dial(&rig);
@@ -235,7 +237,7 @@ static void test_run_timeout(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.c.request_timeout_us = 300000;
+    rig.c.limits.request_timeout = 300000;
     rig_hold(&rig);
     rig_start(&rig);
     int plain = dial(&rig);
@@ -251,12 +253,12 @@ static void test_run_timeout(void **s)
     rig_stop(&rig);
 }
 
-/* gone while queued, before the first token, between tokens; streaming and not. */
+/* Gone while queued, before the first token, between tokens; streaming and not. */
 static void test_gone_in_each_state(void **s)
 {
     (void)s;
     rig_defaults(&rig);
-    rig.ec.c.scheduler.max_seqs = 1;
+    rig.c.scheduler.max_seqs = 1;
     rig_hold(&rig);
     rig_start(&rig);
     for (int i = 0; i < 6; i++) {
@@ -297,7 +299,7 @@ static void test_gone_in_each_state(void **s)
     rig_stop(&rig);
 }
 
-/* P-8: request headers that leave less room than one event needs. */
+/* Request headers that leave less room than one event needs. */
 static void test_large_headers(void **s)
 {
     (void)s;

@@ -1,23 +1,6 @@
 /* test_generate.c - completions and chat through real sockets, engine and tokenizer. */
 #include "rig.h"
 
-static struct rig rig;
-
-static int up(void **s)
-{
-    (void)s;
-    rig_defaults(&rig);
-    rig_start(&rig);
-    return 0;
-}
-
-static int down(void **s)
-{
-    (void)s;
-    rig_stop(&rig);
-    return rig.result;
-}
-
 static void expect(const char *path, const char *body, int status, const char *part)
 {
     struct answer a = post(&rig, path, body);
@@ -263,5 +246,5 @@ int main(void)
         cmocka_unit_test(test_split_characters),
         cmocka_unit_test(test_http10),
     };
-    return cmocka_run_group_tests(tests, up, down);
+    return cmocka_run_group_tests(tests, rig_up, rig_down);
 }

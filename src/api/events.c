@@ -1,37 +1,38 @@
 /* events.c - the text of answers and events. Everything constant is written once per request; only
  * the delta is new per token. Loop thread.
  */
-#include "server.h"
+#include "events.h"
 
+#include "json.h"
 #include "utf8.h"
 
 #include <stdio.h>
 #include <string.h>
 
-void event_prefix(struct req *r)
+void event_prefix(struct stream *s)
 {
-    struct buf *b = &r->pre;
-    const struct http *h = r->h;
-    out_fmt(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", r->object_id,
-            !r->g.chat    ? "text_completion"
-            : r->g.stream ? "chat.completion.chunk"
+    struct buf *b = &s->pre;
+    const char *fingerprint = s->a->fingerprint;
+    out_fmt(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", s->object_id,
+            !s->g.chat    ? "text_completion"
+            : s->g.stream ? "chat.completion.chunk"
                           : "chat.completion",
-            (long long)r->created);
-    out_json(b, r->g.model, strlen(r->g.model));
+            (long long)s->created);
+    out_json(b, s->g.model, strlen(s->g.model));
     out_str(b, ",\"system_fingerprint\":");
-    out_json(b, h->fingerprint, strlen(h->fingerprint));
+    out_json(b, fingerprint, strlen(fingerprint));
     out_str(b, ",\"choices\":[");
 }
 
 /* ---- logprobs ---- */
 
 /* Token text as a key: its text, or bytes:\xE4 when it is not text by itself. */
-static int64_t token_key(struct buf *b, const struct tok *t, token_id id, bool lossy)
+static int64_t token_key(struct buf *b, const struct tok *t, token_id id)
 {
     struct buf raw = {0}, esc = {0};
     tok_bytes(t, id, &raw);
     const char *p = raw.p ? raw.p : "";
-    if (lossy || utf8_valid_prefix(p, raw.n) == raw.n) {
+    if (utf8_valid_prefix(p, raw.n) == raw.n) {
         out_json(b, p, raw.n);
     } else {
         out_str(&esc, "bytes:");
@@ -63,12 +64,12 @@ static void chat_entry(struct buf *b, const struct tok *t, token_id id, float v)
 static void logprob_chat(struct choice *c, const struct out_rec *rec,
                          const struct token_logprob *top)
 {
-    const struct tok *t = c->r->h->s.tok;
-    struct buf *b = &c->lp_a;
+    const struct tok *t = c->s->a->s.tok;
+    struct buf *b = &c->lp.tokens;
     out_str(b, b->n ? "," : "");
     chat_entry(b, t, rec->token, rec->logprob);
     out_str(b, ",\"top_logprobs\":[");
-    for (int32_t i = 0; i < rec->n_top && i < c->r->g.n_logprobs; i++) {
+    for (int32_t i = 0; i < rec->n_top && i < c->s->g.n_logprobs; i++) {
         out_str(b, i ? "," : "");
         chat_entry(b, t, top[i].token, top[i].logprob);
         out_str(b, "}");
@@ -90,43 +91,43 @@ static bool same_text(const struct tok *t, token_id a, token_id b)
 static void logprob_text(struct choice *c, const struct out_rec *rec,
                          const struct token_logprob *top)
 {
-    const struct tok *t = c->r->h->s.tok;
-    const char *comma = c->lp_a.n ? "," : "";
-    out_str(&c->lp_a, comma);
-    int64_t k = token_key(&c->lp_a, t, rec->token, false);
-    out_str(&c->lp_b, comma);
-    out_logprob(&c->lp_b, rec->logprob);
-    out_fmt(&c->lp_c, "%s{", comma);
+    const struct tok *t = c->s->a->s.tok;
+    const char *comma = c->lp.tokens.n ? "," : "";
+    out_str(&c->lp.tokens, comma);
+    int64_t k = token_key(&c->lp.tokens, t, rec->token);
+    out_str(&c->lp.token_logprobs, comma);
+    out_logprob(&c->lp.token_logprobs, rec->logprob);
+    out_fmt(&c->lp.top_logprobs, "%s{", comma);
     bool have = false;
     int32_t n = 0;
-    for (int32_t i = 0; i < rec->n_top && i < c->r->g.n_logprobs; i++) {
+    for (int32_t i = 0; i < rec->n_top && i < c->s->g.n_logprobs; i++) {
         bool again = false; /* equal texts of different ids: the first is the better one */
         for (int32_t j = 0; j < i && !again; j++)
             again = same_text(t, top[i].token, top[j].token);
         if (again)
             continue;
         have |= top[i].token == rec->token || same_text(t, top[i].token, rec->token);
-        out_str(&c->lp_c, n++ ? "," : "");
-        token_key(&c->lp_c, t, top[i].token, false);
-        out_str(&c->lp_c, ":");
-        out_logprob(&c->lp_c, top[i].logprob);
+        out_str(&c->lp.top_logprobs, n++ ? "," : "");
+        token_key(&c->lp.top_logprobs, t, top[i].token);
+        out_str(&c->lp.top_logprobs, ":");
+        out_logprob(&c->lp.top_logprobs, top[i].logprob);
     }
     if (!have) {
-        out_str(&c->lp_c, n ? "," : "");
-        token_key(&c->lp_c, t, rec->token, false);
-        out_str(&c->lp_c, ":");
-        out_logprob(&c->lp_c, rec->logprob);
+        out_str(&c->lp.top_logprobs, n ? "," : "");
+        token_key(&c->lp.top_logprobs, t, rec->token);
+        out_str(&c->lp.top_logprobs, ":");
+        out_logprob(&c->lp.top_logprobs, rec->logprob);
     }
-    out_str(&c->lp_c, "}");
-    out_fmt(&c->lp_d, "%s%lld", comma, (long long)c->offset);
+    out_str(&c->lp.top_logprobs, "}");
+    out_fmt(&c->lp.text_offset, "%s%lld", comma, (long long)c->offset);
     c->offset += k;
 }
 
 void logprob_add(struct choice *c, const struct out_rec *rec, const struct token_logprob *top)
 {
-    if (c->r->g.n_logprobs < 0)
+    if (c->s->g.n_logprobs < 0)
         return;
-    if (c->r->g.chat)
+    if (c->s->g.chat)
         logprob_chat(c, rec, top);
     else
         logprob_text(c, rec, top);
@@ -141,26 +142,26 @@ static void put(struct buf *b, const struct buf *v)
 /* `,"logprobs":` and what has been collected since the last call. */
 static void put_logprobs(struct buf *b, struct choice *c)
 {
-    if (c->r->g.n_logprobs < 0 || (c->r->g.stream && c->lp_a.n == 0)) {
+    if (c->s->g.n_logprobs < 0 || (c->s->g.stream && c->lp.tokens.n == 0)) {
         out_str(b, ",\"logprobs\":null");
         return;
     }
-    if (c->r->g.chat) {
+    if (c->s->g.chat) {
         out_str(b, ",\"logprobs\":{\"content\":[");
-        put(b, &c->lp_a);
+        put(b, &c->lp.tokens);
         out_str(b, "],\"refusal\":null}");
     } else {
         out_str(b, ",\"logprobs\":{\"tokens\":[");
-        put(b, &c->lp_a);
+        put(b, &c->lp.tokens);
         out_str(b, "],\"token_logprobs\":[");
-        put(b, &c->lp_b);
+        put(b, &c->lp.token_logprobs);
         out_str(b, "],\"top_logprobs\":[");
-        put(b, &c->lp_c);
+        put(b, &c->lp.top_logprobs);
         out_str(b, "],\"text_offset\":[");
-        put(b, &c->lp_d);
+        put(b, &c->lp.text_offset);
         out_str(b, "]}");
     }
-    c->lp_a.n = c->lp_b.n = c->lp_c.n = c->lp_d.n = 0;
+    c->lp.tokens.n = c->lp.token_logprobs.n = c->lp.top_logprobs.n = c->lp.text_offset.n = 0;
 }
 
 static void put_finish(struct buf *b, const struct choice *c)
@@ -175,7 +176,7 @@ static void put_stop_reason(struct buf *b, const struct choice *c)
 {
     out_str(b, ",\"stop_reason\":");
     if (c->stop_string >= 0) {
-        const struct view *v = &c->r->g.stop[c->stop_string];
+        const struct view *v = &c->s->g.stop[c->stop_string];
         out_json(b, v->p, v->n);
     } else if (c->stop_id >= 0) {
         out_fmt(b, "%d", c->stop_id);
@@ -195,66 +196,66 @@ static void put_usage(struct buf *b, int64_t prompt, int64_t completion, int64_t
             (long long)cached);
 }
 
-static void put_total(struct buf *b, const struct req *r)
+static void put_total(struct buf *b, const struct stream *s)
 {
     int64_t completion = 0, cached = 0;
-    for (int32_t i = 0; i < r->n_choices; i++) {
-        completion += r->choice[i].n_tokens;
-        if (i % r->g.n == 0)
-            cached += r->choice[i].n_cached;
+    for (int32_t i = 0; i < s->n_choices; i++) {
+        completion += s->choice[i].n_tokens;
+        if (i % s->g.n == 0)
+            cached += s->choice[i].n_cached;
     }
-    put_usage(b, (int64_t)r->g.ids.n, completion, cached);
+    put_usage(b, (int64_t)s->g.ids.n, completion, cached);
 }
 
 /* ---- events ---- */
 
-static void chunk_begin(struct req *r, const struct choice *c)
+static void chunk_begin(struct stream *s, const struct choice *c)
 {
-    out_str(&r->out, "data: ");
-    put(&r->out, &r->pre);
-    out_fmt(&r->out, "{\"index\":%d,", c->index);
+    out_str(&s->r->out, "data: ");
+    put(&s->r->out, &s->pre);
+    out_fmt(&s->r->out, "{\"index\":%d,", c->index);
 }
 
-static void chunk_end(struct req *r, const struct choice *c)
+static void chunk_end(struct stream *s, const struct choice *c)
 {
-    out_str(&r->out, "}]");
-    if (r->g.include_usage && r->g.continuous_usage) {
-        size_t n = r->g.first[c->prompt + 1] - r->g.first[c->prompt];
-        out_str(&r->out, ",");
-        put_usage(&r->out, (int64_t)n, c->n_tokens, c->n_cached);
-    } else if (r->g.include_usage) {
-        out_str(&r->out, ",\"usage\":null");
+    out_str(&s->r->out, "}]");
+    if (s->g.include_usage && s->g.continuous_usage) {
+        size_t n = s->g.first[c->prompt + 1] - s->g.first[c->prompt];
+        out_str(&s->r->out, ",");
+        put_usage(&s->r->out, (int64_t)n, c->n_tokens, c->n_cached);
+    } else if (s->g.include_usage) {
+        out_str(&s->r->out, ",\"usage\":null");
     }
-    out_str(&r->out, "}\n\n");
+    out_str(&s->r->out, "}\n\n");
 }
 
-static void chat_event(struct req *r, struct choice *c, const struct buf *text, bool last)
+static void chat_event(struct stream *s, struct choice *c, const struct buf *text, bool last)
 {
-    struct buf *b = &r->out;
+    struct buf *b = &s->r->out;
     if (!c->started) {
-        chunk_begin(r, c);
+        chunk_begin(s, c);
         out_str(b, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,"
                    "\"finish_reason\":null");
-        chunk_end(r, c);
+        chunk_end(s, c);
         c->started = true;
     }
-    chunk_begin(r, c);
+    chunk_begin(s, c);
     out_str(b, "\"delta\":{\"content\":");
     out_json(b, text->p ? text->p : "", text->n);
     out_str(b, "}");
     put_logprobs(b, c);
     out_str(b, ",\"finish_reason\":null");
-    chunk_end(r, c);
+    chunk_end(s, c);
     if (!last)
         return;
-    chunk_begin(r, c);
+    chunk_begin(s, c);
     out_str(b, "\"delta\":{},\"logprobs\":null");
     put_finish(b, c);
     put_stop_reason(b, c);
-    chunk_end(r, c);
+    chunk_end(s, c);
 }
 
-/* The answered part of r->out is dropped before it grows, so a long stream stays small. */
+/* What the client has taken of r->out is dropped before it grows, so a long stream stays small. */
 static void compact(struct req *r)
 {
     if (r->out_at == 0)
@@ -264,50 +265,57 @@ static void compact(struct req *r)
     r->out_at = 0;
 }
 
-void event_token(struct req *r, struct choice *c, const struct buf *text, bool last)
+void event_token(struct stream *s, struct choice *c, const struct buf *text, bool last)
 {
-    compact(r);
-    if (r->g.chat) {
-        chat_event(r, c, text, last);
+    compact(s->r);
+    if (s->g.chat) {
+        chat_event(s, c, text, last);
         return;
     }
-    struct buf *b = &r->out;
-    chunk_begin(r, c);
+    struct buf *b = &s->r->out;
+    chunk_begin(s, c);
     out_str(b, "\"text\":");
     out_json(b, text->p ? text->p : "", text->n);
     put_logprobs(b, c);
     put_finish(b, c);
     put_stop_reason(b, c);
-    chunk_end(r, c);
+    chunk_end(s, c);
 }
 
-void event_done(struct req *r)
+void event_error(struct stream *s, const struct err *e)
 {
-    if (r->g.include_usage) {
-        out_str(&r->out, "data: ");
-        put(&r->out, &r->pre);
-        out_str(&r->out, "],");
-        put_total(&r->out, r);
-        out_str(&r->out, "}\n\n");
+    out_str(&s->r->out, "data: ");
+    out_error(&s->r->out, e);
+    out_str(&s->r->out, "\n\ndata: [DONE]\n\n");
+}
+
+void event_done(struct stream *s)
+{
+    if (s->g.include_usage) {
+        out_str(&s->r->out, "data: ");
+        put(&s->r->out, &s->pre);
+        out_str(&s->r->out, "],");
+        put_total(&s->r->out, s);
+        out_str(&s->r->out, "}\n\n");
     }
-    out_str(&r->out, "data: [DONE]\n\n");
+    out_str(&s->r->out, "data: [DONE]\n\n");
 }
 
-void answer_json(struct req *r, struct buf *b)
+void answer_json(struct stream *s, struct buf *b)
 {
-    put(b, &r->pre);
-    for (int32_t i = 0; i < r->n_choices; i++) {
-        struct choice *c = &r->choice[i];
+    put(b, &s->pre);
+    for (int32_t i = 0; i < s->n_choices; i++) {
+        struct choice *c = &s->choice[i];
         out_fmt(b, "%s{\"index\":%d,", i ? "," : "", c->index);
-        out_str(b, r->g.chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
+        out_str(b, s->g.chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
         out_json(b, c->text.p ? c->text.p : "", c->text.n);
-        out_str(b, r->g.chat ? ",\"refusal\":null}" : "");
+        out_str(b, s->g.chat ? ",\"refusal\":null}" : "");
         put_logprobs(b, c);
         put_finish(b, c);
         put_stop_reason(b, c);
         out_str(b, "}");
     }
     out_str(b, "],");
-    put_total(b, r);
+    put_total(b, s);
     out_str(b, "}");
 }

@@ -3,7 +3,8 @@
  */
 #include "metrics.h"
 
-#include "server.h"
+#include "json.h"
+#include "life.h"
 
 #include <string.h>
 
@@ -105,29 +106,36 @@ static void put_ends(struct writer *w, const char *prefix, const int64_t *ends)
 
 static const char *const methods[N_METHODS] = {"GET", "HEAD", "POST", "OPTIONS", "other"};
 
-void metrics_http(struct metrics *m, const void *route, const char *method, int status)
+void metrics_http(struct metrics *m, int handler, const char *method, int status)
 {
     int k = 0;
     while (k < N_METHODS - 1 && strcmp(methods[k], method) != 0)
         k++;
-    m->http[route_index(route)][k][status >= 500 ? 2 : status >= 400 ? 1 : 0]++;
+    m->http[handler][k][status >= 500 ? 2 : status >= 400 ? 1 : 0]++;
+}
+
+/* The last row counts what is none of ours. */
+static const char *name_of(const struct api *a, int i)
+{
+    return i < a->n_handlers ? a->table[i].name : "none";
 }
 
 /* Paths that share a handler are one series; every series exists from the start. */
-static void put_http(struct writer *w, const struct metrics *m)
+static void put_http(struct writer *w, const struct api *a)
 {
     static const char *const cls[] = {"2xx", "4xx", "5xx"};
     head(w, "", "http_requests_total", "counter", "Answers by method, handler and status class.");
-    for (int i = 0; route_name(i); i++) {
+    for (int i = 0; i <= a->n_handlers; i++) {
+        const char *name = name_of(a, i);
         bool seen = false;
         for (int j = 0; j < i && !seen; j++)
-            seen = strcmp(route_name(i), route_name(j)) == 0;
+            seen = strcmp(name, name_of(a, j)) == 0;
         for (int q = 0; q < N_METHODS * 3 && !seen; q++) {
             int64_t v = 0;
-            for (int j = i; route_name(j); j++)
-                v += strcmp(route_name(i), route_name(j)) == 0 ? m->http[j][q / 3][q % 3] : 0;
+            for (int j = i; j <= a->n_handlers; j++)
+                v += strcmp(name, name_of(a, j)) == 0 ? a->m.http[j][q / 3][q % 3] : 0;
             out_fmt(w->b, "http_requests_total{method=\"%s\",handler=\"%s\",status=\"%s\"} %lld\n",
-                    methods[q / 3], route_name(i), cls[q % 3], (long long)v);
+                    methods[q / 3], name, cls[q % 3], (long long)v);
         }
     }
 }
@@ -192,16 +200,16 @@ static void put_sources(struct writer *w, const struct engine_stats *s)
                 (long long)v[i].n);
 }
 
-static void put_config(struct writer *w, struct http *h)
+static void put_config(struct writer *w, const struct api *a)
 {
-    if (atomic_load(&h->load) != LOAD_READY)
+    if (!life_ready(a))
         return;
-    const struct engine_limits *c = &h->s.ec;
+    const struct engine_limits *c = &a->s.limits;
     head(w, "vllm:", "cache_config_info", "gauge", "Settings of the KV cache as labels.");
     out_fmt(w->b,
             "vllm:cache_config_info{%s,block_size=\"%d\",num_gpu_blocks=\"%d\",cache_dtype=\"%s\","
             "enable_prefix_caching=\"%s\"} 1\n",
-            w->labels, c->page_tokens, c->n_pages, h->s.kv_dtype ? h->s.kv_dtype : "auto",
+            w->labels, c->page_tokens, c->n_pages, a->s.kv_dtype ? a->s.kv_dtype : "auto",
             c->prefix_cache ? "True" : "False");
 }
 
@@ -220,23 +228,23 @@ static void put_label(struct buf *b, const char *s)
     out_str(b, "\"");
 }
 
-void metrics_text(struct http *h, struct buf *out)
+void metrics_text(const struct api *a, struct buf *out)
 {
     struct buf l = {0};
-    struct engine_stats s = h->stats;
-    const struct metrics *m = &h->m;
+    struct engine_stats s = a->stats;
+    const struct metrics *m = &a->m;
     out_str(&l, "model_name=");
-    put_label(&l, h->c.served_names[0]);
+    put_label(&l, a->names.v[0]);
     out_str(&l, ",engine=\"0\"");
     buf_add(&l, "", 1);
-    struct writer w = {out, l.p, !h->c.metrics_no_vllm};
-    bool ready = atomic_load(&h->load) == LOAD_READY;
-    if (!h->has_stats && ready) /* no step yet: the pool is all free */
-        s.n_pages = s.n_pages_free = h->s.ec.n_pages;
+    struct writer w = {out, l.p, a->c->metrics.compat == CONF_COMPAT_VLLM};
+    bool ready = life_ready(a);
+    if (!a->has_stats && ready) /* no step yet: the pool is all free */
+        s.n_pages = s.n_pages_free = a->s.limits.n_pages;
     put_engine(&w, &s);
     if (w.vllm) {
         put_sources(&w, &s);
-        put_config(&w, h);
+        put_config(&w, a);
     }
     for (int k = 0; k < N_HISTS; k++) {
         put_hist(&w, "quire_", k, &m->h[k]);
@@ -246,12 +254,11 @@ void metrics_text(struct http *h, struct buf *out)
     put_ends(&w, "quire_", m->ends);
     if (w.vllm)
         put_ends(&w, "vllm:", m->ends);
-    put_http(&w, m);
-    one(&w, "quire_", "engine_healthy", "gauge", "1 while the engine serves.",
-        ready && server_engine_ok(h));
-    one(&w, "quire_", "http_connections", "gauge", "Open connections.", h->n_conns);
+    put_http(&w, a);
+    one(&w, "quire_", "engine_healthy", "gauge", "1 while the engine serves.", life_serves(a));
+    one(&w, "quire_", "http_connections", "gauge", "Open connections.", http_connections(a->http));
     one(&w, "quire_", "http_sequences_live", "gauge", "Sequences the engine owes an end.",
-        h->n_live);
+        a->slots.n_live);
     one(&w, "quire_", "http_disconnects_total", "counter", "Clients gone before their answer.",
         (double)m->disconnects);
     one(&w, "quire_", "http_slow_readers_total", "counter", "Streams dropped unread.",

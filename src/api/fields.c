@@ -1,10 +1,11 @@
 /* fields.c - every request field of the two generation endpoints, in one table: name, where it is
  * allowed, its reader, its bounds. What is known but not built is refused by name; what is unknown
  * is ignored. A new field is a member of struct genreq and one row here. */
-#include "genreq.h"
-#include "head.h"
+#include "fields.h"
 
+#include "handler.h"
 #include "hash.h"
+#include "prompt.h"
 #include "utf8.h"
 
 #include <math.h>
@@ -19,36 +20,30 @@ enum { BOTH = 3, CHAT = 1, TEXT = 2 };
 struct reader {
     struct genreq *g;
     const struct jdoc *d;
-    const struct http_config *c;
-    const struct http_service *s;
+    const struct config *c;
+    const struct api_service *s;
     struct err *e;
 };
 
 struct field {
     const char *name;
     int (*read)(struct reader *r, const struct field *f, const struct jval *v); /* never null */
-    size_t off;                                   /* of the value in struct genreq */
-    double lo, hi;                                /* of numbers; of strings: hi characters */
-    double (*limit)(const struct http_config *c); /* instead of hi: what the settings allow */
-    double only;                                  /* read_only: the one value that is built */
-    uint8_t where;                                /* CHAT, TEXT or BOTH */
+    size_t off;                              /* of the value in struct genreq */
+    double lo, hi;                           /* of numbers; of strings: hi characters */
+    double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
+    double only;                             /* read_only: the one value that is built */
+    uint8_t where;                           /* CHAT, TEXT or BOTH */
     bool required;
 };
 
-static double limit_n(const struct http_config *c)
+static double limit_n(const struct config *c)
 {
-    return c->max_n;
+    return (double)c->limits.max_n;
 }
 
-static double limit_logprobs(const struct http_config *c)
+static double limit_logprobs(const struct config *c)
 {
-    return c->max_logprobs;
-}
-
-int wrong_type(struct err *e, const char *param, const char *want, const struct jval *v)
-{
-    return err_param(e, ST_INVALID_TYPE, param, "'%s' must be %s, but it is %s.", param, want,
-                     json_type_name(v));
+    return (double)c->limits.max_logprobs;
 }
 
 static int refuse(struct err *e, const char *param)
@@ -132,7 +127,6 @@ static int any_bool(struct reader *r, const struct field *f, const struct jval *
     return v->type == J_BOOL ? 0 : wrong_type(r->e, f->name, "a boolean", v);
 }
 
-/* Code points of a string (J-1: it is valid UTF-8). */
 /* A string of up to hi characters; used elsewhere, or without effect. */
 static int any_string(struct reader *r, const struct field *f, const struct jval *v)
 {
@@ -207,7 +201,8 @@ static int read_stop(struct reader *r, const struct field *f, const struct jval 
         return v->n ? read_stop_item(r, v, f->name) : 0;
     if (v->type != J_ARR)
         return wrong_type(r->e, f->name, "a string or an array of strings", v);
-    int32_t max = r->c->max_stop < MAX_STOP_STRINGS ? r->c->max_stop : MAX_STOP_STRINGS;
+    int32_t set = (int32_t)r->c->limits.max_stop;
+    int32_t max = set < MAX_STOP_STRINGS ? set : MAX_STOP_STRINGS;
     if (v->n > (uint32_t)max)
         return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' may have at most %d items.",
                          f->name, max);
@@ -228,7 +223,7 @@ static int read_stop_ids(struct reader *r, const struct field *f, const struct j
         return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' may have at most %d items.",
                          f->name, MAX_STOP_IDS);
     struct ids ids = {0};
-    int st = prompt_ids(r->d, v, r->s->ec.vocab, f->name, &ids, r->e);
+    int st = prompt_ids(r->d, v, r->s->limits.vocab, f->name, &ids, r->e);
     if (st == 0 && ids.n)
         memcpy(r->g->stop_ids, ids.p, ids.n * sizeof *ids.p);
     r->g->n_stop_ids = st ? 0 : (int32_t)ids.n;
@@ -291,7 +286,7 @@ static int read_request_id(struct reader *r, const struct field *f, const struct
 {
     if (v->type != J_STR)
         return wrong_type(r->e, f->name, "a string", v);
-    if (!head_id_ok(v->s, v->n))
+    if (!req_id_ok(v->s, v->n))
         return 0; /* like a header with other characters: not used */
     memcpy(r->g->request_id, v->s, v->n);
     r->g->request_id[v->n] = '\0';
@@ -443,7 +438,7 @@ static const struct field fields[] = {
     ROW("tools", CHAT, read_tools),
     ROW("tool_choice", CHAT, read_tool_choice),
     ROW("documents", CHAT, not_built),
-    /* accepted without effect (5.4) */
+    /* accepted without effect: clients send them, nothing here would change */
     ROW("service_tier", BOTH, no_effect),
     ROW("store", BOTH, no_effect),
     ROW("metadata", BOTH, no_effect),
@@ -485,25 +480,25 @@ static int check_combinations(struct reader *r)
     return 0;
 }
 
-bool model_is_served(const struct http_config *c, const char *s, size_t n)
+bool model_is_served(const struct str_list *names, const char *s, size_t n)
 {
-    for (int32_t i = 0; i < c->n_served_names; i++)
-        if (strlen(c->served_names[i]) == n && memcmp(c->served_names[i], s, n) == 0)
+    for (int32_t i = 0; i < names->n; i++)
+        if (strlen(names->v[i]) == n && memcmp(names->v[i], s, n) == 0)
             return true;
     return false;
 }
 
-int model_check(const struct jval *v, const struct http_config *c, char *name, struct err *e)
+int model_check(const struct jval *v, const struct gen_rules *u, char *name, struct err *e)
 {
-    const char *s = c->served_names[0];
+    const char *s = u->names->v[0];
     size_t n = strlen(s);
     if (v && v->type != J_NULL) {
         if (v->type != J_STR)
             return wrong_type(e, "model", "a string", v);
-        if (v->n && model_is_served(c, v->s, v->n)) {
+        if (v->n && model_is_served(u->names, v->s, v->n)) {
             s = v->s;
             n = v->n;
-        } else if (v->n && !c->accept_any_model) {
+        } else if (v->n && u->c->http.unknown_model == CONF_UNKNOWN_MODEL_REJECT) {
             return err_param(
                 e, ST_MODEL_NOT_FOUND, "model", "The model '%.*s' does not exist.",
                 (int)(v->n < 64 ? utf8_valid_prefix(v->s, v->n) : utf8_valid_prefix(v->s, 64)),
@@ -525,7 +520,7 @@ static void set_defaults(struct genreq *g)
     g->n_logprobs = -1;
 }
 
-static void set_sampling(struct genreq *g, const struct http_service *s)
+static void set_sampling(struct genreq *g, const struct api_service *s)
 {
     double t = !isnan(g->temperature) ? g->temperature : s->temperature >= 0 ? s->temperature : 1;
     double p = !isnan(g->top_p) ? g->top_p : s->top_p >= 0 ? s->top_p : 1;
@@ -535,7 +530,7 @@ static void set_sampling(struct genreq *g, const struct http_service *s)
         t = 0;
     else if (t < 0.01)
         t = 0.01;
-    if (k < 0 || k >= s->ec.vocab)
+    if (k < 0 || k >= s->limits.vocab)
         k = 0;
     g->n_logprobs = g->chat ? (g->want_logprobs ? (int32_t)g->top_logprobs : -1)
                             : (g->logprobs == INT64_MIN ? -1 : (int32_t)g->logprobs);
@@ -563,7 +558,7 @@ static int match_fields(struct reader *r, int mode, const struct jval **seen)
         int i = find_field(mode, v);
         if (i >= 0) {
             seen[i] = v;
-        } else if (r->c->reject_unknown_fields) {
+        } else if (r->c->http.unknown_fields == CONF_UNKNOWN_REJECT) {
             char name[65];
             snprintf(name, sizeof name, "%.*s", (int)(v->n_key < 64 ? v->n_key : 64), v->key);
             name[utf8_valid_prefix(name, strlen(name))] = '\0';
@@ -590,10 +585,9 @@ static int read_fields(struct reader *r, int mode, const struct jval *const *see
     return 0;
 }
 
-int fields_read(struct genreq *g, const struct jdoc *d, const struct http_config *c,
-                const struct http_service *s, struct err *e)
+int fields_read(struct genreq *g, const struct jdoc *d, const struct gen_rules *u, struct err *e)
 {
-    struct reader r = {g, d, c, s, e};
+    struct reader r = {g, d, u->c, u->s, e};
     const struct jval *seen[N_FIELDS] = {0};
     int mode = g->chat ? CHAT : TEXT;
     set_defaults(g);
@@ -603,14 +597,14 @@ int fields_read(struct genreq *g, const struct jdoc *d, const struct http_config
     st = read_fields(&r, mode, seen);
     if (st)
         return st;
-    st = model_check(json_get(d, &d->v[0], "model"), c, g->model, e);
+    st = model_check(json_get(d, &d->v[0], "model"), u, g->model, e);
     if (st)
         return st;
     st = check_combinations(&r);
     if (st)
         return st;
-    set_sampling(g, s);
-    if (c->force_usage)
+    set_sampling(g, u->s);
+    if (u->c->stream.force_usage)
         g->include_usage = true;
     if (g->n_stop)
         return stops_new(&g->stops, g->stop, g->n_stop, e);

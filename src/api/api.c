@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* api.c - start, hooks and end of what is behind the requests. See api.h. */
+#include "clock.h"
+#include "life.h"
+#include "mem.h"
+#include "routes.h"
+#include "stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define OUTBOX_RESERVE ((size_t)1 << 20)
+#define OUTBOX_MAX ((size_t)256 << 20)
+
+struct http *api_http(struct api *a)
+{
+    return a->http;
+}
+
+const char *api_model_name(const struct api *a)
+{
+    return a->names.v[0];
+}
+
+struct mbox *api_outbox(struct api *a)
+{
+    return a->outbox;
+}
+
+/* ---- hooks of the transport ---- */
+
+static int on_check(void *arg, struct err *e)
+{
+    return life_check(arg, e);
+}
+
+static bool on_serving(void *arg)
+{
+    return life_ready(arg);
+}
+
+static bool on_failed(void *arg)
+{
+    return life_failed(arg);
+}
+
+static void drain_outbox(struct api *a)
+{
+    size_t n;
+    const struct msg_outbox *m;
+    mbox_take(a->outbox);
+    while ((m = mbox_next(a->outbox, &n)) != NULL)
+        stream_outbox(a, m, n);
+}
+
+static void on_wake(void *arg)
+{
+    life_slots(arg);
+    drain_outbox(arg);
+}
+
+static void on_dump(void *arg)
+{
+    struct api *a = arg;
+    if (life_ready(a))
+        engine_dump(a->s.engine);
+}
+
+static void on_count(void *arg, const struct handler *h, const char *method, int status)
+{
+    struct api *a = arg;
+    metrics_http(&a->m, h ? (int)(h - a->table) : a->n_handlers, method, status);
+}
+
+/* What the engine posted last, then nothing any more. */
+static void on_over(void *arg)
+{
+    struct api *a = arg;
+    if (a->outbox)
+        drain_outbox(a);
+    stream_abandon_all(a);
+}
+
+/* ---- start and end ---- */
+
+/* The folder's or the file's name, without ".gguf". */
+static char *name_of_path(const char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    if (end - begin > 5 && strncmp(path + end - 5, ".gguf", 5) == 0)
+        end -= 5;
+    return xstrndup(path + begin, end - begin);
+}
+
+static void posted(void *arg)
+{
+    http_wake(arg);
+}
+
+int api_new(struct api **out, const struct config *c, const struct api_limits *l, struct err *e)
+{
+    struct api *a = xalloc(sizeof *a);
+    const struct http_hooks hooks = {.arg = a,
+                                     .ready = on_check,
+                                     .serving = on_serving,
+                                     .failed = on_failed,
+                                     .wake = on_wake,
+                                     .dump = on_dump,
+                                     .count = on_count,
+                                     .over = on_over,
+                                     .failed_exit_us = l ? l->failed_exit_us : 500000};
+    *out = NULL;
+    a->c = c;
+    a->limits = (struct api_limits){l ? l->watchdog_us : 10000000, hooks.failed_exit_us};
+    a->start_unix_s = clock_unix_s();
+    a->names = c->model.served_names;
+    if (a->names.n == 0) {
+        a->own_name = name_of_path(c->model.path);
+        a->names = (struct str_list){&a->own_name, 1};
+    }
+    routes_open(a);
+    int st = http_new(&a->http, c, a->table, a->n_handlers, &hooks, e);
+    if (st) {
+        api_free(a);
+        return st;
+    }
+    a->outbox = mbox_new(OUTBOX_RESERVE, OUTBOX_MAX, posted, a->http);
+    *out = a;
+    return 0;
+}
+
+void api_free(struct api *a)
+{
+    if (!a)
+        return;
+    http_free(a->http);
+    mbox_free(a->outbox);
+    slots_close(&a->slots);
+    buf_free(&a->scratch);
+    free(a->own_name);
+    free(a);
+}

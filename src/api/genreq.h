@@ -1,0 +1,51 @@
+/* genreq.h - a generation request as plain checked values: body bytes in, token ids and parameters
+ * out. Pure functions on copies, run on the loop thread or in libuv's pool.
+ */
+#ifndef QUIRE_API_GENREQ_H
+#define QUIRE_API_GENREQ_H
+
+#include "api.h"
+#include "json.h"
+
+enum { MAX_STOP_STRINGS = 16 };
+
+struct genreq {
+    bool chat;
+    /* filled from the field table */
+    int64_t n, max_tokens, max_completion_tokens, top_k, seed, min_tokens, priority, logprobs,
+        top_logprobs, best_of;        /* INT64_MIN = not given */
+    double temperature, top_p, min_p; /* NAN = not given */
+    bool stream, include_stop, ignore_eos, skip_special, echo, add_special, add_special_given,
+        want_logprobs, include_usage, continuous_usage, add_generation_prompt;
+    /* computed */
+    int32_t n_logprobs; /* -1 = none */
+    int32_t n_stop_ids;
+    token_id stop_ids[MAX_STOP_IDS];
+    struct view stop[MAX_STOP_STRINGS]; /* copies */
+    int32_t n_stop;
+    struct stops *stops;
+    uint64_t cache_ns;
+    struct sample_params sample;
+    char model[256];
+    char request_id[132]; /* "" = none in the body */
+    int32_t n_ignored;    /* unknown fields */
+    /* prompts: prompt i is ids.p[first[i] .. first[i+1]) and may generate max_new[i] tokens */
+    struct ids ids;
+    size_t *first;
+    int32_t *max_new;
+    int32_t n_prompts;
+};
+
+/* What requests are checked against; immutable. */
+struct gen_rules {
+    const struct config *c;
+    const struct str_list *names; /* that requests may use; the first is the default */
+    const struct api_service *s;
+};
+
+/* Parse and check everything up to admission. 0 or a request status. genreq_fini in every case. */
+int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
+                struct err *e);
+void genreq_fini(struct genreq *g);
+
+#endif

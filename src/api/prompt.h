@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prompt.h - one prompt to token ids, appended to *out. Pure; any thread. 0 or a request status. */
+#ifndef QUIRE_API_PROMPT_H
+#define QUIRE_API_PROMPT_H
+
+#include "genreq.h"
+
+/* ST_INVALID_TYPE with what `param` must be and what it is. */
+int wrong_type(struct err *e, const char *param, const char *want, const struct jval *v);
+/* A string. */
+int prompt_text(const struct gen_rules *u, const struct jval *v, bool special, const char *param,
+                struct ids *out, struct err *e);
+/* The messages of a chat request, through the model's template. */
+int prompt_messages(const struct gen_rules *u, const struct jdoc *d, bool add_generation_prompt,
+                    bool add_special, struct ids *out, struct err *e);
+/* An array of integers in [0, vocab). */
+int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, const char *param,
+               struct ids *out, struct err *e);
+
+#endif

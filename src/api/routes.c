@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* routes.c - every path of the server in one table: who answers it, and what the transport asks
+ * before. A new endpoint is a row here and its handler.
+ */
+#include "routes.h"
+
+#include "admin.h"
+#include "generate.h"
+#include "stream.h"
+#include "tokenize.h"
+
+#include <string.h>
+
+#define STREAM                                                                                     \
+    .needs_service = true, .gone = stream_gone, .fail = stream_failed, .sweep = stream_sweep,      \
+    .busy = stream_busy, .line = stream_line, .free = stream_free
+#define TOKENS .needs_service = true, .free = token_free
+
+/* clang-format off */
+static const struct handler rows[] = {
+    {"/v1/completions",      "completions",      M_POST, .run = api_completions, STREAM},
+    {"/v1/chat/completions", "chat_completions", M_POST, .run = api_chat, STREAM},
+    {"/v1/models",           "models",           M_GET,  .run = api_models},
+    {"/v1/models/",          "model",            M_GET,  .run = api_model},
+    {"/tokenize",            "tokenize",         M_POST, .run = api_tokenize, TOKENS},
+    {"/v1/tokenize",         "tokenize",         M_POST, .run = api_tokenize, TOKENS},
+    {"/detokenize",          "detokenize",       M_POST, .run = api_detokenize, TOKENS},
+    {"/v1/detokenize",       "detokenize",       M_POST, .run = api_detokenize, TOKENS},
+    {"/health",              "health",           M_GET,  .open = true, .run = api_health},
+    {"/v1/health",           "health",           M_GET,  .open = true, .run = api_health},
+    {"/healthz",             "health",           M_GET,  .open = true, .run = api_health},
+    {"/ready",               "ready",            M_GET,  .open = true, .run = api_ready},
+    {"/readyz",              "ready",            M_GET,  .open = true, .run = api_ready},
+    {"/live",                "live",             M_GET,  .open = true, .run = api_live},
+    {"/livez",               "live",             M_GET,  .open = true, .run = api_live},
+    {"/ping",                "ping",             M_GET | M_POST, .open = true, .run = api_health},
+    {"/metrics",             "metrics",          M_GET,  .open = true, .run = api_metrics},
+    {"/version",             "version",          M_GET,  .open = true, .run = api_version},
+};
+/* clang-format on */
+enum { N_ROWS = sizeof rows / sizeof rows[0] };
+_Static_assert((int)N_ROWS <= (int)N_ROUTES_MAX, "room for every row");
+
+void routes_open(struct api *a)
+{
+    memcpy(a->table, rows, sizeof rows);
+    a->n_handlers = N_ROWS;
+    for (int i = 0; i < N_ROWS; i++)
+        if (a->table[i].run == api_metrics)
+            a->table[i].open = !a->c->metrics.require_auth;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state.h - inside of api: what is behind all requests. Types only. Loop thread, except what is
+ * marked atomic.
+ */
+#ifndef QUIRE_API_STATE_H
+#define QUIRE_API_STATE_H
+
+#include "api.h"
+#include "config.h"
+#include "engine.h"
+#include "metrics.h"
+#include "slot.h"
+#include "text.h"
+
+#include <stdatomic.h>
+
+enum { LOAD_LOADING, LOAD_READY, LOAD_FAILED };
+enum { N_ROUTES_MAX = N_HANDLERS_MAX - 1 };
+
+struct api {
+    const struct config *c;
+    struct api_limits limits;
+    struct http *http;
+    struct handler table[N_ROUTES_MAX]; /* routes.c's, with what the settings change */
+    int n_handlers;
+    struct str_list names; /* that requests may use; the first is the default */
+    char *own_name;        /* the one name when none is set */
+    int64_t start_unix_s;
+    struct mbox *outbox;
+    struct { /* life.c; set by the loading thread */
+        _Atomic int load;
+        _Atomic(const char *) phase;
+        _Atomic int progress_ppm;
+    } life;
+    struct api_service s; /* valid once life.load == LOAD_READY */
+    char fingerprint[64];
+    struct engine_stats stats; /* the engine's last */
+    bool has_stats;
+    struct slots slots;
+    struct metrics m;
+    struct buf scratch; /* one token's text */
+};
+
+#endif

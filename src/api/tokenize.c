@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tokenize.c - /tokenize and /detokenize in the dialects of vLLM and llama.cpp. All of it is a job:
+ * off the loop when the body is large.
+ */
+#include "tokenize.h"
+
+#include "fields.h"
+#include "json.h"
+#include "mem.h"
+#include "prompt.h"
+#include "reply.h"
+#include "state.h"
+#include "utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct token_call { /* r->user */
+    int st;
+    struct err err;
+    struct buf out;
+};
+
+static int bool_field(const struct jdoc *d, const char *key, bool dflt, bool *out, struct err *e)
+{
+    const struct jval *v = json_get(d, &d->v[0], key);
+    *out = dflt;
+    if (!v || v->type == J_NULL)
+        return 0;
+    if (v->type != J_BOOL)
+        return wrong_type(e, key, "a boolean", v);
+    *out = v->boolean;
+    return 0;
+}
+
+static void put_ids(struct buf *b, const struct ids *ids)
+{
+    out_str(b, "[");
+    for (size_t i = 0; i < ids->n; i++)
+        out_fmt(b, i ? ",%d" : "%d", ids->p[i]);
+    out_str(b, "]");
+}
+
+/* llama.cpp's dialect: `content`. */
+static int tokenize_content(const struct tok *t, const struct jdoc *d, const struct jval *v,
+                            struct buf *b, struct err *e)
+{
+    bool special = false, parse = true, pieces = false;
+    struct ids ids = {0};
+    int st = bool_field(d, "add_special", false, &special, e);
+    st = st ? st : bool_field(d, "parse_special", true, &parse, e);
+    st = st ? st : bool_field(d, "with_pieces", false, &pieces, e);
+    if (st == 0)
+        st = tok_encode(t, v->s, v->n,
+                        (special ? TOK_SPECIAL : 0) | (parse ? TOK_PARSE_SPECIAL : 0), &ids, e);
+    out_str(b, "{\"tokens\":");
+    if (!pieces)
+        put_ids(b, &ids);
+    else
+        out_str(b, "[");
+    for (size_t i = 0; pieces && i < ids.n; i++) {
+        struct buf raw = {0};
+        tok_bytes(t, ids.p[i], &raw);
+        out_fmt(b, "%s{\"id\":%d,\"piece\":", i ? "," : "", ids.p[i]);
+        if (utf8_valid_prefix(raw.p ? raw.p : "", raw.n) == raw.n) {
+            out_json(b, raw.p ? raw.p : "", raw.n);
+        } else {
+            for (size_t k = 0; k < raw.n; k++)
+                out_fmt(b, k ? ",%u" : "[%u", (unsigned char)raw.p[k]);
+            out_str(b, "]");
+        }
+        out_str(b, "}");
+        buf_free(&raw);
+    }
+    out_str(b, pieces ? "]}" : "}");
+    ids_free(&ids);
+    return st;
+}
+
+static int tokenize_vllm(const struct gen_rules *u, const struct jdoc *d, const struct jval *prompt,
+                         struct buf *b, struct err *e)
+{
+    bool special = false, strs = false, gen = true;
+    struct ids ids = {0};
+    int st = bool_field(d, "add_special_tokens", prompt != NULL, &special, e);
+    st = st ? st : bool_field(d, "return_token_strs", false, &strs, e);
+    st = st ? st : bool_field(d, "add_generation_prompt", true, &gen, e);
+    if (st == 0)
+        st = prompt ? prompt_text(u, prompt, special, "prompt", &ids, e)
+                    : prompt_messages(u, d, gen, special, &ids, e);
+    out_fmt(b, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":", ids.n,
+            u->s->limits.max_model_len);
+    put_ids(b, &ids);
+    out_str(b, ",\"token_strs\":");
+    out_str(b, strs ? "[" : "null");
+    for (size_t i = 0; strs && i < ids.n; i++) {
+        size_t n;
+        const char *s = tok_string(u->s->tok, ids.p[i], &n);
+        out_str(b, i ? "," : "");
+        out_json(b, s ? s : "", s ? n : 0);
+    }
+    out_str(b, strs ? "]}" : "}");
+    ids_free(&ids);
+    return st;
+}
+
+static const struct jval *given(const struct jdoc *d, const char *key)
+{
+    const struct jval *v = json_get(d, &d->v[0], key);
+    return v && v->type != J_NULL ? v : NULL;
+}
+
+static int tokenize(const struct gen_rules *u, const struct jdoc *d, struct buf *b, struct err *e)
+{
+    char name[256];
+    const struct jval *p = given(d, "prompt"), *m = given(d, "messages"), *c = given(d, "content");
+    int st = model_check(json_get(d, &d->v[0], "model"), u, name, e);
+    if (st)
+        return st;
+    if (!p + !m + !c == 3)
+        return err_param(e, ST_MISSING, "prompt", "'prompt' is required.");
+    if (!p + !m + !c != 2)
+        return err_param(e, ST_INVALID_COMBINATION, "prompt",
+                         "Give one of 'prompt', 'messages' and 'content'.");
+    const struct jval *v = p ? p : m ? m : c;
+    const char *key = p ? "prompt" : m ? "messages" : "content";
+    if (v->type != (m ? J_ARR : J_STR))
+        return wrong_type(e, key, m ? "an array" : "a string", v);
+    return c ? tokenize_content(u->s->tok, d, c, b, e) : tokenize_vllm(u, d, p, b, e);
+}
+
+static bool wants_content(const char *query)
+{
+    for (; *query; query += strcspn(query, "&"), query += *query == '&')
+        if (strncmp(query, "content=1", 9) == 0 && strchr("&#", query[9]))
+            return true;
+    return false;
+}
+
+static int detokenize(const struct req *r, const struct gen_rules *u, const struct jdoc *d,
+                      struct buf *b, struct err *e)
+{
+    const struct tok *t = u->s->tok;
+    char name[256];
+    struct ids ids = {0};
+    struct buf text = {0};
+    const struct jval *v = given(d, "tokens");
+    int st = model_check(json_get(d, &d->v[0], "model"), u, name, e);
+    if (st)
+        return st;
+    if (!v)
+        return err_param(e, ST_MISSING, "tokens", "'tokens' is required.");
+    if (v->type != J_ARR)
+        return wrong_type(e, "tokens", "an array", v);
+    st = prompt_ids(d, v, tok_vocab(t), "tokens", &ids, e);
+    if (st == 0 && ids.n)
+        tok_decode(t, ids.p, ids.n, false, &text);
+    out_str(b, wants_content(r->query) ? "{\"content\":" : "{\"prompt\":");
+    out_json(b, text.p ? text.p : "", text.n);
+    out_str(b, "}");
+    ids_free(&ids);
+    buf_free(&text);
+    return st;
+}
+
+static void token_job(struct req *r, bool back)
+{
+    struct token_call *k = r->user;
+    const struct api *a = r->service;
+    const struct gen_rules rules = {a->c, &a->names, &a->s};
+    struct jdoc d;
+    k->st = json_parse(&d, r->body.p ? r->body.p : "", r->body.n, &k->err);
+    if (k->st == 0) {
+        if (d.v[0].type != J_OBJ)
+            k->st = err_set(&k->err, ST_INVALID_TYPE, "The body must be a JSON object.");
+        else
+            k->st = back ? detokenize(r, &rules, &d, &k->out, &k->err)
+                         : tokenize(&rules, &d, &k->out, &k->err);
+        json_free(&d);
+    }
+    k->err.st = k->st;
+}
+
+static void tokenize_job(struct req *r)
+{
+    token_job(r, false);
+}
+
+static void detokenize_job(struct req *r)
+{
+    token_job(r, true);
+}
+
+static void token_done(struct req *r)
+{
+    struct token_call *k = r->user;
+    if (k->st)
+        reply_error(r, &k->err);
+    else
+        reply(r, 200, "application/json", k->out.p ? k->out.p : "", k->out.n);
+}
+
+void api_tokenize(struct req *r)
+{
+    r->user = xalloc(sizeof(struct token_call));
+    req_job(r, tokenize_job, token_done);
+}
+
+void api_detokenize(struct req *r)
+{
+    r->user = xalloc(sizeof(struct token_call));
+    req_job(r, detokenize_job, token_done);
+}
+
+void token_free(struct req *r)
+{
+    struct token_call *k = r->user;
+    buf_free(&k->out);
+    free(k);
+}
