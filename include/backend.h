@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* backend.h - a device: memory, ops, ordering. CPU and CUDA bodies behind one struct.
  *
  * All calls from the engine thread, except during loading (one loader thread at a time, plus the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* log.h - one line per event, key=value, to stderr. Any thread. Never prompt text, never keys.
  * error = someone must act; warn = degraded; info = lifecycle and one line per request; debug off.
  *

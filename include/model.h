@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* model.h - a model: its weights on a backend, and the executor that runs steps.
  *
  * model_load puts what checkpoint.h opened on a backend; model_executor is what the engine calls.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ops.h - one list of kernels, two bodies each (cpu_x in backend/cpu, cuda_x in kernels/x.cu).
  *
  * An op is a fused operation on raw pointers with explicit dimensions. Launchers neither allocate

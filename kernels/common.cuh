@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* common.cuh - what the kernels share: storage types, 16-byte vectors, reductions, early launches,
  * asynchronous copies, tensor-core fragments.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* copy.cu - op_copy_pages: whole pages inside the pool. Page-major, so a page is one extent. */
 #include "common.cuh"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* embed.cu - rows picked by index: op_embed from the table, op_gather from activations. */
 #include "common.cuh"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gemv.cu - op_gemm for a few rows of activations, where the product is bound by reading weights.
  *
  * Tensor cores with the weights as the 16-row operand straight from global memory: the order of the

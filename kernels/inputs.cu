@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* inputs.cu - op_step_inputs: the plan of a step becomes the arrays the layer ops read.
  *
  * One kernel reads the pinned step over the bus, the used parts only, so that a decode step costs

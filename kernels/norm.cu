@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* norm.cu - op_add_rmsnorm: residual += x; out = residual / rms(residual) * weight.
  *
  * One block per row; the row stays in registers between the sum of squares and the scaling, so that

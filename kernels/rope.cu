@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope.cu - op_rope_kv_write: optional per-head RMS norm of q and k, rotation, KV into the pool.
  *
  * A warp works on whole heads of one token; a lane owns pairs (i, i + half), and its angles are

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Format all sources, or with --check fail when something is not formatted. Needs clang-format 14, the
 # one of Debian 12 (scripts/setup.sh test installs it): other versions format differently.
 #   scripts/format.sh [--check]

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Install what building and testing need: Debian packages, and a Python environment for the tests
 # outside the sources. Safe to run again; does nothing (and downloads nothing) when all is there.
 #   scripts/setup.sh [build|test]     build: enough for the daemon; test (default): also the tests

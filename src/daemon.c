@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* daemon.c - from settings to something that serves. See daemon.h.
  *
  * Loader thread. Decides what `auto` means (device, engine depth, lengths) and turns each kind of

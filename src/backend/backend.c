@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* backend.c - devices behind one door: opening by kind, and every call on to the body.
  *
  * Engine thread, or the loader thread before the seal. Device memory belongs to the device body;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* calls.h - what a device body implements behind backend.h; backend.c forwards, ledger.c keeps the
  * books. The contracts are those of the be_* function of the same name. */
 #ifndef QUIRE_BACKEND_CALLS_H

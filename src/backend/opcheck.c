@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* opcheck.c - the checks every launcher makes first, shared by the bodies of all backends.
  *
  * Any thread. They look at host values only (counts, dimensions, types, NULL); what lies behind the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* log.c - one write(2) per line to stderr, so that lines of different threads never mix.
  *
  * The text format prints the tail as the caller wrote it. The JSON format takes the same tail apart

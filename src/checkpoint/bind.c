@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bind.c - from tensors found in files to the weights a family needs.
  *
  * After source_bind every weight that model_config calls for is there, has the right shape and a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config_check.c - bounds of a model configuration. Pure; opening thread. */
 #include "config_check.h"
 

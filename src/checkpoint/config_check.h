@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config_check.h - rules that every model configuration obeys, whatever file it came from. */
 #ifndef QUIRE_CHECKPOINT_CONFIG_CHECK_H
 #define QUIRE_CHECKPOINT_CONFIG_CHECK_H

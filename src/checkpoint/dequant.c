@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dequant.c - stored element types to f32, bf16 or f16.
  *
  * One portable body, compiled twice: plainly and for AVX2 (chosen at run time). The loops are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dequant.h - the element types that model files store, and their conversion to storage types. */
 #ifndef QUIRE_CHECKPOINT_DEQUANT_H
 #define QUIRE_CHECKPOINT_DEQUANT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dummy.c - the generator of dummy weights: a counter-based hash, so any piece can be made alone.
  *
  * Two integer multiplications give 32 random bits, which make two values of 16 bits each: models of

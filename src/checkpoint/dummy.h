@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dummy.h - random weights from a seed, for measuring without a checkpoint. */
 #ifndef QUIRE_CHECKPOINT_DUMMY_H
 #define QUIRE_CHECKPOINT_DUMMY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* family.c - the table of model families and of tensor names.
  *
  * A new family of the same block shape is one row here. All data is constant; any thread.

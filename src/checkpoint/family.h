@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* family.h - what distinguishes the model families: one row each, no code elsewhere. */
 #ifndef QUIRE_CHECKPOINT_FAMILY_H
 #define QUIRE_CHECKPOINT_FAMILY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gguf.c - the GGUF v3 container.
  *
  * Little endian: magic "GGUF", u32 version, u64 tensors, u64 pairs, the pairs, the tensor infos,

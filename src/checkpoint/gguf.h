@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gguf.h - a GGUF v3 container: metadata and tensor table, structure checked, no meaning. */
 #ifndef QUIRE_CHECKPOINT_GGUF_H
 #define QUIRE_CHECKPOINT_GGUF_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gguf_config.c - what GGUF metadata means: configuration and tokenizer views.
  *
  * Keys below "<arch>." describe the model, "tokenizer." the text side. Opening thread only. Keys

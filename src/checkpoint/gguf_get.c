@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gguf_get.c - typed look-ups in GGUF metadata.
  *
  * Writers differ in the integer type they choose for a key, so any integer type is accepted and

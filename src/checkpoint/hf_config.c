@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hf_config.c - config.json, generation_config.json, tokenizer_config.json.
  *
  * Both spellings are understood: transformers 4 (rope_theta, rope_scaling, torch_dtype) and 5

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hf_config.h - what the JSON files of a Hugging Face folder say about the model. */
 #ifndef QUIRE_CHECKPOINT_HF_CONFIG_H
 #define QUIRE_CHECKPOINT_HF_CONFIG_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hf_dir.c - a Hugging Face folder: which files there are, in which order they are read.
  *
  * config.json, then generation_config.json and the tokenizer's files where they exist, then

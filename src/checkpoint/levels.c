@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* levels.c - quantised blocks taken apart: levels, scales, offsets. See dequant.h.
  *
  * For a backend that keeps weights quantised. All the block types are scale * q + offset with a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope.c - inverse frequencies for plain, linear, llama3 and YaRN rotary embeddings.
  *
  * Formulas: RoFormer (plain), position interpolation (linear), the Llama 3.1 model card (llama3),

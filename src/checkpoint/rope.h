@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope.h - rotary position scaling, folded into one table of inverse frequencies. */
 #ifndef QUIRE_CHECKPOINT_ROPE_H
 #define QUIRE_CHECKPOINT_ROPE_H

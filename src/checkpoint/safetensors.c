@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors.c - the safetensors container.
  *
  * u64 header length (little endian), a JSON object {"name": {"dtype", "shape", "data_offsets"}},

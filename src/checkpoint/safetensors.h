@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors.h - one safetensors file: its header read, every tensor placed inside of the file. */
 #ifndef QUIRE_CHECKPOINT_SAFETENSORS_H
 #define QUIRE_CHECKPOINT_SAFETENSORS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* source.c - a source as such: empty, filled with maps by its readers, closed.
  *
  * Owns the maps for as long as the source lives. Opening thread; read-only afterwards.

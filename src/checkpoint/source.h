@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* source.h - inside of a model source: mapped files, tensors, what they are bound to.
  *
  * Order of filling: map -> container (gguf.c, safetensors.c: tensors) -> configuration

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tensors.c - mapped files and the table of tensors found in them.
  *
  * Opening thread only. Invariant after tensor_table_finish: sorted by name, names unique, no two

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* executor.c - runs steps: checks the plan, moves inputs, enqueues the pass, hands results back.
  *
  * Engine thread. The order inside a step is K7: table edits, page copies, compute. Everything goes

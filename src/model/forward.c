@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forward.c - one pass of the decoder: which op runs when, for every family alike.
  *
  * Families differ in what their weight table holds (biases, q/k norms, a tied head), never in this

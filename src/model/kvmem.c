@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvmem.c - the KV pool: how large a page is, how many fit, how long a sequence may be.
  *
  * Loader thread. The pool is one block; who owns which page is the engine's business.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* model.c - a model on a backend: everything it will ever allocate, in one place.
  *
  * Loader thread until model_load returns. Order: workspace first (its size is known), then the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* state.h - inside of a loaded model: weights, workspace, page table, pool, and the two step slots.
  *
  * Everything is allocated by model_load and never again. All device arrays have fixed addresses,

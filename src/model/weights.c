@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights.c - from the bound tensors of a source (or the dummy generator) to backend memory.
  *
  * Loader thread. Matrices stream through be_load_matrix: rows are converted into the backend's

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights.h - the weights of one model in backend memory, and how they get there.
  *
  * Filled once by weights_load on the loader thread and constant afterwards. What lies behind the

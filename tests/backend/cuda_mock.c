@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cuda_mock.c - see cuda_mock.h. */
 #include "cuda_mock.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_faults.c - the CUDA backend's host code on a mock of the CUDA runtime and of cuBLASLt, with
  * the real model loader, executor and engine on top: machines without a usable GPU, every call of
  * the start failing in turn, memory that does not suffice, and errors while requests are served. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The CPU ops one by one, at the shapes of a 135M-parameter Llama (SmolLM2).
  *
  *   bench_cpu [threads] [seconds per line]

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Speed of the CUDA ops at the shapes of an 8B Llama, each against the limit measured in the same
  * run: bytes moved against a copy inside the card, operations against a large matrix product.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dequant.c against values that the gguf package computed, against arithmetic done the slow way,
  * and the vectorised body against the portable one. */
 #include "testing.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gguf.c, gguf_get.c, gguf_config.c, bind.c: what a good file means, and that every bad one ends in
  * a message. */
 #include "testing.h"

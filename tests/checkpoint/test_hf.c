@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hf_config.c, hf_dir.c, safetensors.c: what a good folder means, what is refused by name, and that
  * every damaged file ends in a message. */
 #include "testing.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope.c and the rotary part of hf_config.c against transformers' inverse frequencies. */
 #include "testing.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_engine.c - the real engine over a small random model on the GPU: two steps in flight, a pool
  * far too small for the rows, shared prefixes, duplicates, random cancels, an audit every turn.
  * Every request must give what it gives alone, as long as the two best tokens are not so close that

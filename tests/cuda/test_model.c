@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A whole model on the GPU: logits against the CPU backend, recorded decode steps against eager
  * ones, two steps in flight, memory given back. Random weights. Skipped without a GPU. */
 #include "testing.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_gguf.c - any bytes as a GGUF file: refused with a message, or a model all of whose weights
  * can be read, as numbers and as levels. */
 #include "checkpoint/dequant.h"

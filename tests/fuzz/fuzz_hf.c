@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_hf.c - a model folder: config.json up to the first zero byte, then a safetensors image. The
  * first part is also tried as generation_config.json and tokenizer_config.json. */
 #include "checkpoint/hf_config.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The executor on a random model: what a row computes must not depend, to the bit, on how its
  * prompt was cut, on who shares the batch, on which pass computed it, on two steps in flight or on
  * copied pages; a plan that breaks a bound is refused whole. */

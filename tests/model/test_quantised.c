@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights that the CPU backend keeps quantised give what their dequantised values give, to the bit:
  * op_gemm and op_embed, every block type, every vector build this processor runs, any batch. */
 #include "testing.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights.c: every weight arrives where forward.c will look for it, in the layout it expects. */
 #include "testing.h"
 

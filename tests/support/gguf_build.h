@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gguf_build.h - small GGUF files in memory, whole or deliberately wrong, for the loader's tests.
  *
  * Append pairs and tensors in any order, then gb_finish. Counts and fields can be spoiled through

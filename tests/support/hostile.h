@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hostile.h - random damage to file images, always in a buffer of exactly the file's size, so that
  * a sanitizer sees the first byte read past the end. */
 #ifndef QUIRE_TEST_HOSTILE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* model_run.h - drive a model's executor by hand: rows with pages of their own, one step at a time.
  *
  * For tests and benchmarks of src/model, without the engine. Row r owns the pages

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* op_cases.c - running a case on a backend, and comparing results. See op_cases.h. */
 #include "op_cases.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* op_cases.h - random cases for every op, naive answers in double, and a rig that runs a case on a
  * backend.
  *

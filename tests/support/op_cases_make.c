@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* op_cases_make.c - random cases, one maker per op. Shapes are odd on purpose. See op_cases.h. */
 #include "op_cases.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* op_cases_ref.c - what each op should give, computed as plainly as possible in double. Nothing
  * here shares code with a backend. See op_cases.h. */
 #include "op_cases.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attn.c - op_attn_prefill and op_attn_decode: causal attention over paged KV, one body for both.
  *
  * A "line" is one query head of one new token; the lines of a row that share a KV head stand one

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* copy.c - op_gather and op_copy_pages: rows and whole pages. */
 #include "cpu.h"
 

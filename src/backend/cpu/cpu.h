@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cpu.h - what the CPU bodies share: the instance behind `struct be`, how matrices lie, scratch. */
 #ifndef QUIRE_CPU_H
 #define QUIRE_CPU_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* device.c - the CPU as a device: opening, memory, the calls of backend.h, the op table.
  *
  * Ops run synchronously on the caller and the pool's workers, so copies, marks and waits are

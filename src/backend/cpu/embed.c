@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* embed.c - op_embed: table rows by id, from a row-major table or from packed panels. */
 #include "cpu.h"
 

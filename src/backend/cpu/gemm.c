@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gemm.c - op_gemm: out = in @ w^T + bias over packed panels.
  *
  * The k dimension is cut into blocks of VEC_KBLOCK; a block is one chain of multiply-adds, blocks

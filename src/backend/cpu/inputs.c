@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* inputs.c - op_step_inputs: the plan of a step becomes the arrays the layer ops read.
  *
  * Sequential: a few thousand integers. The step comes from our engine and was checked by the

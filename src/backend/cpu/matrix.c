@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* matrix.c - weights as the CPU likes them: panels for op_gemm.
  *
  * Loader thread; read-only afterwards. Values are stored exactly as given, in the storage type

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* norm.c - op_add_rmsnorm: residual += x; out = residual / sqrt(mean(residual^2) + eps) * weight.
  *
  * The sum of squares is taken in double over the stored (rounded) residual.

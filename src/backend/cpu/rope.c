@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope.c - op_rope_kv_write: optional per-head norm of q and k, rotation, k and v into the pool. */
 #include "cpu.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vec.h - the few inner loops that are worth instructions of their own, in three builds.
  *
  * vec_body.h is compiled for AVX-512, AVX2+FMA and plain C; vec_pick takes the best one at run

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The CUDA backend: host C of src/backend/cuda and kernels/*.cu into q_backend. The CUDA runtime is
 # linked statically and cuBLASLt is opened at run time, so the same program starts on a machine
 # without either and says what is missing. A machine to build on needs nvcc, not a GPU.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cuda_be.h - the CUDA instance behind `struct be`: what its host files and the launchers share.
  *
  * Read by C (src/backend/cuda) and by CUDA C++ (kernels). Every result of the CUDA runtime goes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* device.c - an NVIDIA GPU as a device: opening, memory, copies, marks, the op table.
  *
  * One ordered stream carries everything: uploads, kernels, recorded graphs, downloads. Two steps in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gemm.c - op_gemm on cuBLASLt, which is opened at run time: descriptors and algorithms per shape.
  *
  * Row-major out[m, n_out] = in[m, n_in] w[n_out, n_in]^T is, column-major, D = W^T X with W as the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* matrix.c - weights into device memory: file or generator -> pinned staging -> asynchronous copy.
  *
  * Loader thread and, while a stage is filled, a few threads of its own: fill() of be_weight_part is
