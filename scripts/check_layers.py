@@ -70,7 +70,7 @@ LIBRARIES = {
     r"yaml\.h": {"config"},
     r"pcre2\.h": {"text"},
     r"utf8proc\.h": {"text", "jinja"},
-    r"cjson/.*": {"text", "checkpoint"},
+    r"cjson/.*": {"base"},
     r"(cuda|cublas|nccl).*": {"kernels", "backend"},
 }
 
