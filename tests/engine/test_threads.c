@@ -8,6 +8,7 @@
 #include "engine/state.h"
 #include "engine_fixture.h"
 #include "hash_model.h"
+#include "kv.h"
 #include "log.h"
 #include "mem.h"
 #include "naive.h"

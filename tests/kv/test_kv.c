@@ -4,6 +4,7 @@
 #include "testing.h"
 
 #include "kv/tree.h"
+#include "kv_audit.h"
 #include "mem.h"
 
 #include <stdio.h>
