@@ -119,7 +119,7 @@ static ssize_t on_read(void *cls, uint64_t pos, char *out, size_t max)
         exchange_suspend(x);
         return 0;
     }
-    if (n < have)
+    if (max < have)
         for (size_t k = n; k >= 2; k--)
             if (p[k - 1] == '\n' && p[k - 2] == '\n') {
                 n = k;

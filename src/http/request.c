@@ -133,7 +133,7 @@ static int check_body(struct exchange *x, const struct head_fields *hd, struct e
     int st = check_media(hd->type, hd->coding, e);
     if (st)
         return st;
-    if (hd->length && (strlen(hd->length) > 15 || atoll(hd->length) > max)) {
+    if (hd->length && (strlen(hd->length) > 15 || strtoll(hd->length, NULL, 10) > max)) {
         x->answer.close = true;
         return err_set(e, ST_BODY_TOO_LARGE, "The body is larger than %lld bytes.", (long long)max);
     }
