@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* backend.h - a device: memory, ops, ordering. CPU and CUDA bodies behind one struct.
  *
  * All calls from the engine thread, except during loading (one loader thread at a time, plus the
@@ -9,6 +10,7 @@
 #include "ops.h"
 #include "status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,21 +21,20 @@ struct be_config {
     int32_t threads; /* cpu: worker threads, 0 = all cores */
     int32_t index;   /* cuda: device */
     double memory_utilization;
-    int64_t pool_bytes; /* 0 = auto */
-    int32_t graphs;     /* 0 off, 1 lazy, 2 at start */
+    int32_t graphs; /* 0 off, 1 lazy, 2 at start */
 };
 
 /* What the rest needs to know of a device. */
 struct be_info {
     int32_t kind;
     char name[64];
-    int64_t memory_total, memory_free; /* bytes usable; CPU: RAM */
-    int32_t act_dt, weight_dt, kv_dt;  /* the storage types this backend prefers (auto) */
+    int64_t memory_free;              /* bytes usable; CPU: RAM */
+    int32_t act_dt, weight_dt, kv_dt; /* the storage types this backend prefers (auto) */
     int32_t graphs; /* 1: be_graph_* record; decode steps are then padded to row buckets */
 };
 
 struct be_calls;  /* what a device body implements: backend/calls.h */
-struct be_ledger; /* who took how much: backend/backend.c */
+struct be_ledger; /* who took how much: backend/ledger.c */
 struct be {
     const struct op_table *op;
     const struct be_calls *call;
@@ -62,27 +63,36 @@ int be_no_room(struct be *be, const char *what, size_t bytes, const char *would,
 /* Print the ledger (one log line per entry) and forbid further allocation. */
 void be_seal(struct be *be);
 
-/* Weights: `src` is host memory (usually mapped) in the storage type dt, [n_out, n_in]; the result
- * is what op_gemm takes as w. CPU may repack; CUDA uploads. Rows may be given in several pieces to
- * fuse matrices: `n_parts` pieces stacked along n_out. fill() writes `bytes` of piece `part` into
- * dst (host staging) starting at row `row0`, so that dequantisation can stream; it is called for
- * disjoint rows from several threads at once, and may be called again for the same rows. The result
- * serves op_gemm as w and op_embed as table; without gemm_operand it is plain row-major and for
- * op_embed (or any other reader) only. */
+/* A weight matrix comes in pieces stacked along n_out, so that matrices can be fused. fill() writes
+ * n_rows rows of its piece, starting at row0, into dst (host staging), so that dequantisation can
+ * stream; it is called for disjoint rows from several threads at once, and may be called again for
+ * the same rows. */
 struct be_weight_part {
     int64_t n_rows;
     void *arg;
     int (*fill)(void *arg, int64_t row0, int64_t n_rows, void *dst); /* dst [n_rows, n_in] of dt */
-    /* Optional: the rows as levels q of `bits` (4: q < 16, or 8) and, for every `group` (16 or 32)
-     * columns, a scale and an offset: what fill() writes as f32 is scale * q + offset rounded once
-     * (up to the sign of a zero). A backend may keep these instead. It passes its own group, 16 or
-     * the part's, and takes q [n_rows, n_in], scale and offset [n_rows, n_in / group]. */
-    int (*fill_levels)(void *arg, int64_t row0, int64_t n_rows, int group, uint8_t *q, float *scale,
-                       float *offset);
-    int32_t bits, group;
+    /* Optional, with code: the rows as codes, one a byte, and for every `group` columns a scale and
+     * an offset; what fill() writes as f32 is what enum wcode says they stand for, rounded once (up
+     * to the sign of a zero). group_out rows of the piece share the scales of group_in columns. A
+     * backend that can keep such codes may take them instead, by its own `group` (a part of
+     * group_in, 16 at least): codes [n_rows, n_in], scale and offset [n_rows, n_in / group]. One
+     * that cannot calls fill(). */
+    int (*fill_codes)(void *arg, int64_t row0, int64_t n_rows, int32_t group, uint8_t *codes,
+                      float *scale, float *offset);
+    int32_t code, group_in, group_out;
 };
-int be_load_matrix(struct be *be, const char *what, const struct be_weight_part *parts, int n_parts,
-                   int64_t n_in, int32_t dt, int gemm_operand, void **out, struct err *e);
+struct be_matrix_spec {
+    const char *what; /* names it in the ledger and in messages */
+    const struct be_weight_part *parts;
+    int32_t n_parts;
+    int32_t dt; /* enum dtype of the values */
+    int64_t n_in;
+    bool gemm_operand; /* false: row-major of dt, for op_embed or any other reader; not op_gemm */
+};
+/* Fills *out, whose data is the backend's (released by be_close). The CPU repacks gemm operands;
+ * CUDA uploads. On an error *out is zeroed. */
+int be_load_matrix(struct be *be, const struct be_matrix_spec *s, struct matrix *out,
+                   struct err *e);
 
 /* Host <-> device copies in stream order; synchronous variants for loading and tests. */
 int be_upload(struct be *be, void *dst, const void *src, size_t bytes);
@@ -90,8 +100,7 @@ int be_download(struct be *be, void *dst, const void *src, size_t bytes);
 int be_sync(struct be *be);
 
 /* Scratch needed by attention and sampling for these bounds. */
-size_t be_attn_work_bytes(struct be *be, int32_t max_rows, int32_t max_tokens, int32_t n_heads,
-                          int32_t head_dim);
+size_t be_attn_work_bytes(struct be *be, int32_t max_rows, int32_t n_heads, int32_t head_dim);
 size_t be_sample_work_bytes(struct be *be, int32_t max_rows, int32_t vocab);
 
 /* One step in flight: mark its end and wait for it. slot < MAX_INFLIGHT. CPU: no-ops. */
@@ -103,9 +112,9 @@ int be_ready(struct be *be, int slot);
  * (the caller then skips enqueueing it), 0 when the caller must enqueue it now and call
  * be_graph_end with the same key: the first time that records and launches, from then on it
  * replays. All arguments of the recorded ops must be a function of the key alone: fixed addresses,
- * counts of the bucket (batch_view.n_rows, n_tokens, max_kv are rounded up by the executor; kernels
- * skip padding rows by row_new == 0 and read true lengths on the device). Where info.graphs is 0,
- * begin returns 0 and end does nothing. Negative: ST_DEVICE*. Engine thread. */
+ * counts of the bucket (struct batch: n_rows, n_tokens, max_kv are rounded up by the executor;
+ * kernels skip padding rows by row_new == 0 and read true lengths on the device). Where info.graphs
+ * is 0, begin returns 0 and end does nothing. Negative: ST_DEVICE*. Engine thread. */
 int be_graph_begin(struct be *be, uint64_t key);
 int be_graph_end(struct be *be, uint64_t key);
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check.h - CHECK for bugs (never for input), and the thread contract.
  *
  * A failed CHECK prints file, line and text, runs the flight-recorder hook and aborts. Nothing

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* clock.h - time is int64 microseconds, monotonic. */
 #ifndef QUIRE_CLOCK_H
 #define QUIRE_CLOCK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.h - every setting of the daemon, as plain values. Filled once at start, then read-only.
  *
  * Sources, later wins: built-in default, file, drop-ins, environment, command line. One list

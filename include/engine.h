@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the engine thread: scheduler, KV bookkeeping, steps. Knows token ids only. */
 #ifndef QUIRE_ENGINE_H
 #define QUIRE_ENGINE_H

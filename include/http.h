@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* http.h - the transport: one loop thread that owns libuv, libmicrohttpd, sockets and requests. It
  * knows neither tokens nor the engine; who answers comes as a table of handlers (handler.h).
  *

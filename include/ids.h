@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ids.h - the integer names that cross module borders, and the one list of eviction policies. */
 #ifndef QUIRE_IDS_H
 #define QUIRE_IDS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* jinja.h - the template language of chat templates: compile once, render many times. A leaf:
  * needs base only.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json.h - JSON: a strict reader, documents made of parts of others, and a writer.
  *
  * For what comes from and goes to clients and templates. The large files of a model folder are read

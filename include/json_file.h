@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_file.h - the JSON files of a model folder: read through cJSON, looked up by type.
  *
  * Why not json.h: a tokenizer.json has a million values and more, and numbers are plain doubles

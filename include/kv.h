@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kv.h - bookkeeping of the KV page pool and of the prefix cache. Integers only.
  *
  * Pages are counted references: one per page-table entry that names a page and one for the node

@@ -1,5 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* log.h - one line per event, key=value, to stderr. Any thread. Never prompt text, never keys.
  * error = someone must act; warn = degraded; info = lifecycle and one line per request; debug off.
+ *
+ * LOG_TEXT prints `<time> <level> <event> <tail>` with the tail as it was given. LOG_JSON prints
+ * one object a line: time, level, event, then each key=value of the tail as a member of its own. A
+ * value in quotes is a string, a bare one a number where it is one; words without a key become the
+ * member "message". Keys are [a-z_][a-z0-9_]*, and not time, level, event or message.
  */
 #ifndef QUIRE_LOG_H
 #define QUIRE_LOG_H
@@ -9,7 +15,9 @@ enum log_format { LOG_TEXT, LOG_JSON };
 
 void log_set(enum log_level level, enum log_format format);
 int log_enabled(enum log_level level);
-/* `event` is a short constant name; fmt gives the key=value tail ("id=%s n=%d"). */
+/* `event` is a constant `room.event`; fmt gives the key=value tail ("id=%s why=\"%s\""). A value
+ * that may contain a space stands in quotes. Control characters become spaces; a tail is cut at
+ * 1,535 bytes. */
 void log_write(enum log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

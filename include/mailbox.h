@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mailbox.h - the only lock between threads: a bounded queue of flat messages.
  *
  * Any thread may send; one thread drains. A message is `n` bytes without pointers and is copied in;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mem.h - allocation, checked size arithmetic, fault points.
  *
  * xalloc, xrealloc, xstrdup abort on exhaustion: for start-up, and for what every connection,

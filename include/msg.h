@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* msg.h - the messages between the loop thread and the engine thread. Flat bytes, no pointers.
  *
  * loop -> engine: SUBMIT, CANCEL, DUMP, STOP. engine -> loop: one OUTBOX per step (or per turn that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ops.h - one list of kernels, two bodies each (cpu_x in backend/cpu, cuda_x in kernels/x.cu).
  *
  * An op is a fused operation on raw pointers with explicit dimensions. Launchers neither allocate
@@ -14,21 +15,47 @@
 #ifndef QUIRE_OPS_H
 #define QUIRE_OPS_H
 
+#include "dtype.h"
 #include "ids.h"
 #include "step.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum dtype { DT_F32, DT_BF16, DT_F16, N_DTYPES };
+/* What input a matrix wants of op_gemm. Today's backends make ACT_PLAIN only. */
+enum act_form {
+    ACT_PLAIN,    /* numbers of op_gemm.dt as they are */
+    ACT_Q_TOKEN,  /* E4M3, scaled by the largest value of each row */
+    ACT_Q_STATIC, /* E4M3, scaled by act_scale */
+    ACT_Q_G128    /* E4M3, scaled by the largest value of every 128 columns of a row */
+};
 
-/* KV pool, page-major: [page][layer][k|v][kv_head][token in page][head_dim], see kv_addr. */
+/* A weight matrix [n_out, n_in] as its backend keeps it: filled by be_load_matrix (or by hand for
+ * row-major memory) and constant from then on. This description is host memory of its owner; what
+ * it points to is backend memory at fixed addresses, so a recorded graph, which holds the addresses
+ * and not this struct, stays valid. */
+struct matrix {
+    const void *data;
+    const float *scale, *offset; /* of codes, laid out as the backend likes; NULL where plain */
+    int64_t n_out, n_in;
+    int32_t dt;         /* enum dtype: of the numbers in data, or of what codes stand for */
+    int32_t code, bits; /* enum wcode of the elements of data; bits of a code, 0 = plain */
+    int32_t group_in, group_out; /* columns and rows that share a scale; 0 where plain */
+    int32_t act_form;            /* enum act_form */
+    float act_scale;             /* ACT_Q_STATIC */
+    bool packed; /* as this backend's op_gemm and op_embed like it; else row-major */
+};
+
+/* KV pool of the layers that keep KV, in their order; page-major: [page][layer][k|v][kv_head][token
+ * in page][head_dim], see kv_offset.
+ */
 struct kv_pool_view {
     void *base;
     int32_t dt; /* enum dtype */
     int32_t n_pages, n_layers, n_kv_heads, page_tokens, head_dim;
 };
-/* Element offset of token `t` of head `h` (k: which = 0, v: 1) in `page`, `layer`. */
+/* Element offset of token `t` of head `h` (k: which = 0, v: 1) in `page`, `layer` (of the pool). */
 static inline size_t kv_offset(const struct kv_pool_view *p, page_id page, int32_t layer, int which,
                                int32_t h, int32_t t)
 {
@@ -43,21 +70,21 @@ static inline size_t kv_page_elems(const struct kv_pool_view *p)
            (size_t)p->head_dim;
 }
 
-/* What a step looks like to the layer ops: all arrays live in backend memory at fixed addresses and
- * are filled once per step by step_inputs. Counts are host values (upper bounds under CUDA graphs:
- * rows beyond the real ones carry n_new = 0 and are skipped). */
-struct batch_view {
+/* What a step looks like to the layer ops: arrays in backend memory at fixed addresses, filled once
+ * per step by step_inputs, which alone writes them. Counts are host values (upper bounds under CUDA
+ * graphs: rows beyond the real ones carry row_new = 0 and are skipped). */
+struct batch {
     int32_t n_rows, n_tokens, max_new; /* max_new: most new tokens of any row */
     int32_t max_kv;                    /* most KV tokens of any row after this step */
-    const token_id *tok;               /* [n_tokens] input ids, fed-back tokens resolved */
-    const int32_t *pos;                /* [n_tokens] position in its sequence */
-    const int32_t *tok_row;  /* [n_tokens] index into the row arrays below; -1 = padding */
-    const int32_t *row_slot; /* [n_rows] row_id, selects the page table line */
-    const int32_t *row_tok0; /* [n_rows] first token in the batch */
-    const int32_t *row_new;  /* [n_rows] new tokens */
-    const int32_t *row_kv;   /* [n_rows] KV tokens after this step (cached + new) */
-    const int32_t *row_out;  /* [n_rows] token index to sample from (last of the row), -1 = none */
-    const page_id *page_table; /* [max rows][table_stride] */
+    token_id *tok;                     /* [n_tokens] input ids, fed-back tokens resolved */
+    int32_t *pos;                      /* [n_tokens] position in its sequence */
+    int32_t *tok_row;    /* [n_tokens] index into the row arrays below; -1 = padding */
+    int32_t *row_slot;   /* [n_rows] row_id, selects the page table line */
+    int32_t *row_tok0;   /* [n_rows] first token in the batch */
+    int32_t *row_new;    /* [n_rows] new tokens */
+    int32_t *row_kv;     /* [n_rows] KV tokens after this step (cached + new) */
+    int32_t *row_out;    /* [n_rows] token index to sample from (last of the row), -1 = none */
+    page_id *page_table; /* [max rows][table_stride] */
     int32_t table_stride;
 };
 
@@ -65,26 +92,23 @@ struct batch_view {
  * the attention factor that multiplies cos and sin. Rotation pairs (i, i + head_dim/2), the Hugging
  * Face "rotate half" layout; GGUF llama weights are permuted to it at load. */
 
-/* tok/pos/... of batch_view from host-built arrays; applies edits to the page table; feeds back
+/* Fills a batch from a step: its arrays and counts; applies edits to the page table; feeds back
  * sampled tokens where ids are TOKEN_FROM_ROW (last_token[row_slot]). `step` is host memory on CPU
  * and pinned host memory on CUDA; the device body copies only the used parts. */
 struct op_step_inputs {
     const struct step *step;
-    struct batch_view *bv; /* host struct whose device arrays are written; counts are set */
-    token_id *tok;         /* the writable twins of bv's pointers */
-    int32_t *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out;
-    page_id *page_table;
+    struct batch *bv;
     const token_id *last_token;   /* [max rows] */
     struct sample_params *params; /* [n_rows] out, backend memory: step->sample for op_sample */
     int32_t pad_rows; /* decode graphs: fill up to this many rows with padding; 0 = none */
 };
 
-/* out[i] = table[ids[i]]; table: row-major of dt, or from be_load_matrix (a gemm operand too: tied
- * embeddings need one copy). An id outside the vocabulary, and padding, gives zeros. */
+/* out[i] = table[ids[i]]; the table may be a gemm operand too (tied embeddings need one copy). An
+ * id outside the vocabulary, and padding, gives zeros. */
 struct op_embed {
-    void *out;           /* [n_tokens, dim] of out_dt: DT_F32 or dt */
-    const void *table;   /* [vocab, dim] of dt */
-    const token_id *ids; /* [n_tokens] */
+    void *out;                  /* [n_tokens, dim] of out_dt: DT_F32 or dt */
+    const struct matrix *table; /* [vocab, dim] of dt */
+    const token_id *ids;        /* [n_tokens] */
     int32_t n_tokens, dim, vocab, dt, out_dt;
 };
 
@@ -92,21 +116,20 @@ struct op_embed {
  * res_dt, DT_F32 or dt: it is the sum of all layers, and 16 bits would cost it more precision than
  * all the products together. */
 struct op_add_rmsnorm {
-    void *out;          /* [n_rows, dim]; may equal x */
-    void *residual;     /* [n_rows, dim] of res_dt, updated in place */
-    const void *x;      /* [n_rows, dim] or NULL */
-    const void *weight; /* [dim] */
+    void *out;           /* [n_rows, dim]; may equal x */
+    void *residual;      /* [n_rows, dim] of res_dt, updated in place */
+    const void *x;       /* [n_rows, dim] or NULL */
+    const float *weight; /* [dim] */
     int32_t n_rows, dim, dt, res_dt;
     float eps;
 };
 
-/* out = in @ w^T + bias. w is [n_out, n_in] row-major. prefix: which algorithm bucket, see backend.
- */
+/* out = in @ w^T + bias. */
 struct op_gemm {
-    void *out;        /* [m, n_out], dtype out_dt */
-    const void *in;   /* [m, n_in], dtype dt */
-    const void *w;    /* [n_out, n_in] */
-    const void *bias; /* [n_out] dtype dt, or NULL */
+    void *out;              /* [m, n_out], dtype out_dt */
+    const void *in;         /* [m, n_in], dtype dt */
+    const struct matrix *w; /* [n_out, n_in] of dt; act_form ACT_PLAIN */
+    const void *bias;       /* [n_out] dtype dt, or NULL */
     int32_t m, n_in, n_out, dt, out_dt;
 };
 
@@ -114,23 +137,23 @@ struct op_gemm {
  * given (Qwen3), rotate q and k by position, write q back in place, k and v into the pool. */
 struct op_rope_kv_write {
     void *qkv;
-    const void *q_norm, *k_norm; /* [head_dim] or NULL */
-    const float *inv_freq;       /* [head_dim / 2] */
+    const float *q_norm, *k_norm; /* [head_dim] or NULL */
+    const float *inv_freq;        /* [head_dim / 2] */
     float attn_factor, eps;
-    int32_t n_heads, dt, layer;
+    int32_t n_heads, dt, layer; /* layer: of the pool */
     struct kv_pool_view kv;
-    const struct batch_view *bv;
+    const struct batch *bv;
 };
 
 /* Causal attention of every new token over its row's KV (which already holds the new tokens).
  * q: first n_heads*head_dim columns of each qkv row (stride qkv_stride elements). */
 struct op_attn {
-    void *out;     /* [n_tokens, n_heads * head_dim] */
-    const void *q; /* [n_tokens, qkv_stride] */
-    int32_t qkv_stride, n_heads, dt, layer;
-    float scale; /* usually 1/sqrt(head_dim) */
+    void *out;                              /* [n_tokens, n_heads * head_dim] */
+    const void *q;                          /* [n_tokens, qkv_stride] */
+    int32_t qkv_stride, n_heads, dt, layer; /* layer: of the pool */
+    float scale;                            /* usually 1/sqrt(head_dim) */
     struct kv_pool_view kv;
-    const struct batch_view *bv;
+    const struct batch *bv;
     void *work; /* CUDA: split-KV partials and work list; sized by be_attn_work_bytes */
     size_t work_bytes;
 };
@@ -195,13 +218,6 @@ struct op_copy_pages {
 #define op_attn_decode op_attn
 
 struct be; /* a backend instance, backend.h */
-
-#define X(n)                                                                                       \
-    int opcheck_##n(const struct op_##n *o);                                                       \
-    int cpu_##n(struct be *be, const struct op_##n *o);                                            \
-    int cuda_##n(struct be *be, const struct op_##n *o);
-OP_LIST(X)
-#undef X
 
 /* The table a backend is called through. */
 struct op_table {

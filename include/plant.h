@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* plant.h - switchable planted bugs: the self-test of the oracles (tests/engine/plant_bugs.c).
  *
  * A second copy of the kv and engine libraries is compiled with QUIRE_PLANT; everywhere else

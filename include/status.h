@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* status.h - every way a function can fail, in one table.
  *
  * Functions that can fail return 0 or a negative ST_*. Cold paths take `struct err *` last; the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* step.h - the plain-data plan of one pass, and its result.
  *
  * Written by the engine, read by ranks; no pointers, so it can be sent, stored and replayed.

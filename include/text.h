@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* text.h - text to token ids and back, stop strings, chat templates. A leaf: needs base only.
  *
  * struct tok and struct chat are immutable after loading and may be used by any thread at once.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* text_source.h - what a model folder or file says about text: bytes and views, no meaning yet.
  *
  * Filled by model/ (which maps the files), read by text/. Views point into memory that the model

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* utf8.h - code points in byte strings. Pure functions, any thread. */
 #ifndef QUIRE_UTF8_H
 #define QUIRE_UTF8_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* act.cu - op_silu_mul: out[i, j] = silu(in[i, j]) * in[i, dim + j]. */
 #include "common.cuh"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attn_decode.cu - op_attn_decode: one new token per row over a long paged KV, bound by memory.
  *
  * The query heads that share a KV head are the 16 rows of an mma tile, so keys and values are read

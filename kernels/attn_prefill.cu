@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attn_prefill.cu - op_attn_prefill: causal attention of many new tokens over paged KV, on tensor
  * cores (mma.sync), with the online softmax.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* common.cuh - what the kernels share: storage types, 16-byte vectors, reductions, early launches,
  * asynchronous copies, tensor-core fragments.
  *
@@ -247,7 +248,7 @@ struct rows_view {
     const page_id *page_table;
     int32_t table_stride, n_rows;
 };
-static inline rows_view rows_of(const batch_view *b)
+static inline rows_view rows_of(const struct batch *b)
 {
     return {.row_slot = b->row_slot,
             .row_tok0 = b->row_tok0,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* copy.cu - op_copy_pages: whole pages inside the pool. Page-major, so a page is one extent. */
 #include "common.cuh"
 
@@ -26,7 +27,7 @@ extern "C" int cuda_copy_pages(struct be *be, const struct op_copy_pages *o)
     int st = opcheck_copy_pages(o);
     if (st != 0 || o->n == 0)
         return st;
-    size_t bytes = kv_page_elems(&o->kv) * dt_size(o->kv.dt);
+    size_t bytes = kv_page_elems(&o->kv) * dtype_size(o->kv.dt);
     if (cuda_is_pinned(c, o->copies, (size_t)o->n * sizeof *o->copies)) {
         dim3 grid(o->n, ceil_div((int64_t)(bytes / 16), THREADS * VECS));
         copy_pages_kernel<<<grid, THREADS, 0, c->stream>>>((uint4 *)o->kv.base, o->copies,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* embed.cu - rows picked by index: op_embed from the table, op_gather from activations. */
 #include "common.cuh"
 
@@ -78,7 +79,7 @@ extern "C" int cuda_embed(struct be *be, const struct op_embed *o)
         return st;
     if (o->out_dt == o->dt) {
         struct op_gather same = {.out = o->out,
-                                 .in = o->table,
+                                 .in = o->table->data,
                                  .index = o->ids,
                                  .n_rows = o->n_tokens,
                                  .dim = o->dim,
@@ -88,7 +89,7 @@ extern "C" int cuda_embed(struct be *be, const struct op_embed *o)
     if (o->n_tokens == 0)
         return 0;
     WITH_TYPE(o->dt, pick<float, T> p = {.out = (float *)o->out,
-                                         .in = (const T *)o->table,
+                                         .in = (const T *)o->table->data,
                                          .index = o->ids,
                                          .n_in = o->vocab,
                                          .n = o->dim};

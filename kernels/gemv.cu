@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gemv.cu - op_gemm for a few rows of activations, where the product is bound by reading weights.
  *
  * Tensor cores with the weights as the 16-row operand straight from global memory: the order of the
@@ -122,7 +123,7 @@ template <class T, class O> product<T, O> product_of(const struct op_gemm *o)
 {
     return {.out = (O *)o->out,
             .in = (const T *)o->in,
-            .w = (const T *)o->w,
+            .w = (const T *)o->w->data,
             .bias = (const T *)o->bias,
             .m = o->m,
             .n_in = o->n_in,

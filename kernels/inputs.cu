@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* inputs.cu - op_step_inputs: the plan of a step becomes the arrays the layer ops read.
  *
  * One kernel reads the pinned step over the bus, the used parts only, so that a decode step costs
@@ -86,7 +87,7 @@ __global__ void step_inputs_kernel(inputs in)
 }
 
 /* The host's counts of the batch; pad_rows as in op_step_inputs. */
-void count(batch_view *bv, const struct step *s, int32_t pad_rows)
+void count(struct batch *bv, const struct step *s, int32_t pad_rows)
 {
     bv->n_rows = s->n_rows;
     bv->n_tokens = s->n_tokens;
@@ -114,22 +115,22 @@ extern "C" int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
     if (st != 0)
         return st;
     const struct step *s = o->step;
-    struct batch_view *bv = o->bv;
+    struct batch *bv = o->bv;
     count(bv, s, o->pad_rows);
     cuda_enter(c);
     st = cuda_readable_step(c, &s);
     if (st != 0)
         return st;
     inputs in = {.s = s,
-                 .tok = o->tok,
-                 .pos = o->pos,
-                 .tok_row = o->tok_row,
-                 .row_slot = o->row_slot,
-                 .row_tok0 = o->row_tok0,
-                 .row_new = o->row_new,
-                 .row_kv = o->row_kv,
-                 .row_out = o->row_out,
-                 .page_table = o->page_table,
+                 .tok = bv->tok,
+                 .pos = bv->pos,
+                 .tok_row = bv->tok_row,
+                 .row_slot = bv->row_slot,
+                 .row_tok0 = bv->row_tok0,
+                 .row_new = bv->row_new,
+                 .row_kv = bv->row_kv,
+                 .row_out = bv->row_out,
+                 .page_table = bv->page_table,
                  .last_token = o->last_token,
                  .params = o->params,
                  .n_rows = s->n_rows,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* norm.cu - op_add_rmsnorm: residual += x; out = residual / rms(residual) * weight.
  *
  * One block per row; the row stays in registers between the sum of squares and the scaling, so that
@@ -16,7 +17,7 @@ template <class T, class R> struct norm {
     T *out;
     R *residual;
     const T *x;
-    const T *weight;
+    const float *weight;
     int32_t dim;
     float eps;
 };
@@ -77,7 +78,7 @@ template <class T, class R> __global__ void norm_any(norm<T, R> o)
     }
     float scale = 1.0f / sqrtf(block_sum(sum, room) / (float)o.dim + o.eps);
     for (int i = threadIdx.x; i < o.dim; i += blockDim.x)
-        o.out[at + i] = from_f32<T>(to_f32(o.residual[at + i]) * scale * to_f32(o.weight[i]));
+        o.out[at + i] = from_f32<T>(to_f32(o.residual[at + i]) * scale * o.weight[i]);
 }
 
 template <class T, class R> void launch(struct cuda_be *c, const struct op_add_rmsnorm *o)
@@ -89,7 +90,7 @@ template <class T, class R> void launch(struct cuda_be *c, const struct op_add_r
     norm<T, R> n = {.out = (T *)o->out,
                     .residual = (R *)o->residual,
                     .x = (const T *)o->x,
-                    .weight = (const T *)o->weight,
+                    .weight = o->weight,
                     .dim = o->dim,
                     .eps = o->eps};
     if (o->dim % 8 == 0 && threads * MAX_VECS >= n_vec)

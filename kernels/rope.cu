@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope.cu - op_rope_kv_write: optional per-head RMS norm of q and k, rotation, KV into the pool.
  *
  * A warp works on whole heads of one token; a lane owns pairs (i, i + half), and its angles are
@@ -13,7 +14,7 @@ enum { WARPS = 4, PAIRS = 4 }; /* head_dim 256: 128 pairs on 32 lanes */
 /* The arguments of op_rope_kv_write and what it needs of the batch. */
 struct rope {
     void *qkv;
-    const void *q_norm, *k_norm;
+    const float *q_norm, *k_norm;
     const float *inv_freq;
     float attn_factor, eps;
     int32_t n_heads, layer;
@@ -23,19 +24,19 @@ struct rope {
 };
 
 /* A lane's pairs of a head times the norm's weights. */
-template <class T> __device__ void norm_head(float *lo, float *hi, const T *w, int lane, int half)
+__device__ void norm_head(float *lo, float *hi, const float *w, int lane, int half)
 {
 #pragma unroll
     for (int k = 0; k < PAIRS; k++)
         if (lane + 32 * k < half) {
-            lo[k] *= to_f32(w[lane + 32 * k]);
-            hi[k] *= to_f32(w[lane + 32 * k + half]);
+            lo[k] *= w[lane + 32 * k];
+            hi[k] *= w[lane + 32 * k + half];
         }
 }
 
 /* One head at x, normalised if norm is given, rotated if turn, to `to`: x itself or the pool. */
 template <class T, class K>
-__device__ void one_head(const rope &r, T *x, K *to, const T *norm, const float *cs,
+__device__ void one_head(const rope &r, T *x, K *to, const float *norm, const float *cs,
                          const float *sn, bool turn, int lane)
 {
     int hd = r.kv.head_dim, half = hd / 2;
@@ -91,13 +92,12 @@ template <class T, class K> __global__ void rope_kernel(rope r)
     for (int h = blockIdx.y * WARPS + (threadIdx.x >> 5); h < n_all; h += gridDim.y * WARPS) {
         T *x = (T *)r.qkv + ((size_t)t * n_all + h) * hd;
         if (h < r.n_heads) {
-            one_head<T, T>(r, x, x, (const T *)r.q_norm, cs, sn, true, lane);
+            one_head<T, T>(r, x, x, r.q_norm, cs, sn, true, lane);
             continue;
         }
         int which = h >= r.n_heads + n_kv, head = (h - r.n_heads) % n_kv;
         K *to = (K *)r.kv.base + kv_at(r.kv, page, r.layer, which, head, pos % page_tokens);
-        one_head<T, K>(r, x, to, which ? (const T *)NULL : (const T *)r.k_norm, cs, sn, !which,
-                       lane);
+        one_head<T, K>(r, x, to, which ? NULL : r.k_norm, cs, sn, !which, lane);
     }
 }
 
@@ -120,7 +120,7 @@ extern "C" int cuda_rope_kv_write(struct be *be, const struct op_rope_kv_write *
     int st = opcheck_rope_kv_write(o);
     if (st != 0 || o->bv->n_tokens == 0)
         return st;
-    const struct batch_view *b = o->bv;
+    const struct batch *b = o->bv;
     rope r = {.qkv = o->qkv,
               .q_norm = o->q_norm,
               .k_norm = o->k_norm,

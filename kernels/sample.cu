@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sample.cu - op_sample: one token per row from raw logits, exactly as ops.h defines it, without a
  * sort. A cluster of PARTS blocks per row where the GPU has clusters (Hopper), each with a piece of
  * the vocabulary and the others' shared memory in reach; one block per row elsewhere.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* select.cuh - where a row of op_sample is cut: the best token, the k-th best, the token at which
  * the heaviest ones reach a given weight. No sort.
  *

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Chat templates against jinja2 on one thread: same conversation, same text.
 
   python3 scripts/bench_chat_jinja2.py BENCH_CHAT [TEMPLATE...]

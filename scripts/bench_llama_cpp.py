@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The measurements of tests/bench/bench_decode.c by llama.cpp, for the ratio.
 
     pip install llama-cpp-python

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Closed-loop load on one running server (loopback only), standard library only.
 
 Sends token-id prompts to /v1/completions (greedy, ignore_eos, streamed) from CONCURRENCY clients until

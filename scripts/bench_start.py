@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """How fast quired is ready and what it costs to have it: start-up, memory, size, idle CPU.
 
     bench_start.py build/release/quired MODEL [--runs 5] [-- extra quired arguments]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The tokenizer against Hugging Face's on one thread, same texts, same chunks, same ids.
 
   python3 scripts/bench_tok_hf.py BENCH_TOK TOKENIZER_JSON... -- TEXT...

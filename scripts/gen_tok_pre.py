@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Write tests/fixtures/text/pre.jsonl.xz: what the split rules that GGUF only names must give.
 
     pip install tokenizers

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Compare the CUDA backend's logits with transformers on the same card, model by model.
 
     scripts/gpu_logits.py RUN [NAME...]     RUN: the command that starts cuda_logits_tool

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # From a fresh clone to a streamed answer: install, build, fetch the demo model, start quired, ask it
 # something. Leaves the server running and says how to stop it; with --check it stops it and exits.
 #   scripts/quickstart.sh [--check] [question]

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Install what building and testing need: Debian packages, and a Python environment for the tests
 # outside the sources. Safe to run again; does nothing (and downloads nothing) when all is there.
 #   scripts/setup.sh [build|test]     build: enough for the daemon; test (default): also the tests
@@ -9,7 +10,8 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/quire
 
 packages=(build-essential cmake ninja-build pkg-config ca-certificates curl unzip python3 python3-pip
     python3-venv libmicrohttpd-dev libuv1-dev libcjson-dev libyaml-dev libpcre2-dev libutf8proc-dev)
-[ "$what" = test ] && packages+=(ccache libcmocka-dev libopenblas-dev xz-utils clang-format)
+[ "$what" = test ] && packages+=(ccache libcmocka-dev libopenblas-dev xz-utils
+    clang-format clang-tidy cppcheck)
 
 missing=()
 for p in "${packages[@]}"; do

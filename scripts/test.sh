@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Install what the tests need, build, run every test. Ends with ctest's summary.
 #   scripts/test.sh [--fast]    --fast: the release build only, without sanitizers and CUDA
 set -euo pipefail

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* daemon.c - from settings to something that serves. See daemon.h.
  *
  * Loader thread. Decides what `auto` means (device, engine depth, lengths) and turns each kind of
@@ -56,7 +57,6 @@ static int open_backend(struct daemon *d, const struct config *c, struct err *e)
                           .threads = (int32_t)c->cpu.threads,
                           .index = (int32_t)c->cuda.index,
                           .memory_utilization = c->cuda.gpu_memory_utilization,
-                          .pool_bytes = c->kv.pool_bytes,
                           .graphs = c->cuda.graphs};
     if (c->device != CONF_DEVICE_CPU) {
         if (be_open(&d->be, &b, e) == 0)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* daemon.h - from settings to something that serves: files, text, device, model, engine.
  *
  * Loader thread, once. Everything is released by daemon_unload in the reverse order.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* main.c - quired's life: command line, start order, stop order, exit code.
  *
  * The main thread becomes the loop thread; a loader thread brings the model up beside it, so that

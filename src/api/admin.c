@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* admin.c - models, health, version and metrics. Nothing here waits for the engine: states are
  * atomics or the last copied statistics.
  */

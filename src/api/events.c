@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* events.c - the text of answers and events. Everything constant is written once per request; only
  * the delta is new per token. Loop thread.
  */

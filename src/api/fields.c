@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fields.c - every request field of the two generation endpoints, in one table: name, where it is
  * allowed, its reader, its bounds. What is known but not built is refused by name; what is unknown
  * is ignored. A new field is a member of struct genreq and one row here. */

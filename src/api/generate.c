@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* generate.c - POST /v1/completions and /v1/chat/completions: from the body to a checked request,
  * off the loop when the body is large, then to a stream.
  */

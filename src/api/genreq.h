@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* genreq.h - a generation request as plain checked values: body bytes in, token ids and parameters
  * out. Pure functions on copies, run on the loop thread or in libuv's pool.
  */

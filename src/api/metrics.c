@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* metrics.c - the Prometheus text of the front end's own numbers and of the engine's last copied
  * statistics, under our names and under those that routers already read. Loop thread.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* metrics.h - counters and histograms of the loop thread, and their text form. */
 #ifndef QUIRE_API_METRICS_H
 #define QUIRE_API_METRICS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* prompt.c - prompts and messages to token ids. Pure; any thread. */
 #include "prompt.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* stream.c - streams on the loop thread: choices go to the engine, its records become text. See
  * stream.h. A done choice takes no more text, whatever the engine still sends.
  */

@@ -1,5 +1,6 @@
-/* calls.h - what a device body implements behind backend.h. backend.c does what is common (the
- * seal, the ledger) and forwards; the contracts are those of the be_* function of the same name. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* calls.h - what a device body implements behind backend.h; backend.c forwards, ledger.c keeps the
+ * books. The contracts are those of the be_* function of the same name. */
 #ifndef QUIRE_BACKEND_CALLS_H
 #define QUIRE_BACKEND_CALLS_H
 
@@ -10,14 +11,13 @@ struct be_calls {
     void *(*alloc)(struct be *be, size_t bytes);
     void *(*alloc_host)(struct be *be, size_t bytes);
     void (*seal)(struct be *be); /* may be NULL */
-    int (*load_matrix)(struct be *be, const char *what, const struct be_weight_part *parts,
-                       int n_parts, int64_t n_in, int32_t dt, int gemm_operand, void **out,
-                       struct err *e); /* takes its memory by be_alloc(be, what, ...) */
+    /* takes its memory by be_alloc(be, s->what, ...) */
+    int (*load_matrix)(struct be *be, const struct be_matrix_spec *s, struct matrix *out,
+                       struct err *e);
     int (*upload)(struct be *be, void *dst, const void *src, size_t bytes);
     int (*download)(struct be *be, void *dst, const void *src, size_t bytes);
     int (*sync)(struct be *be);
-    size_t (*attn_work_bytes)(struct be *be, int32_t max_rows, int32_t max_tokens, int32_t n_heads,
-                              int32_t head_dim);
+    size_t (*attn_work_bytes)(struct be *be, int32_t max_rows, int32_t n_heads, int32_t head_dim);
     size_t (*sample_work_bytes)(struct be *be, int32_t max_rows, int32_t vocab);
     int (*mark)(struct be *be, int slot);
     int (*wait)(struct be *be, int slot);
@@ -30,10 +30,15 @@ struct be_calls {
 int cpu_open(struct be *be, const struct be_config *c, struct err *e);
 int cuda_open(struct be *be, const struct be_config *c, struct err *e);
 
-/* Bytes of one element of an enum dtype. */
-static inline size_t dt_size(int32_t dt)
-{
-    return dt == DT_F32 ? 4 : 2;
-}
+/* ledger.c: the books of one device; be_alloc, be_alloc_host, be_no_room and be_seal keep them. */
+struct be_ledger *ledger_new(void);
+
+/* Both bodies of every op, and the checks that each makes first (opcheck.c). */
+#define X(n)                                                                                       \
+    int opcheck_##n(const struct op_##n *o);                                                       \
+    int cpu_##n(struct be *be, const struct op_##n *o);                                            \
+    int cuda_##n(struct be *be, const struct op_##n *o);
+OP_LIST(X)
+#undef X
 
 #endif

@@ -1,11 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* opcheck.c - the checks every launcher makes first, shared by the bodies of all backends.
  *
  * Any thread. They look at host values only (counts, dimensions, types, NULL); what lies behind the
  * pointers is the caller's contract. ST_INVALID_VALUE means a bug in the caller, answered instead
  * of asserted because launchers are also called with odd arguments by tests. Zero rows are fine.
  */
-#include "ops.h"
-#include "status.h"
+#include "calls.h"
 
 static int is_dt(int32_t dt)
 {
@@ -17,6 +17,14 @@ static int verdict(int ok)
     return ok ? 0 : ST_INVALID_VALUE;
 }
 
+/* Row-major memory is of the op's type; what a backend packed may hold the values in fewer bits. */
+static int is_matrix(const struct matrix *w, int64_t n_out, int64_t n_in, int32_t dt)
+{
+    return w && w->data && w->n_out == n_out && w->n_in == n_in && is_dt(w->dt) &&
+           (w->packed || (w->dt == dt && w->code == WC_PLAIN)) &&
+           (w->code == WC_PLAIN || (w->scale && w->bits > 0 && w->group_in > 0));
+}
+
 static int is_pool(const struct kv_pool_view *p)
 {
     return p->base && is_dt(p->dt) && p->n_pages > 0 && p->n_layers > 0 && p->n_kv_heads > 0 &&
@@ -24,7 +32,7 @@ static int is_pool(const struct kv_pool_view *p)
            p->head_dim % 16 == 0 && p->head_dim <= 256;
 }
 
-static int is_batch(const struct batch_view *b)
+static int is_batch(const struct batch *b)
 {
     return b && b->n_rows >= 0 && b->n_rows <= MAX_ROWS && b->n_tokens >= 0 &&
            b->n_tokens <= MAX_STEP_TOKENS && b->max_new >= 0 && b->max_kv >= 0 &&
@@ -35,9 +43,7 @@ static int is_batch(const struct batch_view *b)
 int opcheck_step_inputs(const struct op_step_inputs *o)
 {
     const struct step *s = o->step;
-    if (!s || !o->bv || !is_batch(o->bv) || !o->tok || !o->pos || !o->tok_row || !o->row_slot ||
-        !o->row_tok0 || !o->row_new || !o->row_kv || !o->row_out || !o->page_table ||
-        !o->last_token || !o->params)
+    if (!s || !is_batch(o->bv) || !o->last_token || !o->params)
         return ST_INVALID_VALUE;
     return verdict(s->version == STEP_VERSION && s->n_rows >= 0 && s->n_rows <= MAX_ROWS &&
                    s->n_tokens >= 0 && s->n_tokens <= MAX_STEP_TOKENS && s->n_edits >= 0 &&
@@ -47,7 +53,8 @@ int opcheck_step_inputs(const struct op_step_inputs *o)
 int opcheck_embed(const struct op_embed *o)
 {
     return verdict(o->n_tokens >= 0 && o->dim > 0 && o->vocab > 0 && is_dt(o->dt) &&
-                   (o->out_dt == o->dt || o->out_dt == DT_F32) && o->out && o->table && o->ids);
+                   (o->out_dt == o->dt || o->out_dt == DT_F32) && o->out && o->ids &&
+                   is_matrix(o->table, o->vocab, o->dim, o->dt));
 }
 
 int opcheck_add_rmsnorm(const struct op_add_rmsnorm *o)
@@ -60,7 +67,8 @@ int opcheck_add_rmsnorm(const struct op_add_rmsnorm *o)
 int opcheck_gemm(const struct op_gemm *o)
 {
     return verdict(o->m >= 0 && o->n_in > 0 && o->n_out > 0 && is_dt(o->dt) && is_dt(o->out_dt) &&
-                   o->out && o->in && o->w && o->out != o->in);
+                   o->out && o->in && o->out != o->in &&
+                   is_matrix(o->w, o->n_out, o->n_in, o->dt) && o->w->act_form == ACT_PLAIN);
 }
 
 int opcheck_rope_kv_write(const struct op_rope_kv_write *o)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* buf.c - the growing byte string and the list of byte ranges. Any thread, one owner at a time. */
 #include "buf.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check.c - failed CHECKs and thread roles. Any thread. */
 #include "check.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fault.c - fault points of test builds (see mem.h). Tests are single-threaded while armed. */
 #include "mem.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_file.c - see json_file.h. */
 #include "json_file.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_in.c - the strict one-pass parser of json.h. Pure; any thread.
  *
  * Nesting lives in `stack`, never on the C stack. Values come out in source

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_out.c - the only place that writes JSON. Pure; any thread. */
 #include "json.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mailbox.c - two byte vectors, one lock: senders append to `in`, the receiver swaps it with `out`.
  *
  * Owns the only lock of the program. Records are [size_t n][n bytes][padding to 8].

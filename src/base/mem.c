@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mem.c - process-lifetime allocation and the request arena. */
 #include "mem.h"
 

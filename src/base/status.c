@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* status.c - the status table's columns and struct err. Any thread; no state. */
 #include "status.h"
 

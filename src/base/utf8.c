@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* utf8.c - validation, encoding and lossy repair of UTF-8. Pure functions, any thread. */
 #include "utf8.h"
 

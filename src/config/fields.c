@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fields.c - the rows of settings.def as a table, and look-up in it. Pure data; any thread. */
 #include "fields.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fields.h - inside of config: the table of settings and one value's text form. */
 #ifndef QUIRE_CONFIG_FIELDS_H
 #define QUIRE_CONFIG_FIELDS_H

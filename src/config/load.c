@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* load.c - all sources in their order, all errors at once.
  *
  * Start-up, one thread. Values are applied to struct config as they come; a wrong one leaves the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* print.c - the table as text: effective values, the reference file, the help. */
 #include "fields.h"
 

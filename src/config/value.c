@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* value.c - one value between its text and its place in struct config.
  *
  * Units are required: sizes 512MiB, durations 250ms; a bare number is accepted only for 0. Booleans

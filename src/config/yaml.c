@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* yaml.c - one YAML file to (path, text) pairs with positions. Knows nothing of the settings.
  *
  * libyaml builds the node tree; the walk is iterative and bounded in depth and visits, so that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* audit.c - counts what the engine believes to hold, and lets kv_audit compare; checks its own
  * lists and rows. Engine thread; scratch is allocated at start. */
 #include "state.h"

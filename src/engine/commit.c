@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* commit.c - a finished step becomes tokens: append, decide the end, publish pages, settle.
  *
  * A row that ended at the commit of step n may be in step n+1 already; what that one sampled is

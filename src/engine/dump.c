@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dump.c - one answer to "why is nothing happening": the state of the engine as log lines, on
  * request (MSG_DUMP, from SIGUSR2). Ids, counts and reasons only, never tokens. Engine thread. */
 #include "log.h"

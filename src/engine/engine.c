@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* engine.c - the turn: drain the inbox, commit the oldest step, plan the next, submit, post.
  *
  * Owns the steps in flight and the decision when to block. It waits for the device when the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* idmap.c - a fixed hash map from 64-bit keys to indices; linear probing, deletion by shifting
  * back. Cap: half of its slots, sized once. Engine thread. */
 #include "check.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* lane.c - memory of a lane, and limbo: what a step in flight may still read is released at its
  * commit and not before.
  *

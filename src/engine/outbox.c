@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* outbox.c - records for the loop thread, one message per step, and what happens when it is full.
  *
  * Records gather in fixed arrays until the end of the turn. When the outbox refuses the message

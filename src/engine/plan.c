@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* plan.c - build one step: which rows, which tokens, which table entries and copies.
  *
  * Two kinds of pass. Prefill: chunks of running seqs first, then new ones from the queue, within a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sched.c - policy: order, choice, budgets. Decisions only: no mechanism and no clock of its own,
  * and nothing but the seqs' lists and struct sched in sight, so that it can be tried alone.
  *

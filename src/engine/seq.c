@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* seq.c - the life of one generation: admit, start (prefix hit), grow, publish, preempt, end.
  *
  * Owns every seq and the lists they are on; keeps K4, K6 and K8 of state.h. Mechanism only: who

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* setup.c - the engine's public face: memory, thread, submission from other threads.
  *
  * Everything the engine will ever need is allocated in engine_new. Token arrays are as long as the

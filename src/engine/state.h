@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* state.h - the engine's own state: seqs and their lists, the lane of steps in flight, the
  * scheduler's memory. Private to src/engine (and its tests). Everything is allocated in engine_new;
  * index -1 means none.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* accept.c - from a new socket to microhttpd: the listener, the connection cap, and the guard that
  * reads the first head before microhttpd does.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* auth.c - API keys: a file of keys, one constant-time check. Loaded at start, then read-only. */
 #include "auth.h"
 

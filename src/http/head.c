@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* head.c - the request head, byte by byte, as RFC 9112 writes it and nothing beside it. Pure.
  *
  * Bounded: a method of METHOD_MAX, a target of URI_MAX, HEADER_FIELDS_MAX lines and the caller's

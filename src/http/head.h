@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* head.h - is this the head of one well-formed request? A pure function of bytes.
  *
  * microhttpd 0.9.75 lets pass what makes two parties disagree about where a request ends (two

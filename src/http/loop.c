@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* loop.c - the loop: wake-ups, deadlines, start and stop.
  *
  * Thread: http_run's caller, except http_wake and http_drain (any thread: they only set atomics and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mhd.c - microhttpd's daemon and its callbacks: connections, heads, bodies.
  *
  * Loop thread. No callback here runs the daemon or blocks. A handler has answered or its request

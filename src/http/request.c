@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* request.c - what a parsed head asks for, and the one order of checks that every route shares:
  * framing, path, method, key, readiness, media type, declared length, expectation.
  *

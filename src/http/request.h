@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* request.h - what a head that microhttpd parsed asks for. */
 #ifndef QUIRE_HTTP_REQUEST_H
 #define QUIRE_HTTP_REQUEST_H

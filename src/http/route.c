@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* route.c - the one way to read a request target, and its row in a table of handlers. Pure. */
 #include "route.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* state.h - inside of http: the loop thread's state. Types only; each source has a header of its
  * own for its functions.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ast.h - the compiled form: one kind of node, all in the template's arena. Private to jinja/.
  */
 #ifndef QUIRE_JINJA_AST_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* box.c - lists and dicts of a rendering, and the accounting all values share.
  *
  * Dicts keep insertion order; small ones are searched, larger ones have a hash index whose probes

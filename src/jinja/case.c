@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case.c - letter case and character classes by Unicode, replacing, padding. */
 #include "case.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case.h - letter case, character classes, replacing and padding: shared by methods and
  * filters. Private to jinja/.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* eval.c - expressions to values: names, calls, logic.
  *
  * One recursive function over the expression tree; jenter bounds its depth and charges its work. A

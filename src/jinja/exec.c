@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* exec.c - statements: output, loops, assignment, macros; and one rendering as a whole.
  *
  * Scopes follow Jinja: a loop body, a macro, a with or filter block has its own; an if does not. A

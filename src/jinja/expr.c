@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* expr.c - tokens to expression nodes, with Jinja's precedence.
  *
  * Recursion is bounded by JINJA_MAX_PARSE_DEPTH. Chains (a.b.c, a | f | g) grow without recursion

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* filter.c - filters on texts and numbers, and the table of all filters.
  *
  * Names, parameters and results are Jinja 3.1's (tojson: transformers'). A few filters exist only

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* filter_seq.c - filters on sequences: choosing, ordering, grouping, joining.
  *
  * What Python makes lazily is made at once here; the result is still an iterator (JV_GEN) where

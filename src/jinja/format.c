@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* format.c - "..." % args and "...".format(): Python's two string formatters.
  *
  * Widths and precisions are bounded (FIELD_MAX), so a format cannot ask for more than the arena

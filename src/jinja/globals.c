@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* globals.c - global functions, and how calls bind to parameter names.
  *
  * lipsum exists only so that `is defined` answers as Jinja does; calling it is refused (random

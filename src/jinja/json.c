@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json.c - the request's JSON document to template values.
  *
  * Templates print numbers back, so what was written matters: 1.0 stays a float,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* lex.c - template source to tokens: white space control, raw blocks, string escapes.
  *
  * Runs once per template, in the loading thread. Newlines are LF already and the one at the end is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* method.c - methods of strings that templates may call, with Python's names and results.
  *
  * A few names exist (so `is defined` agrees) but cannot be called here (fn NULL).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* method_box.c - methods of dicts, lists, numbers and cyclers, and the look-up of all
  * methods.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ops.c - operators, attributes, subscripts and slices, as Python and the sandbox do them.
  *
  * Integers are 64 bits; what does not fit fails instead of growing.

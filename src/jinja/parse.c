@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* parse.c - statements, and compiling a template as a whole.
  *
  * Runs once per template, in the loading thread; the result is immutable. Recursion over nested

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* py.c - what Python thinks of values: truth, equality, order, membership, iteration.
  *
  * Nested containers are followed to JINJA_MAX_NEST levels at most.

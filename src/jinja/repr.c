@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repr.c - str(), repr() and JSON of values, spelled as Python does.
  *
  * Containers that a template nests in a loop are followed to JINJA_MAX_NEST levels at most.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* str.c - strings that know which of their bytes came from the caller.
  *
  * A string is a view plus its taint: none, all, or sorted segments. Cutting and joining keep it, so

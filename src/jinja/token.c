@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* token.c - what every part of the template parser does with the token list and the node
  * arena: looking ahead, saying what was unexpected, making nodes and constant strings. Once per
  * template.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* val.h - values of the template language and the state of one rendering. Private to jinja/.
  *
  * Everything a rendering makes lives in its arena (struct jrun.mem) and goes with it; constants

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* evict.c - which cached page goes first.
  *
  * Owns the statistics of nodes and the heap of candidates: exactly the leaves on no live path, by

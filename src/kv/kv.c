@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kv.c - the pool and the tree as one: their memory, and taking a page, which may evict one.
  *
  * Stands above pool.c, evict.c and radix.c. Engine thread; memory is allocated in kv_new only.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pool.c - pages and their references.
  *
  * Owns refs[] and the free stack (K1, K2). Knows neither nodes nor device memory. Engine thread.

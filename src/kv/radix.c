@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* radix.c - the prefix tree: match, publish, pins.
  *
  * Children of a node are a treap ordered by (namespace, tokens), so that the child sharing the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tree.h - the state shared by the files of this room, lower ones first: pool.c (pages), evict.c
  * (which goes first), radix.c (the tree), kv.c (taking a page may evict), audit.c. */
 #ifndef QUIRE_KV_TREE_H

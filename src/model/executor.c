@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* executor.c - runs steps: checks the plan, moves inputs, enqueues the pass, hands results back.
  *
  * Engine thread. The order inside a step is K7: table edits, page copies, compute. Everything goes
@@ -117,15 +118,6 @@ static int move_inputs(struct model *m, const struct step *s)
 {
     struct op_step_inputs in = {.step = s,
                                 .bv = &m->bv,
-                                .tok = m->tok,
-                                .pos = m->pos,
-                                .tok_row = m->tok_row,
-                                .row_slot = m->row_slot,
-                                .row_tok0 = m->row_tok0,
-                                .row_new = m->row_new,
-                                .row_kv = m->row_kv,
-                                .row_out = m->row_out,
-                                .page_table = m->page_table,
                                 .last_token = m->last_token,
                                 .params = m->params,
                                 .pad_rows = use_graph(m, s) ? row_bucket(m, s->n_rows) : 0};

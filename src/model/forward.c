@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forward.c - one pass of the decoder: which op runs when, for every family alike.
  *
  * Families differ in what their weight table holds (biases, q/k norms, a tied head), never in this
@@ -5,8 +6,8 @@
  */
 #include "state.h"
 
-static int gemm(struct model *m, void *out, const void *in, const void *w, const void *bias,
-                int32_t n_in, int32_t n_out)
+static int gemm(struct model *m, void *out, const void *in, const struct matrix *w,
+                const void *bias, int32_t n_in, int32_t n_out)
 {
     struct op_gemm o = {.out = out,
                         .in = in,
@@ -21,7 +22,7 @@ static int gemm(struct model *m, void *out, const void *in, const void *w, const
 }
 
 /* h = norm(x += y); y == NULL adds nothing. */
-static int norm(struct model *m, const void *y, const void *weight)
+static int norm(struct model *m, const void *y, const float *weight)
 {
     struct op_add_rmsnorm o = {.out = m->h,
                                .residual = m->x,
@@ -38,16 +39,17 @@ static int norm(struct model *m, const void *y, const void *weight)
 /* qkv -> rotated, written to the pool, attended: m->attn. */
 static int attention(struct model *m, int32_t kind, int32_t layer, const struct layer_weights *w)
 {
-    const struct model_config *c = &m->cfg;
+    const struct layer_kind *k = layer_kind_of(&m->cfg, layer);
+    const struct layer_dims *d = &m->d.kind[m->cfg.kind_of[layer]];
     struct op_rope_kv_write r = {.qkv = m->qkv,
                                  .q_norm = w->q_norm,
                                  .k_norm = w->k_norm,
-                                 .inv_freq = m->inv_freq,
-                                 .attn_factor = c->rope_attn_factor,
-                                 .eps = c->norm_eps,
-                                 .n_heads = c->n_heads,
+                                 .inv_freq = m->inv_freq + k->rope * (MAX_HEAD_DIM / 2),
+                                 .attn_factor = m->cfg.rope[k->rope].attn_factor,
+                                 .eps = m->cfg.norm_eps,
+                                 .n_heads = d->n_heads,
                                  .dt = m->act_dt,
-                                 .layer = layer,
+                                 .layer = m->d.kv_layer[layer],
                                  .kv = m->kv,
                                  .bv = &m->bv};
     int st = m->be->op->rope_kv_write(m->be, &r);
@@ -55,11 +57,11 @@ static int attention(struct model *m, int32_t kind, int32_t layer, const struct 
         return st;
     struct op_attn a = {.out = m->attn,
                         .q = m->qkv,
-                        .qkv_stride = (c->n_heads + 2 * c->n_kv_heads) * c->head_dim,
-                        .n_heads = c->n_heads,
+                        .qkv_stride = d->n_qkv,
+                        .n_heads = d->n_heads,
                         .dt = m->act_dt,
-                        .layer = layer,
-                        .scale = m->attn_scale,
+                        .layer = m->d.kv_layer[layer],
+                        .scale = d->attn_scale,
                         .kv = m->kv,
                         .bv = &m->bv,
                         .work = m->attn_work,
@@ -72,37 +74,37 @@ static int attention(struct model *m, int32_t kind, int32_t layer, const struct 
  * first), leaves its own output in m->h. */
 static int block(struct model *m, int32_t kind, int32_t layer, const void *y)
 {
-    const struct model_config *c = &m->cfg;
+    const struct layer_dims *d = &m->d.kind[m->cfg.kind_of[layer]];
     const struct layer_weights *w = &m->w.layer[layer];
-    int32_t n_q = c->n_heads * c->head_dim, n_qkv = n_q + 2 * c->n_kv_heads * c->head_dim;
+    int32_t dim = m->cfg.dim;
     int st = norm(m, y, w->attn_norm);
     if (st == 0)
-        st = gemm(m, m->qkv, m->h, w->wqkv, w->bqkv, c->dim, n_qkv);
+        st = gemm(m, m->qkv, m->h, &w->wqkv, w->bqkv, dim, d->n_qkv);
     if (st == 0)
         st = attention(m, kind, layer, w);
     if (st == 0)
-        st = gemm(m, m->h, m->attn, w->wo, w->bo, n_q, c->dim);
+        st = gemm(m, m->h, m->attn, &w->wo, w->bo, d->n_q, dim);
     if (st == 0)
         st = norm(m, m->h, w->ffn_norm);
     if (st == 0)
-        st = gemm(m, m->gate_up, m->h, w->w_gate_up, w->b_gate_up, c->dim, 2 * c->ffn_dim);
+        st = gemm(m, m->gate_up, m->h, &w->w_gate_up, w->b_gate_up, dim, 2 * d->ffn_dim);
     if (st != 0)
         return st;
     struct op_silu_mul s = {.out = m->act,
                             .in = m->gate_up,
                             .n_rows = m->bv.n_tokens,
-                            .dim = c->ffn_dim,
+                            .dim = d->ffn_dim,
                             .dt = m->act_dt};
     st = m->be->op->silu_mul(m->be, &s);
     if (st != 0)
         return st;
-    return gemm(m, m->h, m->act, w->w_down, w->b_down, c->ffn_dim, c->dim);
+    return gemm(m, m->h, m->act, &w->w_down, w->b_down, d->ffn_dim, dim);
 }
 
 int forward_layers(struct model *m, int32_t kind)
 {
     struct op_embed em = {.out = m->x,
-                          .table = m->w.embed,
+                          .table = &m->w.embed,
                           .ids = m->bv.tok,
                           .n_tokens = m->bv.n_tokens,
                           .dim = m->cfg.dim,
@@ -115,7 +117,7 @@ int forward_layers(struct model *m, int32_t kind)
     return st;
 }
 
-int forward_sample(struct model *m, int32_t kind, int any_logprobs)
+int forward_sample(struct model *m, int32_t kind, bool any_logprobs)
 {
     const struct model_config *c = &m->cfg;
     int32_t n = m->bv.n_rows;
@@ -135,7 +137,7 @@ int forward_sample(struct model *m, int32_t kind, int any_logprobs)
         return st;
     struct op_gemm head = {.out = m->logits,
                            .in = in,
-                           .w = m->w.head,
+                           .w = &m->w.head,
                            .m = n,
                            .n_in = c->dim,
                            .n_out = c->vocab,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvmem.c - the KV pool: how large a page is, how many fit, how long a sequence may be.
  *
  * Loader thread. The pool is one block; who owns which page is the engine's business.
@@ -10,13 +11,19 @@
 
 enum { AUTO_CPU_POOL_MIB = 1024, MAX_PAGES = 1 << 26 };
 
-int64_t kv_page_bytes(const struct model_config *c, int32_t kv_dt, int32_t page_tokens)
+/* One shape of heads for all layers with KV: what the pool can be addressed with. */
+static struct kv_pool_view page_shape(const struct model_dims *d, int32_t page_tokens)
 {
-    struct kv_pool_view v = {.n_layers = c->n_layers,
-                             .n_kv_heads = c->n_kv_heads,
-                             .page_tokens = page_tokens,
-                             .head_dim = c->head_dim};
-    return (int64_t)(kv_page_elems(&v) * (kv_dt == DT_F32 ? 4 : 2));
+    return (struct kv_pool_view){.n_layers = d->n_kv_layers,
+                                 .n_kv_heads = d->kind[0].n_kv_heads,
+                                 .page_tokens = page_tokens,
+                                 .head_dim = d->kind[0].head_dim};
+}
+
+int64_t kv_page_bytes(const struct model_dims *d, int32_t kv_dt, int32_t page_tokens)
+{
+    struct kv_pool_view v = page_shape(d, page_tokens);
+    return (int64_t)(kv_page_elems(&v) * dtype_size(kv_dt));
 }
 
 /* The longest sequence: the model's own length unless the pool or the operator says less. Asking
@@ -42,7 +49,7 @@ int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e)
 {
     struct be *be = m->be;
     int32_t dt = o->kv_dt >= 0 ? o->kv_dt : be->info.kv_dt;
-    m->page_bytes = kv_page_bytes(&m->cfg, dt, o->page_tokens);
+    m->page_bytes = kv_page_bytes(&m->d, dt, o->page_tokens);
     int64_t want = o->pool_bytes;
     if (want <= 0)
         want = be->info.kind == BE_CPU ? (int64_t)AUTO_CPU_POOL_MIB << 20 : be->info.memory_free;
@@ -57,14 +64,9 @@ int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e)
                        "cuda.gpu_memory_utilization, a smaller scheduler.max_step_tokens or a "
                        "smaller model would do",
                        want >> 20, m->page_bytes >> 10, be->info.memory_free >> 20, be->info.name);
-    m->kv = (struct kv_pool_view){
-        .dt = dt,
-        .n_pages = (int32_t)n,
-        .n_layers = m->cfg.n_layers,
-        .n_kv_heads = m->cfg.n_kv_heads,
-        .page_tokens = o->page_tokens,
-        .head_dim = m->cfg.head_dim,
-    };
+    m->kv = page_shape(&m->d, o->page_tokens);
+    m->kv.dt = dt;
+    m->kv.n_pages = (int32_t)n;
     m->kv.base = be_alloc(be, "KV pool", (size_t)n * (size_t)m->page_bytes);
     if (!m->kv.base) {
         char would[120];

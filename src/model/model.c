@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* model.c - a model on a backend: everything it will ever allocate, in one place.
  *
  * Loader thread until model_load returns. Order: workspace first (its size is known), then the
@@ -39,28 +40,29 @@ static int alloc_inputs(struct model *m, struct err *e)
 {
     size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs;
     struct want v[] = {
-        {(void **)&m->tok, "inputs.tok", t, sizeof *m->tok},
-        {(void **)&m->pos, "inputs.pos", t, sizeof *m->pos},
-        {(void **)&m->tok_row, "inputs.tok_row", t, sizeof *m->tok_row},
-        {(void **)&m->row_slot, "inputs.row_slot", r, sizeof *m->row_slot},
-        {(void **)&m->row_tok0, "inputs.row_tok0", r, sizeof *m->row_tok0},
-        {(void **)&m->row_new, "inputs.row_new", r, sizeof *m->row_new},
-        {(void **)&m->row_kv, "inputs.row_kv", r, sizeof *m->row_kv},
-        {(void **)&m->row_out, "inputs.row_out", r, sizeof *m->row_out},
+        {(void **)&m->bv.tok, "inputs.tok", t, sizeof *m->bv.tok},
+        {(void **)&m->bv.pos, "inputs.pos", t, sizeof *m->bv.pos},
+        {(void **)&m->bv.tok_row, "inputs.tok_row", t, sizeof *m->bv.tok_row},
+        {(void **)&m->bv.row_slot, "inputs.row_slot", r, sizeof *m->bv.row_slot},
+        {(void **)&m->bv.row_tok0, "inputs.row_tok0", r, sizeof *m->bv.row_tok0},
+        {(void **)&m->bv.row_new, "inputs.row_new", r, sizeof *m->bv.row_new},
+        {(void **)&m->bv.row_kv, "inputs.row_kv", r, sizeof *m->bv.row_kv},
+        {(void **)&m->bv.row_out, "inputs.row_out", r, sizeof *m->bv.row_out},
         {(void **)&m->last_token, "inputs.last_token", r, sizeof *m->last_token},
         {(void **)&m->params, "inputs.params", r, sizeof *m->params},
         {(void **)&m->out_token, "results.token", r, sizeof *m->out_token},
         {(void **)&m->out_logprob, "results.logprob", r, sizeof *m->out_logprob},
         {(void **)&m->out_n_top, "results.n_top", r, sizeof *m->out_n_top},
         {(void **)&m->out_top, "results.top", r * MAX_LOGPROBS, sizeof *m->out_top},
-        {(void **)&m->inv_freq, "inputs.inv_freq", (size_t)m->cfg.head_dim / 2,
-         sizeof *m->inv_freq},
+        {(void **)&m->inv_freq, "inputs.inv_freq", (size_t)m->cfg.n_ropes,
+         sizeof m->cfg.rope[0].inv_freq},
     };
     int st = alloc_all(m->be, v, sizeof v / sizeof *v, 0, NULL, e);
     if (st != 0)
         return st;
-    st = be_upload(m->be, m->inv_freq, m->cfg.inv_freq,
-                   (size_t)m->cfg.head_dim / 2 * sizeof *m->inv_freq);
+    for (int32_t i = 0; st == 0 && i < m->cfg.n_ropes; i++)
+        st = be_upload(m->be, m->inv_freq + i * (MAX_HEAD_DIM / 2), m->cfg.rope[i].inv_freq,
+                       sizeof m->cfg.rope[i].inv_freq);
     return st != 0 ? err_set(e, st, "the first copy to %s failed", m->be->info.name) : 0;
 }
 
@@ -84,19 +86,22 @@ static void workspace_hint(const struct model *m, const struct want *v, size_t n
 static int alloc_workspace(struct model *m, struct err *e)
 {
     const struct model_config *c = &m->cfg;
-    size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs, d = (size_t)c->head_dim;
-    size_t el = m->act_dt == DT_F32 ? 4 : 2;
-    size_t n_q = (size_t)c->n_heads * d, n_qkv = n_q + 2 * (size_t)c->n_kv_heads * d;
-    m->attn_work_bytes = be_attn_work_bytes(m->be, m->max_seqs, m->max_tokens, c->n_heads,
-                                            c->head_dim);
+    const struct model_dims *d = &m->d;
+    size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs;
+    size_t el = dtype_size(m->act_dt);
+    for (int32_t i = 0; i < c->n_kinds; i++) {
+        size_t bytes = be_attn_work_bytes(m->be, m->max_seqs, d->kind[i].n_heads,
+                                          d->kind[i].head_dim);
+        m->attn_work_bytes = bytes > m->attn_work_bytes ? bytes : m->attn_work_bytes;
+    }
     m->sample_work_bytes = be_sample_work_bytes(m->be, m->max_seqs, c->vocab);
     struct want v[] = {
         {(void **)&m->x, "workspace.x", t * (size_t)c->dim, sizeof *m->x},
         {&m->h, "workspace.h", t * (size_t)c->dim, el},
-        {&m->qkv, "workspace.qkv", t * n_qkv, el},
-        {&m->attn, "workspace.attn", t * n_q, el},
-        {&m->gate_up, "workspace.gate_up", t * 2 * (size_t)c->ffn_dim, el},
-        {&m->act, "workspace.act", t * (size_t)c->ffn_dim, el},
+        {&m->qkv, "workspace.qkv", t * (size_t)d->n_qkv, el},
+        {&m->attn, "workspace.attn", t * (size_t)d->n_q, el},
+        {&m->gate_up, "workspace.gate_up", t * 2 * (size_t)d->ffn_dim, el},
+        {&m->act, "workspace.act", t * (size_t)d->ffn_dim, el},
         {&m->last, "workspace.last", r * (size_t)c->dim, el},
         {(void **)&m->logits, "logits", r * (size_t)c->vocab, sizeof(float)},
         {&m->attn_work, "workspace.attention", m->attn_work_bytes, 1},
@@ -128,19 +133,10 @@ static int alloc_slots(struct model *m, struct err *e)
 static int alloc_table(struct model *m, struct err *e)
 {
     int32_t stride = (m->max_len + m->kv.page_tokens - 1) / m->kv.page_tokens;
-    struct want v[] = {{(void **)&m->page_table, "page table", (size_t)m->max_seqs * (size_t)stride,
-                        sizeof *m->page_table}};
+    struct want v[] = {{(void **)&m->bv.page_table, "page table",
+                        (size_t)m->max_seqs * (size_t)stride, sizeof *m->bv.page_table}};
     int st = alloc_all(m->be, v, 1, 0, "a smaller kv.pool_bytes would leave room", e);
-    m->bv = (struct batch_view){.tok = m->tok,
-                                .pos = m->pos,
-                                .tok_row = m->tok_row,
-                                .row_slot = m->row_slot,
-                                .row_tok0 = m->row_tok0,
-                                .row_new = m->row_new,
-                                .row_kv = m->row_kv,
-                                .row_out = m->row_out,
-                                .page_table = m->page_table,
-                                .table_stride = stride};
+    m->bv.table_stride = stride;
     return st;
 }
 
@@ -154,6 +150,33 @@ static int check_opts(const struct model_opts *o, struct err *e)
         return err_set(e, ST_INVALID_VALUE, "at most %d sequences and %d tokens a step", MAX_ROWS,
                        MAX_STEP_TOKENS);
     return 0;
+}
+
+static int32_t larger(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* This rank holds the whole model. */
+static void set_dims(struct model *m)
+{
+    const struct model_config *c = &m->cfg;
+    struct model_dims *d = &m->d;
+    for (int32_t i = 0; i < c->n_kinds; i++) {
+        const struct layer_kind *k = &c->kind[i];
+        d->kind[i] = (struct layer_dims){.n_heads = k->n_heads,
+                                         .n_kv_heads = k->n_kv_heads,
+                                         .head_dim = k->head_dim,
+                                         .ffn_dim = k->ffn_dim,
+                                         .n_q = k->n_heads * k->head_dim,
+                                         .n_qkv = (k->n_heads + 2 * k->n_kv_heads) * k->head_dim,
+                                         .attn_scale = 1.0f / sqrtf((float)k->head_dim)};
+        d->n_q = larger(d->n_q, d->kind[i].n_q);
+        d->n_qkv = larger(d->n_qkv, d->kind[i].n_qkv);
+        d->ffn_dim = larger(d->ffn_dim, k->ffn_dim);
+    }
+    for (int32_t l = 0; l < c->n_layers; l++)
+        d->kv_layer[l] = layer_kind_of(c, l)->mixer == MIX_ATTN ? d->n_kv_layers++ : -1;
 }
 
 /* After an allocation of the weights failed: what all of them take. */
@@ -181,7 +204,7 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
     m->act_dt = o->act_dt >= 0 ? o->act_dt : be->info.act_dt;
     m->max_seqs = o->max_seqs;
     m->max_tokens = o->max_step_tokens > o->max_seqs ? o->max_step_tokens : o->max_seqs;
-    m->attn_scale = 1.0f / sqrtf((float)m->cfg.head_dim);
+    set_dims(m);
     int64_t t0 = clock_us(), t1 = 0, t2 = 0;
     st = alloc_inputs(m, e);
     if (st == 0)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* state.h - inside of a loaded model: weights, workspace, page table, pool, and the two step slots.
  *
  * Everything is allocated by model_load and never again. All device arrays have fixed addresses,
@@ -16,11 +17,26 @@ struct step_slot {
     float *logprob;
     int32_t *n_top;
     struct token_logprob *top; /* [max_seqs][MAX_LOGPROBS] */
-    int any_logprobs, any_sample;
+    bool any_logprobs, any_sample;
+};
+
+/* What this rank holds and computes. model_config is the file's shape, these are the rank's own: a
+ * rank with a slice of the model has fewer heads and feed-forward columns; one that has all of it,
+ * as today, has the same. */
+struct model_dims {
+    struct layer_dims {
+        int32_t n_heads, n_kv_heads, head_dim, ffn_dim;
+        int32_t n_q, n_qkv; /* columns: n_heads heads; those and twice n_kv_heads more */
+        float attn_scale;
+    } kind[MAX_LAYER_KINDS];
+    int32_t n_q, n_qkv, ffn_dim;  /* the widest of all kinds */
+    int32_t n_kv_layers;          /* layers that keep KV */
+    int32_t kv_layer[MAX_LAYERS]; /* a layer's index among them: the ops' `layer`; -1 = no KV */
 };
 
 struct model {
     struct model_config cfg;
+    struct model_dims d;
     struct be *be;
     struct weight_set w;
     int32_t act_dt;
@@ -28,24 +44,20 @@ struct model {
     int32_t max_len;
     struct kv_pool_view kv;
     int64_t page_bytes;
-    float *inv_freq; /* backend memory, [head_dim / 2] */
-    float attn_scale;
+    float *inv_freq; /* backend memory, [n_ropes][MAX_HEAD_DIM / 2] */
 
     /* step inputs: backend memory, see op_step_inputs */
-    struct batch_view bv;
-    token_id *tok;
-    int32_t *pos, *tok_row, *row_slot, *row_tok0, *row_new, *row_kv, *row_out;
-    page_id *page_table;
+    struct batch bv;
     token_id *last_token; /* [max_seqs]: TOKEN_FROM_ROW reads it */
     struct sample_params *params;
 
     /* workspace: backend memory, act_dt unless said */
     float *x;      /* [max_tokens, dim] residual */
     void *h;       /* [max_tokens, dim] normed input, then the block's output */
-    void *qkv;     /* [max_tokens, (n_heads + 2 n_kv_heads) * head_dim] */
-    void *attn;    /* [max_tokens, n_heads * head_dim] */
-    void *gate_up; /* [max_tokens, 2 * ffn_dim] */
-    void *act;     /* [max_tokens, ffn_dim] */
+    void *qkv;     /* [max_tokens, d.n_qkv] */
+    void *attn;    /* [max_tokens, d.n_q] */
+    void *gate_up; /* [max_tokens, 2 * d.ffn_dim] */
+    void *act;     /* [max_tokens, d.ffn_dim] */
     void *last;    /* [max_seqs, dim] the rows that sample */
     float *logits; /* [max_seqs, vocab] f32 */
     void *attn_work, *sample_work;
@@ -60,8 +72,8 @@ struct model {
     struct step_slot slot[MAX_INFLIGHT];
 };
 
-/* kvmem.c: bytes of one page, and the pool itself (m->kv, m->max_len). `want` <= 0: automatic. */
-int64_t kv_page_bytes(const struct model_config *c, int32_t kv_dt, int32_t page_tokens);
+/* kvmem.c: bytes of one page, and the pool itself (m->kv, m->max_len). */
+int64_t kv_page_bytes(const struct model_dims *d, int32_t kv_dt, int32_t page_tokens);
 int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e);
 
 /* executor.c: what rows and context of a decode step are rounded up to, so that few graphs serve.
@@ -75,6 +87,6 @@ int model_warm(struct model *m, int how, struct err *e);
 /* forward.c: enqueue the layers for the batch in m->bv, then, when any_sample, the head and the
  * sampler. 0 or ST_*. */
 int forward_layers(struct model *m, int32_t kind);
-int forward_sample(struct model *m, int32_t kind, int any_logprobs);
+int forward_sample(struct model *m, int32_t kind, bool any_logprobs);
 
 #endif

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* warm.c - first passes before ready: kernels are loaded, matrix products choose their algorithms
  * and decode graphs are recorded now, not under the first requests.
  *

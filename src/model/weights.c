@@ -1,111 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights.c - from the bound tensors of a source (or the dummy generator) to backend memory.
  *
  * Loader thread. Matrices stream through be_load_matrix: rows are converted into the backend's
  * staging as it asks for them, so no f32 copy of a matrix ever exists here. Norms and biases, a
  * few megabytes at most, share one allocation and one upload. Invariant: a pointer of the set is
- * NULL exactly where family_has_weight says so.
+ * NULL exactly where weight_exists says no.
  */
 #include "weights.h"
 
-#include "dummy.h"
 #include "mem.h"
-#include "source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { VECTOR_ALIGN = 256, MAX_PARTS = 3 };
+enum { VECTOR_ALIGN = 256, MAX_PARTS = 3, NAME_BYTES = 96 };
 
 struct loader {
     struct weight_set *w;
     const struct model_source *s;
+    const struct model_config *cfg;
     struct be *be;
     struct err *e;
-    char *vec_host, *vec_dev; /* all vectors, act_dt, each aligned to VECTOR_ALIGN */
+    char *vec_host, *vec_dev; /* all vectors, each aligned to VECTOR_ALIGN */
     size_t vec_used, vec_bytes;
     void (*progress)(void *arg, const char *phase, double fraction);
     void *progress_arg;
     double done, total;
 };
 
-/* One weight as rows of n_in elements (a vector: n_in = 1) of type dt. */
-struct row_reader {
-    const struct model_source *s;
-    const struct tensor *t; /* NULL: dummy */
-    int32_t layer, dt;
-    int role;
-    int64_t n_rows, n_in;
-    int64_t pair_dim; /* head_dim where rows come in interleaved rotary pairs; else 0 */
-};
-
-static bool is_pair_role(int role)
+static struct be_weight_part part_of(struct weight_rows *r)
 {
-    return role == W_Q || role == W_K || role == W_Q_BIAS || role == W_K_BIAS;
-}
-
-static struct row_reader reader_of(const struct loader *l, int32_t layer, int role, int32_t dt)
-{
-    struct row_reader r = {.s = l->s, .layer = layer, .role = role, .dt = dt};
-    family_weight_shape(&l->s->cfg, role, &r.n_rows, &r.n_in);
-    if (r.n_in == 0)
-        r.n_in = 1;
-    r.t = source_weight(l->s, layer, role);
-    if (l->s->is_gguf && l->s->family->gguf_permuted && is_pair_role(role))
-        r.pair_dim = l->s->cfg.head_dim;
-    return r;
-}
-
-/* Row i of the matrix in the file.
- *
- * Files of the llama family store element 2i + j of a head where the "rotate half" layout has
- * element j * head_dim/2 + i, because their rotation works on neighbours. */
-static const uint8_t *row_data(const struct row_reader *r, int64_t i)
-{
-    int64_t row_bytes = r->n_in / qtype_block_elems(r->t->type) * qtype_block_bytes(r->t->type);
-    if (r->pair_dim) {
-        int64_t in_head = i % r->pair_dim;
-        i += 2 * (in_head % (r->pair_dim / 2)) + in_head / (r->pair_dim / 2) - in_head;
+    struct be_weight_part p = {.n_rows = r->n_rows, .arg = r, .fill = weight_rows_fill};
+    if (r->code != WC_PLAIN) {
+        p.fill_codes = weight_rows_codes;
+        p.code = r->code;
+        p.group_in = r->group_in;
+        p.group_out = 1;
     }
-    return r->t->data + i * row_bytes;
-}
-
-/* Rows [row0, row0 + n) into dst; the fill function of be_weight_part. */
-static int read_rows(void *arg, int64_t row0, int64_t n, void *dst)
-{
-    const struct row_reader *r = arg;
-    if (!r->t) {
-        int64_t fan_in = r->n_in > 1 ? r->n_in : r->s->cfg.dim;
-        dummy_fill(r->s->seed, r->layer, r->role, fan_in, row0 * r->n_in, n * r->n_in, dst, r->dt);
-        return 0;
-    }
-    if (r->pair_dim == 0) {
-        qtype_convert(r->t->type, row_data(r, row0), n * r->n_in, dst, r->dt);
-        return 0;
-    }
-    char *out = dst;
-    for (int64_t i = row0; i < row0 + n; i++, out += r->n_in * dtype_bytes(r->dt))
-        qtype_convert(r->t->type, row_data(r, i), r->n_in, out, r->dt);
-    return 0;
-}
-
-/* The same rows still quantised; the fill_levels function of be_weight_part. */
-static int read_levels(void *arg, int64_t row0, int64_t n, int group, uint8_t *q, float *scale,
-                       float *offset)
-{
-    const struct row_reader *r = arg;
-    int64_t groups = r->n_in / group;
-    for (int64_t i = 0; i < n; i++)
-        qtype_split(r->t->type, row_data(r, row0 + i), r->n_in, group, q + i * r->n_in,
-                    scale + i * groups, offset + i * groups);
-    return 0;
-}
-
-static struct be_weight_part part_of(struct row_reader *r)
-{
-    struct be_weight_part p = {.n_rows = r->n_rows, .arg = r, .fill = read_rows};
-    if (r->t && r->dt == DT_F32 && (p.bits = qtype_levels(r->t->type, &p.group)) > 0)
-        p.fill_levels = read_levels;
     return p;
 }
 
@@ -118,38 +50,52 @@ static void report(struct loader *l, double bytes)
 
 /* Stack n weights of one width into one matrix. */
 static int load_matrix(struct loader *l, int32_t layer, const int *roles, int n, int32_t dt,
-                       int gemm_operand, const void **out)
+                       bool gemm_operand, struct matrix *out)
 {
-    struct row_reader reader[MAX_PARTS];
+    struct weight_rows reader[MAX_PARTS];
     struct be_weight_part part[MAX_PARTS];
-    char name[SRC_MAX_NAME + 16], what[SRC_MAX_NAME];
-    void *p;
+    char name[NAME_BYTES + 16], what[NAME_BYTES];
     int64_t rows = 0;
     for (int i = 0; i < n; i++) {
-        reader[i] = reader_of(l, layer, roles[i], dt);
+        reader[i] = weight_rows_of(l->s, layer, roles[i], dt);
         part[i] = part_of(&reader[i]);
         rows += reader[i].n_rows;
     }
-    family_tensor_name(l->s->is_gguf, layer, roles[0], what, sizeof what);
+    weight_name(l->s, layer, roles[0], what, sizeof what);
     snprintf(name, sizeof name, "weights.%s", what);
-    int rc = be_load_matrix(l->be, name, part, n, reader[0].n_in, dt, gemm_operand, &p, l->e);
-    if (rc)
-        return rc;
-    *out = p;
-    report(l, (double)rows * (double)reader[0].n_in * (double)dtype_bytes(dt));
+    const struct be_matrix_spec spec = {.what = name,
+                                        .parts = part,
+                                        .n_parts = n,
+                                        .dt = dt,
+                                        .n_in = reader[0].n_in,
+                                        .gemm_operand = gemm_operand};
+    int st = be_load_matrix(l->be, &spec, out, l->e);
+    if (st)
+        return st;
+    report(l, (double)rows * (double)reader[0].n_in * (double)dtype_size(dt));
     return 0;
+}
+
+/* Norms stay f32 on every backend: some families add 1 to them, and 16 bits would lose them then.
+ */
+static int32_t vector_dt(int role, int32_t act_dt)
+{
+    bool norm = role == W_ATTN_NORM || role == W_FFN_NORM || role == W_FINAL_NORM ||
+                role == W_Q_NORM || role == W_K_NORM;
+    return norm ? DT_F32 : act_dt;
 }
 
 /* Put n vectors one behind the other into the shared staging. NULL where the model has none. */
 static const void *stage_vector(struct loader *l, int32_t layer, const int *roles, int n)
 {
-    if (!family_has_weight(&l->s->cfg, roles[0]))
+    if (!weight_exists(l->cfg, layer, roles[0]))
         return NULL;
     size_t start = l->vec_used, at = start;
     for (int i = 0; i < n; i++) {
-        struct row_reader r = reader_of(l, layer, roles[i], l->w->act_dt);
-        read_rows(&r, 0, r.n_rows, l->vec_host + at);
-        at += (size_t)(r.n_rows * dtype_bytes(r.dt));
+        struct weight_rows r = weight_rows_of(l->s, layer, roles[i],
+                                              vector_dt(roles[i], l->w->act_dt));
+        weight_rows_fill(&r, 0, r.n_rows, l->vec_host + at);
+        at += (size_t)r.n_rows * dtype_size(r.dt);
     }
     l->vec_used = (at + VECTOR_ALIGN - 1) / VECTOR_ALIGN * VECTOR_ALIGN;
     return l->vec_dev + start;
@@ -160,7 +106,20 @@ static const void *stage_vector(struct loader *l, int32_t layer, const int *role
                  (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)))
 #define MATRIX(l, layer, dt, out, ...)                                                             \
     load_matrix(l, layer, (const int[]){__VA_ARGS__},                                              \
-                (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)), dt, 1, out)
+                (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)), dt, true, out)
+
+/* What stage_vector takes for these roles. */
+static size_t staged_bytes(const struct model_config *c, int32_t layer, const int *roles,
+                           int32_t act_dt)
+{
+    size_t bytes = 0;
+    for (const int *role = roles; *role >= 0 && weight_exists(c, layer, *role); role++) {
+        int64_t rows, cols;
+        weight_shape(c, layer, *role, &rows, &cols);
+        bytes += (size_t)rows * dtype_size(vector_dt(*role, act_dt));
+    }
+    return (bytes + VECTOR_ALIGN - 1) / VECTOR_ALIGN * VECTOR_ALIGN;
+}
 
 /* Bytes of all vectors; the sum has the same terms as load_vectors. */
 static size_t vector_bytes(const struct model_config *c, int32_t act_dt)
@@ -169,26 +128,18 @@ static size_t vector_bytes(const struct model_config *c, int32_t act_dt)
         {W_ATTN_NORM, -1}, {W_Q_BIAS, W_K_BIAS, W_V_BIAS, -1},
         {W_Q_NORM, -1},    {W_K_NORM, -1},
         {W_O_BIAS, -1},    {W_FFN_NORM, -1},
-        {W_DOWN_BIAS, -1}, {W_GATE_BIAS, W_UP_BIAS, -1},
-        {W_FINAL_NORM, -1}};
-    size_t sum = 0;
-    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
-        size_t bytes = 0;
-        for (const int *role = groups[g]; *role >= 0 && family_has_weight(c, *role); role++) {
-            int64_t rows, cols;
-            family_weight_shape(c, *role, &rows, &cols);
-            bytes += (size_t)(rows * dtype_bytes(act_dt));
-        }
-        bytes = (bytes + VECTOR_ALIGN - 1) / VECTOR_ALIGN * VECTOR_ALIGN;
-        sum += groups[g][0] == W_FINAL_NORM ? bytes : bytes * (size_t)c->n_layers;
-    }
+        {W_DOWN_BIAS, -1}, {W_GATE_BIAS, W_UP_BIAS, -1}};
+    size_t sum = staged_bytes(c, -1, (const int[]){W_FINAL_NORM, -1}, act_dt);
+    for (int32_t l = 0; l < c->n_layers; l++)
+        for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++)
+            sum += staged_bytes(c, l, groups[g], act_dt);
     return sum;
 }
 
 static int load_vectors(struct loader *l)
 {
     struct weight_set *w = l->w;
-    l->vec_bytes = vector_bytes(&l->s->cfg, w->act_dt);
+    l->vec_bytes = vector_bytes(l->cfg, w->act_dt);
     l->vec_dev = be_alloc(l->be, "weights.vectors", l->vec_bytes);
     if (!l->vec_dev)
         return be_no_room(l->be, "weights.vectors", l->vec_bytes, NULL, l->e);
@@ -205,37 +156,30 @@ static int load_vectors(struct loader *l)
         y->b_down = STAGE(l, i, W_DOWN_BIAS);
     }
     w->final_norm = STAGE(l, -1, W_FINAL_NORM);
-    int rc = be_upload(l->be, l->vec_dev, l->vec_host, l->vec_bytes);
-    if (rc == 0)
-        rc = be_sync(l->be);
+    int st = be_upload(l->be, l->vec_dev, l->vec_host, l->vec_bytes);
+    if (st == 0)
+        st = be_sync(l->be);
     free(l->vec_host);
     l->vec_host = NULL;
-    if (rc)
-        return err_set(l->e, rc, "copying norms and biases to the device failed: %s", st_text(rc));
+    if (st)
+        return err_set(l->e, st, "copying norms and biases to the device failed: %s", st_text(st));
     report(l, (double)l->vec_bytes);
     return 0;
-}
-
-/* Let the disk work on the layer after this one. */
-static void prefetch(const struct loader *l, int32_t layer)
-{
-    for (int role = 0; role < N_LAYER_ROLES && layer < l->w->n_layers; role++)
-        tensor_prefetch(source_weight(l->s, layer, role));
 }
 
 static int load_layer(struct loader *l, int32_t i)
 {
     struct layer_weights *y = &l->w->layer[i];
     int32_t dt = l->w->weight_dt;
-    prefetch(l, i + 1);
-    int rc = MATRIX(l, i, dt, &y->wqkv, W_Q, W_K, W_V);
-    if (rc == 0)
-        rc = MATRIX(l, i, dt, &y->wo, W_O);
-    if (rc == 0)
-        rc = MATRIX(l, i, dt, &y->w_gate_up, W_GATE, W_UP);
-    if (rc == 0)
-        rc = MATRIX(l, i, dt, &y->w_down, W_DOWN);
-    return rc;
+    weights_prefetch(l->s, i + 1);
+    int st = MATRIX(l, i, dt, &y->wqkv, W_Q, W_K, W_V);
+    if (st == 0)
+        st = MATRIX(l, i, dt, &y->wo, W_O);
+    if (st == 0)
+        st = MATRIX(l, i, dt, &y->w_gate_up, W_GATE, W_UP);
+    if (st == 0)
+        st = MATRIX(l, i, dt, &y->w_down, W_DOWN);
+    return st;
 }
 
 /* One copy serves both ends of a tied model when both want the same type. */
@@ -247,12 +191,12 @@ static bool shares_embedding(const struct model_config *c, int32_t act_dt, int32
 static int load_embedding(struct loader *l)
 {
     struct weight_set *w = l->w;
-    const struct model_config *c = &l->s->cfg;
+    const struct model_config *c = l->cfg;
     bool share = shares_embedding(c, w->act_dt, w->weight_dt);
     const int embed = W_EMBED;
-    int rc = load_matrix(l, -1, &embed, 1, w->act_dt, share, &w->embed);
-    if (rc)
-        return rc;
+    int st = load_matrix(l, -1, &embed, 1, w->act_dt, share, &w->embed);
+    if (st)
+        return st;
     if (share) {
         w->head = w->embed;
         return 0;
@@ -264,23 +208,29 @@ int weights_load(struct weight_set *w, const struct model_source *s, struct be *
                  int32_t weight_dt, void (*progress)(void *arg, const char *phase, double fraction),
                  void *progress_arg, struct err *e)
 {
-    struct loader l = {
-        .w = w, .s = s, .be = be, .e = e, .progress = progress, .progress_arg = progress_arg};
-    *w = (struct weight_set){.n_layers = s->cfg.n_layers};
+    const struct model_config *cfg = model_source_config(s);
+    struct loader l = {.w = w,
+                       .s = s,
+                       .cfg = cfg,
+                       .be = be,
+                       .e = e,
+                       .progress = progress,
+                       .progress_arg = progress_arg};
+    *w = (struct weight_set){.n_layers = cfg->n_layers};
     w->act_dt = act_dt >= 0 ? act_dt : be->info.act_dt;
     w->weight_dt = weight_dt >= 0 ? weight_dt : be->info.weight_dt;
     w->layer = xcalloc2((size_t)w->n_layers, sizeof *w->layer);
-    l.total = (double)weights_bytes(&s->cfg, w->act_dt, w->weight_dt);
+    l.total = (double)weights_bytes(cfg, w->act_dt, w->weight_dt);
     report(&l, 0);
-    prefetch(&l, 0);
-    int rc = load_vectors(&l);
-    if (rc == 0)
-        rc = load_embedding(&l);
-    for (int32_t i = 0; i < w->n_layers && rc == 0; i++)
-        rc = load_layer(&l, i);
-    if (rc)
+    weights_prefetch(s, 0);
+    int st = load_vectors(&l);
+    if (st == 0)
+        st = load_embedding(&l);
+    for (int32_t i = 0; i < w->n_layers && st == 0; i++)
+        st = load_layer(&l, i);
+    if (st)
         weights_free(w);
-    return rc;
+    return st;
 }
 
 void weights_free(struct weight_set *w)
@@ -293,14 +243,15 @@ int64_t weights_bytes(const struct model_config *c, int32_t act_dt, int32_t weig
 {
     static const int matrices[] = {W_Q, W_K, W_V, W_O, W_GATE, W_UP, W_DOWN};
     int64_t elems = 0, rows, cols;
-    for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++) {
-        family_weight_shape(c, matrices[i], &rows, &cols);
-        elems += rows * cols;
-    }
-    int64_t bytes = elems * c->n_layers * dtype_bytes(weight_dt);
-    family_weight_shape(c, W_EMBED, &rows, &cols);
-    bytes += rows * cols * dtype_bytes(act_dt);
+    for (int32_t l = 0; l < c->n_layers; l++)
+        for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++) {
+            weight_shape(c, l, matrices[i], &rows, &cols);
+            elems += rows * cols;
+        }
+    int64_t bytes = elems * (int64_t)dtype_size(weight_dt);
+    weight_shape(c, -1, W_EMBED, &rows, &cols);
+    bytes += rows * cols * (int64_t)dtype_size(act_dt);
     if (!shares_embedding(c, act_dt, weight_dt))
-        bytes += rows * cols * dtype_bytes(weight_dt);
+        bytes += rows * cols * (int64_t)dtype_size(weight_dt);
     return bytes + (int64_t)vector_bytes(c, act_dt);
 }

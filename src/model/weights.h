@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights.h - the weights of one model in backend memory, and how they get there.
  *
- * Filled once by weights_load on the loader thread and constant afterwards. Every pointer is
- * backend memory that belongs to the backend (released by be_close), so there is nothing to free.
- * Matrices are what op_gemm takes as `w` ([n_out, n_in] of weight_dt); norms, biases and the
- * embedding table are of act_dt. A pointer is NULL exactly where model_config says that the model
- * has no such tensor.
+ * Filled once by weights_load on the loader thread and constant afterwards. What lies behind the
+ * pointers is backend memory that belongs to the backend (released by be_close), so there is
+ * nothing to free. Matrices are of weight_dt, biases and the embedding table of act_dt, norms f32
+ * on every backend. A pointer is NULL exactly where model_config says that the model has no such
+ * tensor.
  */
 #ifndef QUIRE_MODEL_WEIGHTS_H
 #define QUIRE_MODEL_WEIGHTS_H
@@ -13,26 +14,26 @@
 #include "model.h"
 
 struct layer_weights {
-    const void *attn_norm;       /* [dim] */
-    const void *wqkv;            /* [(n_heads + 2 n_kv_heads) * head_dim, dim]: q, k, v rows */
-    const void *bqkv;            /* [(n_heads + 2 n_kv_heads) * head_dim]; qkv_bias */
-    const void *q_norm, *k_norm; /* [head_dim]; qk_norm */
-    const void *wo;              /* [dim, n_heads * head_dim] */
-    const void *bo;              /* [dim]; o_bias */
-    const void *ffn_norm;        /* [dim] */
-    const void *w_gate_up;       /* [2 * ffn_dim, dim]: gate rows, then up rows */
-    const void *b_gate_up;       /* [2 * ffn_dim]; mlp_bias */
-    const void *w_down;          /* [dim, ffn_dim] */
-    const void *b_down;          /* [dim]; mlp_bias */
+    const float *attn_norm;       /* [dim] */
+    struct matrix wqkv;           /* [(n_heads + 2 n_kv_heads) * head_dim, dim]: q, k, v rows */
+    const void *bqkv;             /* [(n_heads + 2 n_kv_heads) * head_dim]; qkv_bias */
+    const float *q_norm, *k_norm; /* [head_dim]; qk_norm */
+    struct matrix wo;             /* [dim, n_heads * head_dim] */
+    const void *bo;               /* [dim]; o_bias */
+    const float *ffn_norm;        /* [dim] */
+    struct matrix w_gate_up;      /* [2 * ffn_dim, dim]: gate rows, then up rows */
+    const void *b_gate_up;        /* [2 * ffn_dim]; mlp_bias */
+    struct matrix w_down;         /* [dim, ffn_dim] */
+    const void *b_down;           /* [dim]; mlp_bias */
 };
 
 struct weight_set {
     int32_t n_layers;
-    int32_t act_dt, weight_dt;   /* enum dtype: vectors and embedding; matrices */
+    int32_t act_dt, weight_dt;   /* enum dtype: biases and embedding; matrices */
     struct layer_weights *layer; /* [n_layers], host array, freed by weights_free */
-    const void *embed;           /* [vocab, dim] row-major, act_dt: for op_embed */
-    const void *final_norm;      /* [dim] */
-    const void *head;            /* [vocab, dim] for op_gemm; == embed where tied and possible */
+    struct matrix embed;         /* [vocab, dim] of act_dt: for op_embed */
+    const float *final_norm;     /* [dim] */
+    struct matrix head; /* [vocab, dim] for op_gemm; the embedding's where tied and possible */
 };
 
 /* Load (or for a dummy source, generate) every weight onto `be` before be_seal. act_dt and

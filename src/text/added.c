@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* added.c - a byte trie of added tokens. Built by one thread, then immutable.
  *
  * Nodes are in one array and a node's children in a linked list; the root has a direct table, so

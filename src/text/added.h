@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* added.h - finding added tokens in a text. Private to text/. */
 #ifndef QUIRE_TEXT_ADDED_H
 #define QUIRE_TEXT_ADDED_H

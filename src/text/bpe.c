@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bpe.c - byte-pair merging.
  *
  * Short pieces: scan for the lowest rank, merge, repeat. Longer ones: linked list and a heap of

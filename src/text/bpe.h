@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bpe.h - merge tables and the merge loop. Private to text/. */
 #ifndef QUIRE_TEXT_BPE_H
 #define QUIRE_TEXT_BPE_H

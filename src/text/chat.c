@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* chat.c - a model's chat template: compiled once, rendered for any thread.
  *
  * Knows what variables every template gets, and how much a rendering may cost. The language is

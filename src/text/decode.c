@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* decode.c - decoder steps.
  *
  * A decoder is a list of steps; those before FUSE see one token's string at a time, so they are

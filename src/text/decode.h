@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* decode.h - decoder steps: ids to text. Private to text/. */
 #ifndef QUIRE_TEXT_DECODE_H
 #define QUIRE_TEXT_DECODE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* detok.c - ids to text: tok_decode for all at once, and the streaming detokeniser, which gives the
  * same a token at a time.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* encode.c - text to ids: added tokens, normaliser, pieces, merges.
  *
  * Order: added tokens are cut out of the input; the text between is normalised; added tokens of the

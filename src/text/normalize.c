@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* normalize.c - the Unicode normal forms (data from utf8proc), and the simple rewriting steps.
  *
  * utf8proc's own whole-string calls sort combining marks by swapping neighbours, which is quadratic

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* normalize.h - the normalizer steps of a tokenizer. Private to text/. */
 #ifndef QUIRE_TEXT_NORMALIZE_H
 #define QUIRE_TEXT_NORMALIZE_H

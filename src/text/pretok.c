@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pretok.c - the pre-tokenizer steps. Each takes the list of pieces to a finer one; two steps
  * (Metaspace, a prefix space) also rewrite the text. Immutable tables, one call's workspace. */
 #include "pretok.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pretok.h - cutting a normalised text into pieces. Private to text/. */
 #ifndef QUIRE_TEXT_PRETOK_H
 #define QUIRE_TEXT_PRETOK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* regex.c - compiles the Oniguruma-flavoured patterns of tokenizer files with PCRE2 and runs them.
  *
  * Every pattern is compiled twice. `fast` is the pattern with PCRE2's own character classes.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* regex.h - the tokenizers' regular expressions on PCRE2. Private to text/. */
 #ifndef QUIRE_TEXT_REGEX_H
 #define QUIRE_TEXT_REGEX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* stop.c - stop strings: an Aho-Corasick automaton over bytes.
  *
  * The match that ends first wins; of those that end together the longest, then the lowest index. So

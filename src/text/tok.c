@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tok.c - the tokenizer as a whole: opening, closing, and what callers ask about ids. Immutable
  * after tok_open (but for the self table, whose racing writers agree), any thread. */
 #include "tok.h"

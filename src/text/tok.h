@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tok.h - the tokenizer's parts put together. Private to text/. */
 #ifndef QUIRE_TEXT_TOK_H
 #define QUIRE_TEXT_TOK_H

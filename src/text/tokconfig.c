@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokconfig.c - tokenizer_config.json and special_tokens_map.json: which tokens begin and end a
  * text. One thread, at load. */
 #include "json_file.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokgguf.c - the tokenizer in GGUF metadata into a struct tok.
  *
  * "gpt2": byte-level BPE with merges; the metadata does not carry the split pattern, only a name

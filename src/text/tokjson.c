@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokjson.c - tokenizer.json into a struct tok. Arrays are walked, never indexed. One thread, at
  * load. */
 #include "tokjson.h"

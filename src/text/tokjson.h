@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokjson.h - reading the tokenizer's JSON files. Private to text/. */
 #ifndef QUIRE_TEXT_TOKJSON_H
 #define QUIRE_TEXT_TOKJSON_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokjson_steps.c - tokenizer.json's normalizer, pre_tokenizer, decoder and post_processor.
  *
  * Sequences may nest, up to a fixed depth. Whatever the file asks for and we lack is refused by

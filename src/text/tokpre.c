@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokpre.c - the split rules that GGUF metadata only names ("tokenizer.ggml.pre").
  *
  * Each rule is the pipeline of the tokenizer.json that the name was made for: patterns and class

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* uclass.c - code point classes: utf8proc's categories (Unicode 15 in 2.8) plus a table of what
  * Unicode 15 and 16 added, so that an older library splits new letters as the reference does. The
  * table is the difference between Unicode 14 and the character classes of the reference's regex

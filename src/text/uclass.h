@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* uclass.h - code point classes that the tokenizers' steps ask for. Pure functions, any thread. */
 #ifndef QUIRE_TEXT_UCLASS_H
 #define QUIRE_TEXT_UCLASS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vocab.c - the vocabulary: one blob of strings, two hash tables. Built by one thread at load,
  * read-only afterwards. Knows nothing of merges, added-token matching or decoders. */
 #include "vocab.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vocab.h - ids, their strings, and the ways to look one up. Private to text/. */
 #ifndef QUIRE_TEXT_VOCAB_H
 #define QUIRE_TEXT_VOCAB_H

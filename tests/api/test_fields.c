@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_fields.c - request bodies: every field with null, each wrong type and its bounds; the JSON
  * rules; prompt forms; messages; the order of checks. The tables are the contract's. */
 #include "rig.h"

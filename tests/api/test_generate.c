@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_generate.c - completions and chat through real sockets, engine and tokenizer. */
 #include "rig.h"
 

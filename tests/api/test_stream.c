@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_stream.c - server-sent events byte by byte, usage in streams, deadlines, clients that leave
  * in each state, metrics from zero. Each test has a server of its own. */
 #include "rig.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cuda_mock.c - see cuda_mock.h. */
 #include "cuda_mock.h"
 
@@ -209,13 +210,6 @@ static cudaError_t m_event_sync(cudaEvent_t e)
     CALL("event_sync");
     return cudaSuccess;
 }
-static cudaError_t m_event_elapsed(float *ms, cudaEvent_t a, cudaEvent_t b)
-{
-    (void)a;
-    (void)b;
-    *ms = 0;
-    return cudaSuccess;
-}
 static cudaError_t m_capture_begin(cudaStream_t s, enum cudaStreamCaptureMode mode)
 {
     (void)s;
@@ -318,7 +312,6 @@ const struct cuda_rt cuda_rt_real = {.device_count = m_device_count,
                                      .event_record = m_event_record,
                                      .event_query = m_event_query,
                                      .event_sync = m_event_sync,
-                                     .event_elapsed = m_event_elapsed,
                                      .capture_begin = m_capture_begin,
                                      .capture_end = m_capture_end,
                                      .graph_instantiate = m_graph_instantiate,
@@ -382,14 +375,14 @@ int cuda_step_inputs(struct be *be, const struct op_step_inputs *o)
     if (st != 0)
         return st;
     const struct step *s = o->step;
-    struct batch_view *bv = o->bv;
+    struct batch *bv = o->bv;
     int32_t pad = o->pad_rows > s->n_rows ? o->pad_rows - s->n_rows : 0;
     bv->n_rows = s->n_rows + pad;
     bv->n_tokens = s->n_tokens + pad;
     bv->max_new = bv->max_kv = 1;
     for (int32_t i = 0; i < bv->n_rows; i++) {
-        o->row_slot[i] = i < s->n_rows ? s->rows[i].row : 0;
-        o->row_out[i] = i < s->n_rows && s->rows[i].want == STEP_WANT_SAMPLE ? i : -1;
+        bv->row_slot[i] = i < s->n_rows ? s->rows[i].row : 0;
+        bv->row_out[i] = i < s->n_rows && s->rows[i].want == STEP_WANT_SAMPLE ? i : -1;
     }
     return 0;
 }

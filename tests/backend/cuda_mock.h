@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cuda_mock.h - a CUDA runtime and a cuBLASLt that exist in host memory only, and fail on demand.
  *
  * Linked in place of src/backend/cuda/table.c and of kernels/, so that the rest of the CUDA backend

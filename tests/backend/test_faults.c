@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_faults.c - the CUDA backend's host code on a mock of the CUDA runtime and of cuBLASLt, with
  * the real model loader, executor and engine on top: machines without a usable GPU, every call of
  * the start failing in turn, memory that does not suffice, and errors while requests are served. */
@@ -9,16 +10,26 @@
 #include "log.h"
 #include "mem.h"
 #include "model.h"
+#include "tiny_model.h"
 
 #include <driver_types.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { VOCAB = 128, PAGES = 40, PAGE_TOKENS = 16, ROWS = 4, N_REQ = 16, MAX_NEW = 12, PROMPT = 20 };
 
-static char dir[64];
+static char dir[TINY_DIR_BYTES];
+static const struct tiny_model tiny = {.family = "llama",
+                                       .dim = 64,
+                                       .ffn = 128,
+                                       .layers = 2,
+                                       .heads = 4,
+                                       .kv_heads = 2,
+                                       .head_dim = 16,
+                                       .vocab = VOCAB,
+                                       .max_position = 512,
+                                       .norm_eps = 1e-5};
 
 struct house {
     struct be *be;
@@ -27,23 +38,6 @@ struct house {
     struct mbox *out;
     int ended[N_REQ], finish[N_REQ], status[N_REQ], n_got[N_REQ];
 };
-
-static void write_config(void)
-{
-    char path[100];
-    snprintf(path, sizeof path, "%s/config.json", dir);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fprintf(f,
-            "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\","
-            "\"hidden_size\":64,\"intermediate_size\":128,\"num_hidden_layers\":2,"
-            "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"head_dim\":16,"
-            "\"hidden_act\":\"silu\",\"max_position_embeddings\":512,\"rms_norm_eps\":1e-5,"
-            "\"rope_theta\":10000.0,\"tie_word_embeddings\":false,\"vocab_size\":%d,"
-            "\"torch_dtype\":\"bfloat16\"}",
-            VOCAB);
-    fclose(f);
-}
 
 static int open_gpu(struct be **be, int index, struct err *e)
 {
@@ -392,10 +386,8 @@ static void test_refused(void **state)
 int main(void)
 {
     log_set(LOG_ERROR, LOG_TEXT);
-    snprintf(dir, sizeof dir, "/tmp/quire-test-faults-XXXXXX");
-    if (!mkdtemp(dir))
-        return 1;
-    write_config();
+    tiny_model_dir(dir, "faults");
+    tiny_model_write(dir, &tiny);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_usable_gpu), cmocka_unit_test(test_every_call_of_the_start),
         cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_healthy),
@@ -403,9 +395,6 @@ int main(void)
         cmocka_unit_test(test_refused),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
-    char path[100];
-    snprintf(path, sizeof path, "%s/config.json", dir);
-    unlink(path);
-    rmdir(dir);
+    tiny_model_remove(dir);
     return r;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of src/base: status table, UTF-8 safe error text, arena cap, mailbox order and bound. */
 #include "clock.h"
 #include "mailbox.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_json.c - the strict parser: accept and refuse tables, limits, a differential test against
  * cJSON on random documents, random damage; documents made of parts of others.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bench_chat.c - time to render a conversation on one thread, by chat template.
  *   bench_chat [conversation.json [template...]]
  * Without arguments: 20 messages of some 200 characters, the SmolLM2, Qwen2.5 and Qwen3 templates

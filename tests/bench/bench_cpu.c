@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The CPU ops one by one, at the shapes of a 135M-parameter Llama (SmolLM2).
  *
  *   bench_cpu [threads] [seconds per line]
@@ -112,7 +113,7 @@ static void bench_memory(struct bench *b)
 struct gemm_run {
     struct be *be;
     struct op_gemm o;
-    const void *ring[MAX_RING]; /* loaded */
+    struct matrix ring[MAX_RING]; /* loaded */
     const float *plain[MAX_RING];
     int n, at;
 };
@@ -120,7 +121,7 @@ struct gemm_run {
 static void run_gemm(void *arg)
 {
     struct gemm_run *g = arg;
-    g->o.w = g->ring[g->at++ % g->n];
+    g->o.w = &g->ring[g->at++ % g->n];
     g->be->op->gemm(g->be, &g->o);
 }
 
@@ -148,9 +149,9 @@ static int fill(void *arg, int64_t row0, int64_t n_rows, void *dst)
     return 0;
 }
 
-/* Levels for a matrix whose values do not matter. */
-static int fill_levels(void *arg, int64_t row0, int64_t n_rows, int group, uint8_t *q, float *scale,
-                       float *offset)
+/* Codes for a matrix whose values do not matter. */
+static int fill_codes(void *arg, int64_t row0, int64_t n_rows, int32_t group, uint8_t *q,
+                      float *scale, float *offset)
 {
     const struct fill_src *f = arg;
     for (int64_t i = 0; i < n_rows * f->n_in; i++)
@@ -175,14 +176,19 @@ static void bench_gemm(struct bench *b, const char *name, int32_t n_in, int32_t 
         struct fill_src src = {g.plain[i], n_in};
         struct be_weight_part part = {.n_rows = n_out, .arg = &src, .fill = fill};
         if (bits) {
-            part.fill_levels = fill_levels;
-            part.bits = bits;
-            part.group = 32;
+            part.fill_codes = fill_codes;
+            part.code = bits == 4 ? WC_U4 : WC_U8;
+            part.group_in = 32;
+            part.group_out = 1;
         }
-        void *w;
-        if (be_load_matrix(b->be, "bench", &part, 1, n_in, DT_F32, 1, &w, NULL) != 0)
+        const struct be_matrix_spec spec = {.what = "bench",
+                                            .parts = &part,
+                                            .n_parts = 1,
+                                            .dt = DT_F32,
+                                            .n_in = n_in,
+                                            .gemm_operand = true};
+        if (be_load_matrix(b->be, &spec, &g.ring[i], NULL) != 0)
             exit(1);
-        g.ring[i] = w;
     }
     float *in = random_floats(b, 512 * (size_t)n_in);
     float *out = random_floats(b, 512 * (size_t)n_out);
@@ -230,20 +236,20 @@ static void bench_attn(struct bench *b, int32_t rows, int32_t n_new, int32_t ctx
 {
     enum { HEADS = 9, KV_HEADS = 3, HD = 64, LAYERS = 8, PAGE = 16 };
     int32_t pages = (ctx + PAGE - 1) / PAGE, nt = rows * n_new;
-    struct batch_view bv = {.n_rows = rows,
-                            .n_tokens = nt,
-                            .max_new = n_new,
-                            .max_kv = ctx,
-                            .tok = ramp(b, (size_t)nt, 0, 0),
-                            .pos = ramp(b, (size_t)nt, 0, 1),
-                            .tok_row = ramp(b, (size_t)nt, 0, 0),
-                            .row_slot = ramp(b, (size_t)rows, 0, 1),
-                            .row_tok0 = ramp(b, (size_t)rows, 0, n_new),
-                            .row_new = ramp(b, (size_t)rows, n_new, 0),
-                            .row_kv = ramp(b, (size_t)rows, ctx, 0),
-                            .row_out = ramp(b, (size_t)rows, 0, 1),
-                            .page_table = ramp(b, (size_t)(rows * pages), 0, 1),
-                            .table_stride = pages};
+    struct batch bv = {.n_rows = rows,
+                       .n_tokens = nt,
+                       .max_new = n_new,
+                       .max_kv = ctx,
+                       .tok = ramp(b, (size_t)nt, 0, 0),
+                       .pos = ramp(b, (size_t)nt, 0, 1),
+                       .tok_row = ramp(b, (size_t)nt, 0, 0),
+                       .row_slot = ramp(b, (size_t)rows, 0, 1),
+                       .row_tok0 = ramp(b, (size_t)rows, 0, n_new),
+                       .row_new = ramp(b, (size_t)rows, n_new, 0),
+                       .row_kv = ramp(b, (size_t)rows, ctx, 0),
+                       .row_out = ramp(b, (size_t)rows, 0, 1),
+                       .page_table = ramp(b, (size_t)(rows * pages), 0, 1),
+                       .table_stride = pages};
     struct attn_run a = {.be = b->be, .decode = n_new == 1};
     a.o = (struct op_attn){.qkv_stride = (HEADS + 2 * KV_HEADS) * HD,
                            .n_heads = HEADS,

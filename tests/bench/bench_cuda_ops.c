@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Speed of the CUDA ops at the shapes of an 8B Llama, each against the limit measured in the same
  * run: bytes moved against a copy inside the card, operations against a large matrix product.
  *
@@ -75,9 +76,13 @@ static int run_gemm(void *arg, int i)
 {
     const struct gemm_bench *g = arg;
     size_t one = (size_t)g->n_in * (size_t)g->n_out * 2;
+    const struct matrix w = {.data = weights + (size_t)(i % g->n_copies) * one,
+                             .n_out = g->n_out,
+                             .n_in = g->n_in,
+                             .dt = DT_BF16};
     struct op_gemm o = {.out = outs,
                         .in = acts,
-                        .w = weights + (size_t)(i % g->n_copies) * one,
+                        .w = &w,
                         .m = g->m,
                         .n_in = g->n_in,
                         .n_out = g->n_out,
@@ -97,7 +102,7 @@ static double bench_gemm(const char *name, int32_t m, int32_t n_in, int32_t n_ou
     double us = time_us(run_gemm, &g, n);
     char shape[64];
     snprintf(shape, sizeof shape, "%s M=%d", name, (int)m);
-    double bytes = (double)one + (double)m * (2.0 * n_in + (out_dt == DT_F32 ? 4.0 : 2.0) * n_out);
+    double bytes = (double)one + (double)m * (2.0 * n_in + (double)dtype_size(out_dt) * n_out);
     if (print)
         line("gemm", shape, us, bytes, flops);
     return flops / us * 1e-6;
@@ -123,13 +128,11 @@ static void bench_gemms(void)
 }
 
 /* Device arrays of a batch; rows hold consecutive lines of a page table of shuffled pages. */
-struct batch {
-    struct batch_view bv;
+struct batch_bench {
+    struct batch bv;
     struct kv_pool_view kv;
     void *work;
     size_t work_bytes;
-    int32_t *tok, *pos, *tok_row, *slot, *tok0, *n_new, *n_kv, *out;
-    page_id *table;
 };
 
 enum { MAX_TOK = 16384, STRIDE = POOL_PAGES / 4 };
@@ -150,7 +153,7 @@ static void put(void *dst, const int32_t *src, size_t n)
     must(be_sync(be), "sync");
 }
 
-static void batch_open(struct batch *b)
+static void batch_open(struct batch_bench *b)
 {
     b->kv = (struct kv_pool_view){.dt = DT_BF16,
                                   .n_pages = POOL_PAGES,
@@ -159,16 +162,16 @@ static void batch_open(struct batch *b)
                                   .page_tokens = PAGE,
                                   .head_dim = HEAD_DIM};
     b->kv.base = dev("pool", kv_page_elems(&b->kv) * 2 * POOL_PAGES);
-    b->work_bytes = be_attn_work_bytes(be, 256, MAX_TOK, HEADS, HEAD_DIM);
+    b->work_bytes = be_attn_work_bytes(be, 256, HEADS, HEAD_DIM);
     b->work = dev("work", b->work_bytes);
-    int32_t **at[] = {&b->tok,  &b->pos,   &b->tok_row, &b->slot,
-                      &b->tok0, &b->n_new, &b->n_kv,    &b->out};
+    int32_t **at[] = {&b->bv.tok,      &b->bv.pos,     &b->bv.tok_row, &b->bv.row_slot,
+                      &b->bv.row_tok0, &b->bv.row_new, &b->bv.row_kv,  &b->bv.row_out};
     for (size_t i = 0; i < sizeof at / sizeof *at; i++)
         *at[i] = dev("inputs", MAX_TOK * sizeof(int32_t));
-    b->table = dev("table", sizeof(int32_t) * 256 * STRIDE);
+    b->bv.page_table = dev("table", sizeof(int32_t) * 256 * STRIDE);
 }
 
-static void batch_set(struct batch *b, int32_t rows, int32_t n_new, int32_t n_kv)
+static void batch_set(struct batch_bench *b, int32_t rows, int32_t n_new, int32_t n_kv)
 {
     int32_t per = (n_kv + PAGE - 1) / PAGE, n = rows * n_new;
     int32_t *page = xcalloc2(POOL_PAGES, sizeof *page), *table = xcalloc2(256 * STRIDE, 4);
@@ -197,33 +200,25 @@ static void batch_set(struct batch *b, int32_t rows, int32_t n_new, int32_t n_kv
             v[2][r * n_new + i] = r;
         }
     }
-    int32_t *to[] = {b->tok, b->pos, b->tok_row, b->slot, b->tok0, b->n_new, b->n_kv, b->out};
+    int32_t *to[] = {b->bv.tok,      b->bv.pos,     b->bv.tok_row, b->bv.row_slot,
+                     b->bv.row_tok0, b->bv.row_new, b->bv.row_kv,  b->bv.row_out};
     for (int i = 0; i < 8; i++) {
         put(to[i], v[i], MAX_TOK);
         free(v[i]);
     }
-    put(b->table, table, (size_t)256 * STRIDE);
+    put(b->bv.page_table, table, (size_t)256 * STRIDE);
     free(page);
     free(table);
-    b->bv = (struct batch_view){.n_rows = rows,
-                                .n_tokens = n,
-                                .max_new = n_new,
-                                .max_kv = n_kv,
-                                .tok = b->tok,
-                                .pos = b->pos,
-                                .tok_row = b->tok_row,
-                                .row_slot = b->slot,
-                                .row_tok0 = b->tok0,
-                                .row_new = b->n_new,
-                                .row_kv = b->n_kv,
-                                .row_out = b->out,
-                                .page_table = b->table,
-                                .table_stride = STRIDE};
+    b->bv.n_rows = rows;
+    b->bv.n_tokens = n;
+    b->bv.max_new = n_new;
+    b->bv.max_kv = n_kv;
+    b->bv.table_stride = STRIDE;
 }
 
 static int run_attn(void *arg, int i)
 {
-    const struct batch *b = arg;
+    const struct batch_bench *b = arg;
     struct op_attn o = {.out = outs,
                         .q = acts,
                         .qkv_stride = (HEADS + 2 * KV_HEADS) * HEAD_DIM,
@@ -240,9 +235,9 @@ static int run_attn(void *arg, int i)
 
 static int run_rope(void *arg, int i)
 {
-    const struct batch *b = arg;
+    const struct batch_bench *b = arg;
     struct op_rope_kv_write o = {.qkv = acts + (size_t)(i % 8) * (ACTS / 8),
-                                 .inv_freq = (const float *)(const void *)b->pos,
+                                 .inv_freq = (const float *)(const void *)b->bv.pos,
                                  .attn_factor = 1,
                                  .eps = 1e-5f,
                                  .n_heads = HEADS,
@@ -253,7 +248,7 @@ static int run_rope(void *arg, int i)
     return be->op->rope_kv_write(be, &o);
 }
 
-static void bench_attn(struct batch *b)
+static void bench_attn(struct batch_bench *b)
 {
     static const int32_t decode[][2] = {{1, 128},    {1, 1024},  {1, 8192},  {1, 65536}, {8, 1024},
                                         {8, 4096},   {8, 16384}, {32, 1024}, {64, 1024}, {64, 4096},
@@ -291,7 +286,7 @@ static int run_norm(void *arg, int i)
     struct op_add_rmsnorm o = {.out = at + ACTS / 8,
                                .residual = outs + (size_t)(i % 4) * (ACTS / 4),
                                .x = at + ACTS / 8,
-                               .weight = weights,
+                               .weight = (const float *)(const void *)weights,
                                .n_rows = b->n,
                                .dim = DIM,
                                .dt = DT_BF16,
@@ -321,7 +316,7 @@ static int run_sample(void *arg, int i)
     return be->op->sample(be, &b->o);
 }
 
-static void bench_sample(const struct batch *b)
+static void bench_sample(const struct batch_bench *b)
 {
     static const struct {
         const char *name;
@@ -352,9 +347,9 @@ static void bench_sample(const struct batch *b)
     free(h);
     struct sample_bench sb = {{.logits = logits,
                                .params = p,
-                               .pos = b->pos,
-                               .row_slot = b->slot,
-                               .row_out = b->slot,
+                               .pos = b->bv.pos,
+                               .row_slot = b->bv.row_slot,
+                               .row_out = b->bv.row_slot,
                                .last_token = dev("last", 4096),
                                .token = dev("token", 4096),
                                .logprob = dev("logprob", 4096),
@@ -378,7 +373,7 @@ static void bench_sample(const struct batch *b)
         }
 }
 
-static void bench_rest(struct batch *b)
+static void bench_rest(struct batch_bench *b)
 {
     static const int32_t rows[] = {1, 8, 64, 256, 2048, 8192};
     char shape[64];
@@ -401,7 +396,7 @@ static void bench_rest(struct batch *b)
 /* The two limits: a copy inside the card (bytes read and written), a large product. */
 static int run_copy(void *arg, int i)
 {
-    const struct batch *b = arg;
+    const struct batch_bench *b = arg;
     static struct page_copy *c;
     int32_t half = POOL_PAGES / 4;
     (void)i;
@@ -414,7 +409,7 @@ static int run_copy(void *arg, int i)
     return be->op->copy_pages(be, &o);
 }
 
-static void measure_limits(struct batch *b)
+static void measure_limits(struct batch_bench *b)
 {
     double bytes = 2.0 * (POOL_PAGES / 4) * (double)kv_page_elems(&b->kv) * 2;
     copy_gbs = bytes / time_us(run_copy, b, 2) * 1e-3;
@@ -437,7 +432,7 @@ int main(int argc, char **argv)
     const char *what = argc > 1 ? argv[1] : "all";
     struct be_config bc = {.kind = BE_CUDA, .memory_utilization = 0.9, .graphs = 1};
     struct err e = {0};
-    struct batch b = {0};
+    struct batch_bench b = {0};
     if (argc > 2)
         replays = atoi(argv[2]);
     if (be_open(&be, &bc, &e) != 0) {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Model-level speed without HTTP and engine: decode tokens/s at 1, 2, 4, ... rows, prefill
  * tokens/s.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bench_engine.c - what the engine costs on the host: one turn (drain, commit, plan, pack, submit,
  * post) against an executor that does nothing, at 1, 64 and 256 decoding rows, two steps in flight.
  *   bench_engine [turns]

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bench_http.c - what one token event costs on the loop thread: N streams, the real engine over an
  * executor that computes nothing, one client that reads everything. Prints CPU of the loop thread
  * per token (the send on loopback included) and tokens per second, the best of three runs: others

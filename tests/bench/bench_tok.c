@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bench_tok.c - the tokenizer's processor time on one thread: load, encode and decode.
  *   bench_tok [tokenizer.json [text [chunk_bytes]]]      one JSON line
  *   bench_tok linear tokenizer.json [text...]            time a byte, 64 KiB to 4 MiB, a line a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Settings: every way to say one wrongly, precedence, positions, and that the shipped files are
  * true. */
 #include "testing.h"

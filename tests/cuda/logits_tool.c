@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* logits_tool.c - raw logits of a model for scripts/gpu_logits.py, which compares them with
  * transformers.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_engine.c - the real engine over a small random model on the GPU: two steps in flight, a pool
  * far too small for the rows, shared prefixes, duplicates, random cancels, an audit every turn.
  * Every request must give what it gives alone, as long as the two best tokens are not so close that
@@ -12,12 +13,12 @@
 #include "log.h"
 #include "mem.h"
 #include "model.h"
+#include "tiny_model.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { SKIPPED = 77, VOCAB = 1024, N_DISTINCT = 400, MAX_PROMPT = 150, MAX_NEW = 40, ROWS = 24 };
 enum { PAGES = 48, PAGE_TOKENS = 16, WAITING = 40, STEMS = 4, MAX_OPEN = ROWS + WAITING };
@@ -41,7 +42,17 @@ struct counts {
 };
 
 static int n_requests = 10000, kind = BE_CUDA;
-static char dir[64];
+static char dir[TINY_DIR_BYTES];
+static const struct tiny_model tiny = {.family = "llama",
+                                       .dim = 256,
+                                       .ffn = 512,
+                                       .layers = 2,
+                                       .heads = 8,
+                                       .kv_heads = 2,
+                                       .head_dim = 64,
+                                       .vocab = VOCAB,
+                                       .max_position = 512,
+                                       .norm_eps = 1e-5};
 static struct be *be;
 static struct model *model;
 static struct request req[N_DISTINCT];
@@ -51,23 +62,6 @@ static int rnd(int n)
 {
     rng_state = rng_state * 6364136223846793005u + 1442695040888963407u;
     return (int)((rng_state >> 33) % (uint64_t)n);
-}
-
-static void write_config(void)
-{
-    char path[100];
-    snprintf(path, sizeof path, "%s/config.json", dir);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fprintf(f,
-            "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\","
-            "\"hidden_size\":256,\"intermediate_size\":512,\"num_hidden_layers\":2,"
-            "\"num_attention_heads\":8,\"num_key_value_heads\":2,\"head_dim\":64,"
-            "\"hidden_act\":\"silu\",\"max_position_embeddings\":512,\"rms_norm_eps\":1e-5,"
-            "\"rope_theta\":10000.0,\"tie_word_embeddings\":false,\"vocab_size\":%d,"
-            "\"torch_dtype\":\"bfloat16\"}",
-            VOCAB);
-    fclose(f);
 }
 
 static int64_t free_memory(void)
@@ -87,10 +81,10 @@ static void open_model(void)
     struct be_config bc = {.kind = kind, .threads = 2, .memory_utilization = 0.9, .graphs = 1};
     struct model_source *src;
     struct err e = {0};
-    write_config();
+    tiny_model_write(dir, &tiny);
     assert_int_equal(model_source_open(&src, &so, &e), 0);
     assert_int_equal(be_open(&be, &bc, &e), 0);
-    int64_t el = be->info.kv_dt == DT_F32 ? 4 : 2;
+    int64_t el = (int64_t)dtype_size(be->info.kv_dt);
     struct model_opts mo = {.kv_dt = -1,
                             .act_dt = -1,
                             .weight_dt = -1,
@@ -332,14 +326,9 @@ int main(int argc, char **argv)
     }
     if (kind == BE_CUDA)
         be_close(b);
-    snprintf(dir, sizeof dir, "/tmp/quire-test-cuda-XXXXXX");
-    if (!mkdtemp(dir))
-        return 1;
+    tiny_model_dir(dir, "cuda");
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_served)};
     int r = cmocka_run_group_tests(tests, NULL, NULL);
-    char path[100];
-    snprintf(path, sizeof path, "%s/config.json", dir);
-    unlink(path);
-    rmdir(dir);
+    tiny_model_remove(dir);
     return r;
 }

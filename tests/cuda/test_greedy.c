@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_greedy.c - the demo model on the GPU against the CPU backend: the golden prompts, 64 greedy
  * tokens each. Both follow the CPU's tokens, so every position is compared under the same history.
  * Where the CPU's two best logits are closer than a margin, 16-bit arithmetic may choose the other:

@@ -1,46 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A whole model on the GPU: logits against the CPU backend, recorded decode steps against eager
  * ones, two steps in flight, memory given back. Random weights. Skipped without a GPU. */
 #include "testing.h"
 
 #include "model_run.h"
+#include "tiny_model.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <unistd.h>
 
 enum { SKIPPED = 77, VOCAB = 2048, ROWS = 6, MAX_LEN = 700, CHUNK = 200 };
 
-struct shape {
-    const char *arch, *type;
-    int dim, ffn, layers, heads, kv_heads, head_dim;
-};
-static const struct shape shapes[] = {
-    {"LlamaForCausalLM", "llama", 512, 1408, 3, 8, 2, 64},
-    {"Qwen2ForCausalLM", "qwen2", 896, 1600, 2, 14, 2, 64},
-    {"Qwen3ForCausalLM", "qwen3", 512, 1024, 3, 8, 4, 128},
-    {"MistralForCausalLM", "mistral", 400, 808, 2, 5, 1, 80},
-    {"LlamaForCausalLM", "llama", 576, 1536, 3, 9, 3, 64},
+/* family, dim, ffn, layers, heads, KV heads, head_dim */
+static const struct tiny_model shapes[] = {
+    {"llama", 512, 1408, 3, 8, 2, 64, VOCAB, 4096, 1e-6, true},
+    {"qwen2", 896, 1600, 2, 14, 2, 64, VOCAB, 4096, 1e-6, true},
+    {"qwen3", 512, 1024, 3, 8, 4, 128, VOCAB, 4096, 1e-6, true},
+    {"mistral", 400, 808, 2, 5, 1, 80, VOCAB, 4096, 1e-6, true},
+    {"llama", 576, 1536, 3, 9, 3, 64, VOCAB, 4096, 1e-6, true},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
-static char dir[64];
-
-static void write_config(const struct shape *s)
-{
-    char path[100];
-    snprintf(path, sizeof path, "%s/config.json", dir);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fprintf(f,
-            "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",\"hidden_size\":%d,"
-            "\"intermediate_size\":%d,\"num_hidden_layers\":%d,\"num_attention_heads\":%d,"
-            "\"num_key_value_heads\":%d,\"head_dim\":%d,\"hidden_act\":\"silu\","
-            "\"max_position_embeddings\":4096,\"rms_norm_eps\":1e-6,\"rope_theta\":10000.0,"
-            "\"tie_word_embeddings\":false,\"vocab_size\":%d,\"bos_token_id\":1,"
-            "\"eos_token_id\":2,\"torch_dtype\":\"bfloat16\"}",
-            s->arch, s->type, s->dim, s->ffn, s->layers, s->heads, s->kv_heads, s->head_dim, VOCAB);
-    fclose(f);
-}
+static char dir[TINY_DIR_BYTES];
 
 static void open_run(struct model_run *x, int kind, int graphs)
 {
@@ -79,12 +60,12 @@ static void feed(struct model_run *x, int kind, int32_t row, int32_t at, int32_t
     assert_int_equal(model_logits(x->m, 0, logits), 0);
 }
 
-static void check_shape(const struct shape *s)
+static void check_shape(const struct tiny_model *s)
 {
     struct model_run gpu, cpu;
     static float a[VOCAB], b[VOCAB];
     double worst = 1;
-    write_config(s);
+    tiny_model_write(dir, s);
     open_run(&cpu, BE_CPU, 0);
     open_run(&gpu, BE_CUDA, 1);
     int32_t at = 0;
@@ -100,8 +81,8 @@ static void check_shape(const struct shape *s)
         feed(&gpu, STEP_DECODE, 2, at, 1, b);
         worst = fmin(worst, cosine(a, b));
     }
-    printf("%s, dim %d, head_dim %d: lowest cosine to the CPU %.6f\n", s->type, s->dim, s->head_dim,
-           worst);
+    printf("%s, dim %d, head_dim %d: lowest cosine to the CPU %.6f\n", s->family, s->dim,
+           s->head_dim, worst);
     assert_true(worst >= 0.9995);
     model_run_close(&cpu);
     model_run_close(&gpu);
@@ -155,7 +136,7 @@ static void test_graphs(void **state)
 {
     static token_id want[N][ROWS], got[N][ROWS];
     (void)state;
-    write_config(&shapes[0]);
+    tiny_model_write(dir, &shapes[0]);
     for (int graphs = 0; graphs < 3; graphs++) /* never, when needed, at start */
         for (int depth = 1; depth <= 2; depth++) {
             struct model_run x;
@@ -174,7 +155,7 @@ static void test_memory_comes_back(void **state)
 {
     int64_t first = 0;
     (void)state;
-    write_config(&shapes[2]);
+    tiny_model_write(dir, &shapes[2]);
     for (int i = 0; i < 4; i++) {
         struct be_config bc = {.kind = BE_CUDA, .memory_utilization = 0.9, .graphs = 1};
         struct be *be;
@@ -205,15 +186,10 @@ int main(void)
         return SKIPPED;
     }
     be_close(be);
-    snprintf(dir, sizeof dir, "/tmp/quire-test-cuda-XXXXXX");
-    if (!mkdtemp(dir))
-        return 1;
+    tiny_model_dir(dir, "cuda");
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_logits), cmocka_unit_test(test_graphs),
                                        cmocka_unit_test(test_memory_comes_back)};
     int r = cmocka_run_group_tests(tests, NULL, NULL);
-    char path[100];
-    snprintf(path, sizeof path, "%s/config.json", dir);
-    unlink(path);
-    rmdir(dir);
+    tiny_model_remove(dir);
     return r;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every op of the list on the GPU against the naive reference in double: random cases in both
  * storage types, then the shapes that attention and sampling turn on. Skipped without a GPU.
  * QUIRE_GPU_SMALL=1: fewer and smaller cases, for compute-sanitizer. */

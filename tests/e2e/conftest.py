@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """End-to-end tests: the real daemon, the real demo model, unmodified clients, loopback only.
 
 QUIRED is the binary, QUIRE_TEST_MODEL the demo model's path (scripts/test.sh sets both).

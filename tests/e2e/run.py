@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """ctest entry: run the end-to-end tests, or say why not and skip (exit code 77)."""
 import os
 import sys

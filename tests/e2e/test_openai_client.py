@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The official openai client, unmodified, against the real daemon and model."""
 import concurrent.futures as cf
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prefix hits: exact to the token, reported in usage, and felt in the time to first token."""
 import random
 import time

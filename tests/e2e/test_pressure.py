@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pool far too small, clients that leave, signals: the server stays alive and loses no page."""
 import concurrent.futures as cf
 import contextlib

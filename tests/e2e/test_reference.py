@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole way against an independent reference: messages in, template, tokenizer, engine, model, text out.
 
 tests/fixtures/smollm2_greedy.json (scripts/gen_golden.py: transformers, the same GGUF, float32) has 20 chats,

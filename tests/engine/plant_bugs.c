@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* plant_bugs.c - the oracles' self-test: with each planted bug switched on, the traces must notice
  * (a wrong output, a failed audit, a stall, a leak, a violation, or a CHECK that aborts); with
  * none, they must not. Each bug runs in a child process, because a planted bug may end it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_policy.c - what clients feel of the policy: exact hits, the decode gap, order between
  * priorities and tenants, no starvation, token budgets. Virtual time. */
 #include "testing.h"

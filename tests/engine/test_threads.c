@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_threads.c - the engine on its own thread: clients submit and cancel from several threads at
  * once; every accepted request ends exactly once, with the right tokens; then stop, device errors,
  * refusals. Built with -DQUIRE_SANITIZE=thread this is the race test. */

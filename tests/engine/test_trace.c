@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_trace.c - random scenarios against the hash model and the naive generator; replay; faults;
  * device errors. */
 #include "testing.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* trace.h - one random scenario through the engine and the hash model, compared to the naive
  * generator. Functions in a header, because the same driver is compiled against the plain and the
  * planted libraries. Single thread, virtual time: a seed always gives the same steps.

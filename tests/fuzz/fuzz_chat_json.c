@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_chat_json.c - any bytes as the variables of a chat template. What is read is printed in
  * every spelling; JSON that was printed reads back as itself. */
 #include "fuzzing.h"

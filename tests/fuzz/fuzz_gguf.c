@@ -1,8 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_gguf.c - any bytes as a GGUF file: refused with a message, or a model all of whose weights
  * can be read, as numbers and as levels. */
-#include "model/dequant.h"
-#include "model/family.h"
-#include "model/source.h"
+#include "checkpoint/dequant.h"
+#include "checkpoint/family.h"
+#include "checkpoint/source.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ static void read_weight(const struct tensor *t)
     uint8_t *q = malloc((size_t)cols);
     for (int64_t r = 0; row && scale && offset && q && r < rows; r++) {
         qtype_convert(t->type, t->data + r * bytes, cols, row, DT_F32);
-        if (qtype_levels(t->type, &group))
+        if (qtype_code(t->type, &group) != WC_PLAIN)
             qtype_split(t->type, t->data + r * bytes, cols, 16, q, scale, offset);
     }
     free(row);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_head.c - any bytes as a request head. What is judged does not depend on how it arrives: a
  * good head has no refused beginning, what follows it does not matter, a refusal stays one. */
 #include "handler.h"

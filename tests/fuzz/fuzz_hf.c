@@ -1,9 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_hf.c - a model folder: config.json up to the first zero byte, then a safetensors image. The
  * first part is also tried as generation_config.json and tokenizer_config.json. */
+#include "checkpoint/hf_config.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/source.h"
 #include "log.h"
-#include "model/hf_config.h"
-#include "model/safetensors.h"
-#include "model/source.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_jinja.c - any bytes as a chat template: compiled and rendered with fixed variables within
  * small bounds. The output is valid UTF-8, the same every time, and the one character that only the
  * variables have is always marked as the caller's. */

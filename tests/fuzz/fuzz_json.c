@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_json.c - any bytes as a body: the strict scanner's document is well formed and every part of
  * it reads the same alone; then the whole request checker, both endpoints, whose error (if any) is
  * one of the request's own. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_stream.c - any ids through the streaming detokeniser and a stop matcher: what goes out is
  * whole code points, joins to what decoding at once gives, and ends where a plain search of the
  * whole text finds the first stop string; no more is held back than may yet be one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_tok.c - any text: what is encoded decodes to itself, streamed or not, and spans of a user's
  * text never yield a special token. The tokenizer is byte level with an alphabet of its own making,
  * so every text has an encoding. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzzing.h - what fuzz targets share: checks that stop the run, and two tokenizers that need no
  * file. A target defines LLVMFuzzerTestOneInput; libFuzzer or replay_main.c calls it. */
 #ifndef QUIRE_TESTS_FUZZING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* replay_main.c - runs a fuzz target on the files of its corpus, without libFuzzer.
  *   replay_x FOLDER-OR-FILE...
  * Every file is also tried without its last byte and with each half alone, so that a small corpus

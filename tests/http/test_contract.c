@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_contract.c - the HTTP layer, rule by rule: methods, heads, keys, ids, the order of checks,
  * kept connections, health in every state, metrics from zero. Ids are those of the contract. */
 #include "rig.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_hostile.c - requests that are wrong, slow, too big or gone; keys; metrics; draining. */
 #include "rig.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_life.c - the server's own states: loading, serving, full, failed, draining; keys; readers
  * that do not read. Each test has a server of its own.
  */

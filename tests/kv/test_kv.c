@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_kv.c - pool and tree against a naive model: every operation is repeated on flat lists, and
  * hits, partial hits, evictions and free counts must agree; the audit runs all along. */
 #include "testing.h"

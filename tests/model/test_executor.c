@@ -1,45 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The executor on a random model: what a row computes must not depend, to the bit, on how its
  * prompt was cut, on who shares the batch, on which pass computed it, on two steps in flight or on
  * copied pages; a plan that breaks a bound is refused whole. */
 #include "testing.h"
 
 #include "model_run.h"
+#include "tiny_model.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 enum { VOCAB = 211, ROWS = 6, MANY = 17, MAX_LEN = 160, CHUNK = 96 };
 
-static char dir[64];
+static char dir[TINY_DIR_BYTES];
 
 static int make_config(void **state)
 {
+    static const struct tiny_model tiny = {.family = "qwen2",
+                                           .dim = 96,
+                                           .ffn = 160,
+                                           .layers = 3,
+                                           .heads = 6,
+                                           .kv_heads = 2,
+                                           .head_dim = 16,
+                                           .vocab = VOCAB,
+                                           .max_position = 512,
+                                           .norm_eps = 1e-6,
+                                           .has_ends = true};
     (void)state;
-    snprintf(dir, sizeof dir, "/tmp/quire-test-executor-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    char path[100];
-    snprintf(path, sizeof path, "%s/config.json", dir);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fprintf(f,
-            "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\","
-            "\"hidden_size\":96,\"intermediate_size\":160,\"num_hidden_layers\":3,"
-            "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"head_dim\":16,"
-            "\"hidden_act\":\"silu\",\"max_position_embeddings\":512,\"rms_norm_eps\":1e-6,"
-            "\"rope_theta\":10000.0,\"tie_word_embeddings\":false,\"vocab_size\":%d,"
-            "\"bos_token_id\":1,\"eos_token_id\":2,\"torch_dtype\":\"bfloat16\"}",
-            VOCAB);
-    fclose(f);
+    tiny_model_dir(dir, "executor");
+    tiny_model_write(dir, &tiny);
     return 0;
 }
 
 static int remove_config(void **state)
 {
     (void)state;
-    char path[100];
-    snprintf(path, sizeof path, "%s/config.json", dir);
-    unlink(path);
-    rmdir(dir);
+    tiny_model_remove(dir);
     return 0;
 }
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The demo model against an independent reference: 20 chat prompts x 64 greedy tokens, made by
  * scripts/gen_golden.py with transformers in float32 from the same GGUF. Where the reference's own
  * two best logits are closer than 1e-3 either choice is right, so we compare there no more, but go

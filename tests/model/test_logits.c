@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Golden logits: one tiny random model per family against the reference implementation
  * (scripts/gen_golden.py), f32 arithmetic, chunked at odd places, then greedy decode. */
 #include "testing.h"

@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights that the CPU backend keeps quantised give what their dequantised values give, to the bit:
  * op_gemm and op_embed, every block type, every vector build this processor runs, any batch. */
 #include "testing.h"
 
 #include "backend/cpu/cpu.h"
+#include "checkpoint/dequant.h"
 #include "hostile.h"
-#include "model/dequant.h"
 
 #include <stdio.h>
 
@@ -28,8 +29,8 @@ static int fill(void *arg, int64_t row0, int64_t n, void *dst)
     return 0;
 }
 
-static int fill_levels(void *arg, int64_t row0, int64_t n, int group, uint8_t *q, float *scale,
-                       float *offset)
+static int fill_codes(void *arg, int64_t row0, int64_t n, int32_t group, uint8_t *q, float *scale,
+                      float *offset)
 {
     const struct rows *r = arg;
     qtype_split(r->type, r->data + row0 * row_bytes(r), n * r->n_in, group, q, scale, offset);
@@ -58,26 +59,34 @@ static uint8_t *random_rows(int type, int64_t n_in, uint64_t *seed)
     return p;
 }
 
-static void *load(struct be *be, struct rows *r, int n_parts, bool levels)
+static struct matrix load(struct be *be, struct rows *r, int n_parts, bool levels)
 {
     struct be_weight_part part[3];
+    struct be_matrix_spec spec = {.what = "test",
+                                  .parts = part,
+                                  .n_parts = n_parts,
+                                  .dt = DT_F32,
+                                  .n_in = r[0].n_in,
+                                  .gemm_operand = true};
     struct err e = {0};
-    void *w = NULL;
+    struct matrix w;
     for (int i = 0; i < n_parts; i++) {
         part[i] = (struct be_weight_part){.n_rows = N_PART, .arg = &r[i], .fill = fill};
         if (levels) {
-            part[i].fill_levels = fill_levels;
-            part[i].bits = qtype_levels(r[i].type, &part[i].group);
-            assert_true(part[i].bits == 4 || part[i].bits == 8);
+            part[i].fill_codes = fill_codes;
+            part[i].code = qtype_code(r[i].type, &part[i].group_in);
+            part[i].group_out = 1;
+            assert_true(part[i].code == WC_U4 || part[i].code == WC_U8);
         }
     }
-    if (be_load_matrix(be, "test", part, n_parts, r[0].n_in, DT_F32, 1, &w, &e) != 0)
+    if (be_load_matrix(be, &spec, &w, &e) != 0)
         fail_msg("%s", e.msg);
-    assert_int_equal(cpu_find_matrix(cpu_of(be), w)->bits != 0, levels);
+    assert_int_equal(w.bits != 0, levels);
     return w;
 }
 
-static void compare(struct be *be, const void *plain, const void *kept, int32_t n_in, int32_t n_out)
+static void compare(struct be *be, const struct matrix *plain, const struct matrix *kept,
+                    int32_t n_in, int32_t n_out)
 {
     static const int32_t ms[] = {1, 2, 3, 5, 8, 12, 13, 96, 97, MAX_M};
     float *in = xalloc((size_t)(MAX_M * n_in) * 4), *want = xalloc((size_t)(MAX_M * n_out) * 4),
@@ -126,12 +135,12 @@ static void check(const int *types, int n_parts, int32_t n_in)
     struct err e = {0};
     struct be_config c = {.kind = BE_CPU, .threads = 2};
     assert_int_equal(be_open(&be, &c, &e), 0);
-    void *plain = load(be, r, n_parts, false), *kept = load(be, r, n_parts, true);
+    struct matrix plain = load(be, r, n_parts, false), kept = load(be, r, n_parts, true);
     for (size_t b = 0; b < 3; b++) {
         if (!vec_named(builds[b]))
             continue;
         cpu_of(be)->vec = vec_named(builds[b]);
-        compare(be, plain, kept, n_in, n_parts * N_PART);
+        compare(be, &plain, &kept, n_in, n_parts * N_PART);
     }
     be_close(be);
     for (int i = 0; i < n_parts; i++)
@@ -144,7 +153,7 @@ static void test_every_type(void **state)
     for (int t = 0; t < N_QTYPES; t++) {
         int32_t group;
         bool quantised = t >= QT_Q4_0 && t <= QT_Q6_K;
-        assert_int_equal(qtype_levels(t, &group) != 0, quantised);
+        assert_int_equal(qtype_code(t, &group) != 0, quantised);
         if (!quantised)
             continue;
         check(&t, 1, 512);
@@ -162,10 +171,10 @@ static void test_mixtures(void **state)
     check((const int[]){QT_Q4_1, QT_Q4_0, QT_Q4_1}, 3, 64);
 }
 
-static int fail_late(void *arg, int64_t row0, int64_t n, int group, uint8_t *q, float *scale,
+static int fail_late(void *arg, int64_t row0, int64_t n, int32_t group, uint8_t *q, float *scale,
                      float *offset)
 {
-    return row0 >= 32 ? ST_IO : fill_levels(arg, row0, n, group, q, scale, offset);
+    return row0 >= 32 ? ST_IO : fill_codes(arg, row0, n, group, q, scale, offset);
 }
 
 static void test_failures(void **state)
@@ -176,16 +185,24 @@ static void test_failures(void **state)
     struct be *be;
     struct err e = {0};
     struct be_config c = {.kind = BE_CPU, .threads = 2};
-    void *w;
+    struct matrix w;
     assert_int_equal(be_open(&be, &c, &e), 0);
     struct be_weight_part p = {.n_rows = N_PART,
                                .arg = &r,
                                .fill = fill,
-                               .fill_levels = fail_late,
-                               .bits = 8,
-                               .group = 32};
-    assert_int_equal(be_load_matrix(be, "test", &p, 1, 64, DT_F32, 1, &w, &e), ST_IO);
+                               .fill_codes = fail_late,
+                               .code = WC_U8,
+                               .group_in = 32,
+                               .group_out = 1};
+    const struct be_matrix_spec spec = {
+        .what = "test", .parts = &p, .n_parts = 1, .dt = DT_F32, .n_in = 64, .gemm_operand = true};
+    assert_int_equal(be_load_matrix(be, &spec, &w, &e), ST_IO);
     assert_non_null(strstr(e.msg, "reading the weights failed"));
+    assert_null(w.data);
+    /* codes that this backend has no panels for: their values are asked for instead */
+    p.code = WC_E4M3;
+    assert_int_equal(be_load_matrix(be, &spec, &w, &e), 0);
+    assert_int_equal(w.code, WC_PLAIN);
     be_close(be);
     free((void *)(uintptr_t)r.data);
 }

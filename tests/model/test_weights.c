@@ -1,8 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights.c: every weight arrives where forward.c will look for it, in the layout it expects. */
 #include "testing.h"
 
+#include "checkpoint/dummy.h"
 #include "gguf_build.h"
-#include "model/dummy.h"
 #include "model/weights.h"
 
 #include <math.h>
@@ -18,8 +19,8 @@ static struct be *open_cpu(void)
 }
 
 /* Row `r` of a loaded matrix, read back through op_embed (which knows every layout). */
-static void read_row(struct be *be, const void *table, int32_t rows, int32_t dim, int32_t r,
-                     float *row)
+static void read_row(struct be *be, const struct matrix *table, int32_t rows, int32_t dim,
+                     int32_t r, float *row)
 {
     token_id *id = be_alloc(be, "test", sizeof *id);
     float *out = be_alloc(be, "test", (size_t)dim * sizeof *out);
@@ -36,19 +37,19 @@ static int64_t file_row(const struct model_source *s, int role, int64_t r)
     bool pairs = role == W_Q || role == W_K || role == W_Q_BIAS || role == W_K_BIAS;
     if (!s->family->gguf_permuted || !pairs)
         return r;
-    int64_t d = s->cfg.head_dim, head = r / d * d;
+    int64_t d = s->cfg.kind[0].head_dim, head = r / d * d;
     for (int64_t f = 0; f < d; f++) /* file row f holds element f % 2 * d/2 + f / 2 */
         if (f % 2 * (d / 2) + f / 2 == r - head)
             return head + f;
     return -1;
 }
 
-static void check_matrix(struct be *be, const struct model_source *s, const void *m, int32_t layer,
-                         const int *roles, int n)
+static void check_matrix(struct be *be, const struct model_source *s, const struct matrix *m,
+                         int32_t layer, const int *roles, int n)
 {
     int64_t rows[3], cols = 0, total = 0;
     for (int i = 0; i < n; i++) {
-        family_weight_shape(&s->cfg, roles[i], &rows[i], &cols);
+        weight_shape(&s->cfg, layer, roles[i], &rows[i], &cols);
         total += rows[i];
     }
     float *row = xalloc((size_t)cols * sizeof *row);
@@ -68,7 +69,7 @@ static void check_matrix(struct be *be, const struct model_source *s, const void
 static void check_vector(const struct model_source *s, const void *v, int32_t layer, int role)
 {
     int64_t n, cols;
-    family_weight_shape(&s->cfg, role, &n, &cols);
+    weight_shape(&s->cfg, layer, role, &n, &cols);
     const float *f = v;
     for (int64_t i = 0; i < n; i++)
         if (f[i] != gb_value(layer, role, file_row(s, role, i)))
@@ -79,10 +80,10 @@ static void check_layer(struct be *be, const struct model_source *s, const struc
                         int32_t i)
 {
     const struct layer_weights *y = &w->layer[i];
-    check_matrix(be, s, y->wqkv, i, (const int[]){W_Q, W_K, W_V}, 3);
-    check_matrix(be, s, y->wo, i, (const int[]){W_O}, 1);
-    check_matrix(be, s, y->w_gate_up, i, (const int[]){W_GATE, W_UP}, 2);
-    check_matrix(be, s, y->w_down, i, (const int[]){W_DOWN}, 1);
+    check_matrix(be, s, &y->wqkv, i, (const int[]){W_Q, W_K, W_V}, 3);
+    check_matrix(be, s, &y->wo, i, (const int[]){W_O}, 1);
+    check_matrix(be, s, &y->w_gate_up, i, (const int[]){W_GATE, W_UP}, 2);
+    check_matrix(be, s, &y->w_down, i, (const int[]){W_DOWN}, 1);
     check_vector(s, y->attn_norm, i, W_ATTN_NORM);
     check_vector(s, y->ffn_norm, i, W_FFN_NORM);
     assert_int_equal(y->bqkv != NULL, s->cfg.qkv_bias);
@@ -93,7 +94,8 @@ static void check_layer(struct be *be, const struct model_source *s, const struc
     assert_null(y->b_down);
     if (s->cfg.qkv_bias) {
         check_vector(s, y->bqkv, i, W_Q_BIAS);
-        check_vector(s, (const float *)y->bqkv + s->cfg.n_heads * s->cfg.head_dim, i, W_K_BIAS);
+        check_vector(s, (const float *)y->bqkv + s->cfg.kind[0].n_heads * s->cfg.kind[0].head_dim,
+                     i, W_K_BIAS);
     }
     if (s->cfg.qk_norm) {
         check_vector(s, y->q_norm, i, W_Q_NORM);
@@ -132,9 +134,9 @@ static void check_shape(struct gb_shape shape)
     assert_true(fabs(h.last - 1) < 1e-6);
     for (int32_t i = 0; i < w.n_layers; i++)
         check_layer(be, s, &w, i);
-    check_matrix(be, s, w.embed, -1, (const int[]){W_EMBED}, 1);
-    check_matrix(be, s, w.head, -1, (const int[]){shape.tied ? W_EMBED : W_HEAD}, 1);
-    assert_int_equal(w.head == w.embed, shape.tied);
+    check_matrix(be, s, &w.embed, -1, (const int[]){W_EMBED}, 1);
+    check_matrix(be, s, &w.head, -1, (const int[]){shape.tied ? W_EMBED : W_HEAD}, 1);
+    assert_int_equal(w.head.data == w.embed.data, shape.tied);
     check_vector(s, w.final_norm, -1, W_FINAL_NORM);
     weights_free(&w);
     weights_free(&w);
@@ -172,7 +174,7 @@ static void test_types(void **state)
     assert_int_equal(gb_open(&s, f->p, f->n, &e), 0);
     struct be *be = open_cpu();
     assert_int_equal(weights_load(&w, s, be, DT_F32, DT_BF16, NULL, NULL, &e), 0);
-    assert_ptr_not_equal(w.head, w.embed);
+    assert_ptr_not_equal(w.head.data, w.embed.data);
     assert_int_equal(w.weight_dt, DT_BF16);
     uint16_t *want = xalloc(64 * 2), *got = xalloc(64 * 2);
     float v[64];
@@ -181,7 +183,7 @@ static void test_types(void **state)
     qtype_convert(QT_F32, v, 64, want, DT_BF16);
     token_id one = 1;
     struct op_embed o = {.out = got,
-                         .table = w.head,
+                         .table = &w.head,
                          .ids = &one,
                          .n_tokens = 1,
                          .dim = 64,
@@ -260,11 +262,11 @@ static void test_no_room(void **state)
     for (int64_t nth = 1;; nth++) {
         struct be *be = open_cpu();
         fault_arm(nth);
-        int rc = weights_load(&w, s, be, -1, -1, NULL, NULL, &e);
+        int st = weights_load(&w, s, be, -1, -1, NULL, NULL, &e);
         bool fired = fault_fired();
         fault_arm(0);
         if (fired) {
-            assert_int_equal(rc, ST_NOMEM);
+            assert_int_equal(st, ST_NOMEM);
             assert_null(w.layer);
             n_failed++;
         }

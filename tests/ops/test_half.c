@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* 16-bit floats: every value there and back, and rounding against a search over all values. */
 #include "backend/cpu/half.h"
 #include "testing.h"

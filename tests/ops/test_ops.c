@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every op of the list on the CPU against the naive reference: many random cases, every storage
  * type, every instruction set this processor has. */
 #include "backend/cpu/cpu.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The CPU worker pool: every item exactly once, many small jobs, sleep when idle. */
 #include "backend/cpu/threads.h"
 #include "testing.h"

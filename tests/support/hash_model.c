@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hash_model.c - see the header. Steps run in order; when each runs, at submit or as late as its
  * wait, is drawn from the seed. Two page tables: `seen` as of the last submit, for the checks of
  * overlap, and `table` as of the last executed step. */

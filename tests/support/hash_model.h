@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hash_model.h - an executor whose KV is hashes: the oracle of the engine's bookkeeping.
  *
  * The entry at position i is a hash of the token, of i and of every entry before it, all read

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* model_run.h - drive a model's executor by hand: rows with pages of their own, one step at a time.
  *
  * For tests and benchmarks of src/model, without the engine. Row r owns the pages
@@ -46,8 +47,9 @@ static inline int model_run_open_dt(struct model_run *x, const struct model_sour
     x->page_tokens = 16;
     x->stride = (max_len + 15) / 16;
     const struct model_config *c = model_source_config(src);
-    size_t el = (dt < 0 ? x->be->info.kv_dt : dt) == DT_F32 ? 4 : 2;
-    int64_t page = (int64_t)c->n_layers * 2 * c->n_kv_heads * 16 * c->head_dim * (int64_t)el;
+    size_t el = dtype_size(dt < 0 ? x->be->info.kv_dt : dt);
+    int64_t page = (int64_t)c->n_layers * 2 * c->kind[0].n_kv_heads * 16 * c->kind[0].head_dim *
+                   (int64_t)el;
     struct model_opts mo = {.kv_dt = dt,
                             .act_dt = dt,
                             .weight_dt = dt,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* naive.c - the reference generator over the hash model. */
 #include "naive.h"
 

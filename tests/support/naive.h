@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* naive.h - what a request must produce: one sequence, no cache, no batch, no pages. */
 #ifndef QUIRE_TEST_NAIVE_H
 #define QUIRE_TEST_NAIVE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* op_cases.c - running a case on a backend, and comparing results. See op_cases.h. */
 #include "op_cases.h"
 
@@ -74,7 +75,7 @@ static size_t elem_size(int32_t dt)
         return 1;
     if (dt == CASE_TOPS)
         return sizeof(struct token_logprob);
-    return dt == CASE_INT ? 4 : dt_size(dt);
+    return dt == CASE_INT ? 4 : dtype_size(dt);
 }
 
 static int is_output(const struct case_buf *b)
@@ -82,7 +83,7 @@ static int is_output(const struct case_buf *b)
     return b->role == CASE_OUT || b->role == CASE_INOUT;
 }
 
-static int is_matrix(const struct case_buf *b)
+static int is_loaded(const struct case_buf *b)
 {
     return b->role == CASE_WEIGHT || b->role == CASE_TABLE;
 }
@@ -118,15 +119,28 @@ static int fill_from_buf(void *arg, int64_t row0, int64_t n_rows, void *dst)
     return 0;
 }
 
-static void *load_buf(struct be *be, const struct case_buf *b)
+static struct matrix load_buf(struct be *be, const struct case_buf *b)
 {
     struct be_weight_part part = {
         .n_rows = b->n_rows, .arg = (void *)(uintptr_t)b, .fill = fill_from_buf};
-    void *w = NULL;
+    const struct be_matrix_spec spec = {.what = "case",
+                                        .parts = &part,
+                                        .n_parts = 1,
+                                        .dt = b->dt,
+                                        .n_in = b->n_cols,
+                                        .gemm_operand = b->role == CASE_WEIGHT};
+    struct matrix w;
     struct err e = {0};
-    assert_int_equal(
-        be_load_matrix(be, "case", &part, 1, b->n_cols, b->dt, b->role == CASE_WEIGHT, &w, &e), 0);
+    assert_int_equal(be_load_matrix(be, &spec, &w, &e), 0);
     return w;
+}
+
+/* The matrix in a buffer: loaded, or where it was placed. */
+static struct matrix matrix_of(struct op_rig *r, const struct case_buf *b, size_t at)
+{
+    if (is_loaded(b))
+        return load_buf(r->be, b);
+    return (struct matrix){.data = r->dev + at, .n_out = b->n_rows, .n_in = b->n_cols, .dt = b->dt};
 }
 
 /* One run: where each buffer lies in the device or host area. */
@@ -140,7 +154,7 @@ static size_t work_bytes(struct op_rig *r, const struct op_case *c)
     if (c->id == OP_sample)
         return be_sample_work_bytes(r->be, c->o.sample.n_rows, c->o.sample.vocab);
     const struct op_attn *a = &c->o.attn_prefill;
-    return be_attn_work_bytes(r->be, c->bv.n_rows, c->bv.n_tokens, a->n_heads, a->kv.head_dim);
+    return be_attn_work_bytes(r->be, c->bv.n_rows, a->n_heads, a->kv.head_dim);
 }
 
 static void place(struct op_rig *r, const struct op_case *c, struct placed *p)
@@ -151,7 +165,7 @@ static void place(struct op_rig *r, const struct op_case *c, struct placed *p)
         p->bytes[i] = b->role == CASE_WORK ? work_bytes(r, c) : b->n * elem_size(b->dt);
         size_t *used = b->role == CASE_HOST ? &p->host_used : &p->dev_used;
         p->at[i] = *used;
-        if (!is_matrix(b))
+        if (!is_loaded(b))
             *used += (p->bytes[i] + GUARD - 1) / GUARD * GUARD + GUARD;
     }
     assert_true(p->dev_used <= r->dev_bytes && p->host_used <= r->host_bytes);
@@ -163,7 +177,7 @@ static void upload_case(struct op_rig *r, const struct op_case *c, const struct 
     memset(image, POISON, p->dev_used);
     for (int i = 0; i < c->n_bufs; i++) {
         const struct case_buf *b = &c->buf[i];
-        if (!b->data || is_matrix(b))
+        if (!b->data || is_loaded(b))
             continue;
         memcpy((b->role == CASE_HOST ? r->host : image) + p->at[i], b->data, p->bytes[i]);
     }
@@ -190,7 +204,7 @@ static void check_untouched(const struct op_case *c, const struct placed *p, con
     size_t end = 0;
     for (int i = 0; i <= c->n_bufs; i++) {
         const struct case_buf *b = i < c->n_bufs ? &c->buf[i] : NULL;
-        if (b && (is_matrix(b) || b->role == CASE_HOST))
+        if (b && (is_loaded(b) || b->role == CASE_HOST))
             continue;
         size_t to = b ? p->at[i] : p->dev_used;
         for (size_t k = end; k < to; k++)
@@ -200,7 +214,8 @@ static void check_untouched(const struct op_case *c, const struct placed *p, con
         if (!b)
             return;
         end = p->at[i] + p->bytes[i];
-        if (b->role == CASE_IN && memcmp(now + p->at[i], b->data, p->bytes[i]) != 0)
+        if ((b->role == CASE_IN || b->role == CASE_ROWS) &&
+            memcmp(now + p->at[i], b->data, p->bytes[i]) != 0)
             fail_msg("%s seed %llu (%s): input %s changed", op_name(c->id),
                      (unsigned long long)c->seed, c->text, b->name);
     }
@@ -251,11 +266,15 @@ int op_rig_run(struct op_rig *r, const struct op_case *c, enum op_id id, struct 
     char *image = xalloc(p.dev_used);
     upload_case(r, c, &p, image);
     struct op_case run = *c;
+    struct matrix matrix[CASE_MAX_BUFS];
     for (int i = 0; i < c->n_refs; i++) {
         int k = c->ref[i].buf;
         const struct case_buf *b = &c->buf[k];
-        void *to = is_matrix(b) ? load_buf(r->be, b)
-                                : (b->role == CASE_HOST ? r->host : r->dev) + p.at[k];
+        void *to = (b->role == CASE_HOST ? r->host : r->dev) + p.at[k];
+        if (is_loaded(b) || b->role == CASE_ROWS) {
+            matrix[k] = matrix_of(r, b, p.at[k]);
+            to = &matrix[k];
+        }
         memcpy((char *)&run + c->ref[i].at, &to, sizeof to);
         if (b->role == CASE_WORK && id == OP_sample)
             run.o.sample.work_bytes = p.bytes[k];

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* op_cases.h - random cases for every op, naive answers in double, and a rig that runs a case on a
  * backend.
  *
@@ -25,7 +26,8 @@ enum case_role {
     CASE_OUT,
     CASE_INOUT,
     CASE_WEIGHT, /* be_load_matrix, a gemm operand */
-    CASE_TABLE,  /* be_load_matrix, plain */
+    CASE_TABLE,  /* be_load_matrix, row-major */
+    CASE_ROWS,   /* a row-major matrix that nobody loaded: an input described by hand */
     CASE_HOST,   /* input in be_alloc_host memory */
     CASE_WORK    /* scratch; sized by the backend at run time */
 };
@@ -37,7 +39,7 @@ struct case_buf {
     size_t n;   /* elements; bytes of CASE_RAW */
     int32_t dt; /* enum dtype, CASE_INT (int32), CASE_RAW (bytes) or CASE_TOPS (token_logprob) */
     int32_t role;
-    int64_t n_rows, n_cols; /* CASE_WEIGHT, CASE_TABLE */
+    int64_t n_rows, n_cols; /* of a matrix */
 };
 
 #define X(n) struct op_##n n;
@@ -51,7 +53,7 @@ struct op_case {
     uint64_t seed;
     char text[160]; /* for messages: the shape */
     union op_any o; /* counts are set; pointers are filled in by the rig */
-    struct batch_view bv;
+    struct batch bv;
     struct case_buf buf[CASE_MAX_BUFS];
     int n_bufs;
     struct {
@@ -81,7 +83,7 @@ void op_case_free(struct op_case *c);
 struct op_result {
     double *val[CASE_MAX_BUFS];
     void *raw[CASE_MAX_BUFS];
-    struct batch_view bv; /* counts, after step_inputs */
+    struct batch bv; /* counts, after step_inputs */
 };
 void op_result_free(struct op_result *r);
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* op_cases_make.c - random cases, one maker per op. Shapes are odd on purpose. See op_cases.h. */
 #include "op_cases.h"
 
@@ -102,7 +103,7 @@ static void make_embed(struct maker *m)
                            .out_dt = rng_range(r, 0, 1) ? m->dt : DT_F32};
     size_t n = (size_t)o->n_tokens, dim = (size_t)o->dim, vocab = (size_t)o->vocab;
     add(m, AT(m, embed.out), "out", CASE_OUT, o->out_dt, n * dim);
-    int role = PICK(m, CASE_IN, CASE_WEIGHT, CASE_TABLE);
+    int role = PICK(m, CASE_ROWS, CASE_WEIGHT, CASE_TABLE);
     int t = add_random(m, AT(m, embed.table), "table", role, o->dt, vocab * dim, 1.0f);
     m->c->buf[t].n_rows = o->vocab;
     m->c->buf[t].n_cols = o->dim;
@@ -134,7 +135,7 @@ static void make_add_rmsnorm(struct maker *m)
     if (mode == 1)
         add_random(m, AT(m, add_rmsnorm.x), "x", CASE_IN, o->dt, n, 1.0f);
     add_random(m, AT(m, add_rmsnorm.residual), "residual", CASE_INOUT, o->res_dt, n, 3.0f);
-    add_random(m, AT(m, add_rmsnorm.weight), "weight", CASE_IN, o->dt, (size_t)o->dim, 1.0f);
+    add_random(m, AT(m, add_rmsnorm.weight), "weight", CASE_IN, DT_F32, (size_t)o->dim, 1.0f);
     snprintf(m->c->text, sizeof m->c->text, "rows=%d dim=%d dt=%d res_dt=%d x=%d", o->n_rows,
              o->dim, o->dt, o->res_dt, mode);
 }
@@ -194,7 +195,7 @@ static int32_t make_rows(struct maker *m, int32_t page_tokens, int32_t decode, i
                          int32_t *row_kv, int32_t *n_tokens)
 {
     struct case_rng *r = &m->rng;
-    struct batch_view *bv = &m->c->bv;
+    struct batch *bv = &m->c->bv;
     int32_t pages = 0;
     int32_t long_rows = m->opts.fixed_prefix && m->opts.prefix > 1000;
     bv->n_rows = long_rows ? rng_range(r, 1, 2) : rng_range(r, 1, decode ? 9 : 4);
@@ -223,7 +224,7 @@ struct rows {
 static void fill_table(struct maker *m, const struct rows *w, int table, const int32_t *slot,
                        int32_t page_tokens)
 {
-    struct batch_view *bv = &m->c->bv;
+    struct batch *bv = &m->c->bv;
     int32_t *perm = xcalloc2((size_t)w->n_pages, sizeof *perm), next = 0;
     for (int32_t i = 0; i < w->n_pages; i++) {
         int32_t j = rng_range(&m->rng, 0, i);
@@ -241,7 +242,7 @@ static void fill_table(struct maker *m, const struct rows *w, int table, const i
 /* The arrays of bv for these rows and `pad` rows of padding behind them. */
 static void make_batch(struct maker *m, struct rows *w, int32_t page_tokens, int32_t decode)
 {
-    struct batch_view *bv = &m->c->bv;
+    struct batch *bv = &m->c->bv;
     struct case_rng *r = &m->rng;
     w->n_pages = make_rows(m, page_tokens, decode, w->row_new, w->row_kv, &w->n_tokens);
     w->n_real = bv->n_rows;
@@ -300,8 +301,8 @@ static void make_rope_kv_write(struct maker *m)
                (size_t)m->c->bv.n_tokens * n_all * hd, 1.0f);
     int norm = rng_range(&m->rng, 0, 1);
     if (norm) {
-        add_random(m, AT(m, rope_kv_write.q_norm), "q_norm", CASE_IN, o->dt, hd, 1.0f);
-        add_random(m, AT(m, rope_kv_write.k_norm), "k_norm", CASE_IN, o->dt, hd, 1.0f);
+        add_random(m, AT(m, rope_kv_write.q_norm), "q_norm", CASE_IN, DT_F32, hd, 1.0f);
+        add_random(m, AT(m, rope_kv_write.k_norm), "k_norm", CASE_IN, DT_F32, hd, 1.0f);
     }
     int f = add(m, AT(m, rope_kv_write.inv_freq), "inv_freq", CASE_IN, DT_F32, hd / 2);
     for (size_t i = 0; i < hd / 2; i++)
@@ -447,7 +448,7 @@ static void draw_step(struct maker *m, struct step *s, int32_t slots, int32_t st
 static void make_step_inputs(struct maker *m)
 {
     struct op_step_inputs *o = &m->c->o.step_inputs;
-    struct batch_view *bv = &m->c->bv;
+    struct batch *bv = &m->c->bv;
     enum { SLOTS = 12, STRIDE = 9 };
     int st = add(m, AT(m, step_inputs.step), "step", CASE_HOST, CASE_RAW, sizeof(struct step));
     struct step *s = m->c->buf[st].data;
@@ -456,26 +457,18 @@ static void make_step_inputs(struct maker *m)
     size_t nr = (size_t)(o->pad_rows > s->n_rows ? o->pad_rows : s->n_rows);
     size_t nt = (size_t)s->n_tokens + nr - (size_t)s->n_rows;
     struct {
-        size_t at, at_bv;
+        size_t at;
         const char *name;
         size_t n;
     } out[] = {
-        {AT(m, step_inputs.tok), AT_BV(m, tok), "tok", nt},
-        {AT(m, step_inputs.pos), AT_BV(m, pos), "pos", nt},
-        {AT(m, step_inputs.tok_row), AT_BV(m, tok_row), "tok_row", nt},
-        {AT(m, step_inputs.row_slot), AT_BV(m, row_slot), "row_slot", nr},
-        {AT(m, step_inputs.row_tok0), AT_BV(m, row_tok0), "row_tok0", nr},
-        {AT(m, step_inputs.row_new), AT_BV(m, row_new), "row_new", nr},
-        {AT(m, step_inputs.row_kv), AT_BV(m, row_kv), "row_kv", nr},
-        {AT(m, step_inputs.row_out), AT_BV(m, row_out), "row_out", nr},
+        {AT_BV(m, tok), "tok", nt},           {AT_BV(m, pos), "pos", nt},
+        {AT_BV(m, tok_row), "tok_row", nt},   {AT_BV(m, row_slot), "row_slot", nr},
+        {AT_BV(m, row_tok0), "row_tok0", nr}, {AT_BV(m, row_new), "row_new", nr},
+        {AT_BV(m, row_kv), "row_kv", nr},     {AT_BV(m, row_out), "row_out", nr},
     };
-    for (size_t i = 0; i < sizeof out / sizeof *out; i++) {
-        int b = add(m, out[i].at, out[i].name, CASE_OUT, CASE_INT, out[i].n);
-        point(m, out[i].at_bv, b);
-    }
-    int table = add(m, AT(m, step_inputs.page_table), "page_table", CASE_INOUT, CASE_INT,
-                    SLOTS * STRIDE);
-    point(m, AT_BV(m, page_table), table);
+    for (size_t i = 0; i < sizeof out / sizeof *out; i++)
+        add(m, out[i].at, out[i].name, CASE_OUT, CASE_INT, out[i].n);
+    int table = add(m, AT_BV(m, page_table), "page_table", CASE_INOUT, CASE_INT, SLOTS * STRIDE);
     for (int32_t i = 0; i < SLOTS * STRIDE; i++)
         ints(m, table)[i] = 1000 + i;
     int last = add(m, AT(m, step_inputs.last_token), "last_token", CASE_IN, CASE_INT, SLOTS);

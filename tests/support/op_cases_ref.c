@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* op_cases_ref.c - what each op should give, computed as plainly as possible in double. Nothing
  * here shares code with a backend. See op_cases.h. */
 #include "op_cases.h"
@@ -221,7 +222,7 @@ static void ref_step_inputs(const struct ref *f)
 {
     const struct step *s = data(f, "step");
     const int32_t *last = data(f, "last_token");
-    struct batch_view *bv = &f->r->bv;
+    struct batch *bv = &f->r->bv;
     int32_t pad = f->c->o.step_inputs.pad_rows;
     bv->n_rows = pad > s->n_rows ? pad : s->n_rows;
     bv->n_tokens = s->n_tokens + bv->n_rows - s->n_rows;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rig.h - a whole server in one process: the real front end, engine and tokenizer (256 bytes plus
  * two specials), and an executor that writes a script: the token at position p of any sequence is
  * byte script[p % length]. A raw socket is the client.

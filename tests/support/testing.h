@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* testing.h - cmocka with the headers it forgets, and where the test data is. */
 #ifndef QUIRE_TESTING_H
 #define QUIRE_TESTING_H

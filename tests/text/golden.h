@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* golden.h - reading the golden vectors and opening the tokenizers they belong to.
  *
  * Two sets with the same layout: the subset in tests/fixtures/text, always there, and the full one

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_chat.c - every chat template and language snippet against the reference's output. */
 #include "golden.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_chat_rules.c - where templates are found, what counts as the caller's text, and the bounds
  * that hold against any template and any JSON. */
 #include "golden.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_golden.c - every tokenizer against the reference's ids and texts. */
 #include "golden.h"
 

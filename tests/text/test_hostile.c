@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_hostile.c - texts that break naive tokenizers, damaged files, and threads that share one. */
 #include "golden.h"
 

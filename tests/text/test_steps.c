@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_steps.c - small made-up tokenizers, one component or option each, against the reference's
  * answers: normalizers, pre-tokenizers, model options, added tokens, post-processors, decoders. */
 #include "golden.h"

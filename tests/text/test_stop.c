@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_stop.c - stop strings, UTF-8 checks, and text with a user's spans. */
 #include "golden.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* act.c - op_silu_mul: gate and up halves of each row to one activation. */
 #include "cpu.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attn.c - op_attn_prefill and op_attn_decode: causal attention over paged KV, one body for both.
  *
  * A "line" is one query head of one new token; the lines of a row that share a KV head stand one
@@ -182,7 +183,7 @@ static void close_block(const struct attn *a, struct block *b)
 
 static void attend_block(const struct attn *a, int32_t index, int32_t kv_head, float *scratch)
 {
-    const struct batch_view *bv = a->o->bv;
+    const struct batch *bv = a->o->bv;
     int32_t lo = 0, hi = bv->n_rows - 1;
     while (lo < hi) { /* last row whose first block is <= index */
         int32_t mid = (lo + hi + 1) / 2;
@@ -216,7 +217,7 @@ static int attention(struct be *be, const struct op_attn *o)
     int st = opcheck_attn_prefill(o);
     if (st != 0)
         return st;
-    const struct batch_view *bv = o->bv;
+    const struct batch *bv = o->bv;
     struct attn a = {.o = o, .c = cpu_of(be), .group = o->n_heads / o->kv.n_kv_heads};
     for (int32_t i = 0; i < bv->n_rows; i++)
         a.first[i + 1] = a.first[i] + (bv->row_new[i] * a.group + MAX_LINES - 1) / MAX_LINES;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* copy.c - op_gather and op_copy_pages: rows and whole pages. */
 #include "cpu.h"
 
@@ -11,9 +12,9 @@ static void gather_rows(void *arg, int64_t begin, int64_t end, int worker)
     for (int64_t i = begin; i < end; i++) {
         void *out = dt_at_mut(o->out, o->dt, (size_t)i * dim);
         if (o->index[i] < 0)
-            memset(out, 0, dim * dt_size(o->dt));
+            memset(out, 0, dim * dtype_size(o->dt));
         else
-            memcpy(out, dt_at(o->in, o->dt, (size_t)o->index[i] * dim), dim * dt_size(o->dt));
+            memcpy(out, dt_at(o->in, o->dt, (size_t)o->index[i] * dim), dim * dtype_size(o->dt));
     }
 }
 
@@ -30,7 +31,7 @@ int cpu_gather(struct be *be, const struct op_gather *o)
 static void copy_range(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct op_copy_pages *o = arg;
-    size_t bytes = kv_page_elems(&o->kv) * dt_size(o->kv.dt);
+    size_t bytes = kv_page_elems(&o->kv) * dtype_size(o->kv.dt);
     char *base = o->kv.base;
     (void)worker;
     for (int64_t i = begin; i < end; i++)

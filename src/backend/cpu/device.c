@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* device.c - the CPU as a device: opening, memory, the calls of backend.h, the op table.
  *
  * Ops run synchronously on the caller and the pool's workers, so copies, marks and waits are
@@ -76,7 +77,6 @@ static void cpu_close(struct be *be)
             free(b->p);
         free(b);
     }
-    free(c->matrix);
     free(c->scratch);
     free(c);
 }
@@ -109,12 +109,10 @@ static int cpu_ready(struct be *be, int slot)
 }
 
 /* Attention keeps its tiles in the workers' own scratch. */
-static size_t attn_work_bytes(struct be *be, int32_t max_rows, int32_t max_tokens, int32_t n_heads,
-                              int32_t head_dim)
+static size_t attn_work_bytes(struct be *be, int32_t max_rows, int32_t n_heads, int32_t head_dim)
 {
     (void)be;
     (void)max_rows;
-    (void)max_tokens;
     (void)n_heads;
     (void)head_dim;
     return 0;
@@ -155,7 +153,6 @@ int cpu_open(struct be *be, const struct be_config *conf, struct err *e)
         return err_set(e, ST_NOMEM, "cannot start %d CPU threads", (int)conf->threads);
     }
     c->vec = vec_pick();
-    c->matrix = xcalloc2(MAX_MATRICES, sizeof *c->matrix);
     c->scratch_stride = (cpu_attn_scratch() + 1023) & ~(size_t)1023;
     c->scratch = xalloc_aligned(64, (size_t)cpu_pool_threads(c->pool) * c->scratch_stride *
                                         sizeof *c->scratch);
@@ -165,7 +162,6 @@ int cpu_open(struct be *be, const struct be_config *conf, struct err *e)
     int64_t page = sysconf(_SC_PAGESIZE);
     be->info = (struct be_info){
         .kind = BE_CPU,
-        .memory_total = page * sysconf(_SC_PHYS_PAGES),
         .memory_free = page * sysconf(_SC_AVPHYS_PAGES),
         .act_dt = DT_F32,
         .weight_dt = DT_F32,

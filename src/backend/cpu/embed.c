@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* embed.c - op_embed: table rows by id, from a row-major table or from packed panels. */
 #include "cpu.h"
 
@@ -6,13 +7,13 @@
 struct embed {
     const struct op_embed *o;
     const struct vec_fns *vec;
-    const struct cpu_matrix *m; /* NULL: plain memory */
+    const struct matrix *m;
 };
 
-/* Row id of a loaded matrix, one value after the other: a panel has them far apart. */
+/* Row id of a packed matrix, one value after the other: a panel has them far apart. */
 static void gather_row(const struct embed *e, token_id id, void *out)
 {
-    const struct cpu_matrix *m = e->m;
+    const struct matrix *m = e->m;
     int64_t panel = id / VEC_PANEL, lane = id % VEC_PANEL;
     for (int64_t j = 0; j < m->n_in; j++) {
         float x;
@@ -23,7 +24,7 @@ static void gather_row(const struct embed *e, token_id id, void *out)
             x = s[lane] * (float)level; /* exact, so that the sum is rounded once */
             x += s[VEC_PANEL + lane];
         } else {
-            int64_t at = m->packed ? (panel * m->n_in + j) * VEC_PANEL + lane : id * m->n_in + j;
+            int64_t at = (panel * m->n_in + j) * VEC_PANEL + lane;
             e->vec->load(&x, dt_at(m->data, m->dt, (size_t)at), m->dt, 1);
         }
         e->vec->store(dt_at_mut(out, e->o->out_dt, (size_t)j), &x, e->o->out_dt, 1);
@@ -49,13 +50,13 @@ static void embed_row(const struct embed *e, int64_t i)
     size_t dim = (size_t)o->dim;
     void *out = dt_at_mut(o->out, o->out_dt, (size_t)i * dim);
     if (id < 0 || id >= o->vocab) {
-        memset(out, 0, dim * dt_size(o->out_dt));
-    } else if (e->m && (e->m->packed || e->m->dt != o->out_dt)) {
+        memset(out, 0, dim * dtype_size(o->out_dt));
+    } else if (e->m->packed) {
         gather_row(e, id, out);
     } else {
-        const void *row = dt_at(o->table, o->dt, (size_t)id * dim);
+        const void *row = dt_at(e->m->data, o->dt, (size_t)id * dim);
         if (o->dt == o->out_dt)
-            memcpy(out, row, dim * dt_size(o->dt));
+            memcpy(out, row, dim * dtype_size(o->dt));
         else
             widen_row(e, row, out);
     }
@@ -74,9 +75,7 @@ int cpu_embed(struct be *be, const struct op_embed *o)
     if (st != 0)
         return st;
     struct cpu_be *c = cpu_of(be);
-    struct embed e = {o, c->vec, cpu_find_matrix(c, o->table)};
-    if (e.m && (e.m->n_out != o->vocab || e.m->n_in != o->dim))
-        return ST_INVALID_VALUE;
+    struct embed e = {o, c->vec, o->table};
     cpu_pool_run(c->pool, o->n_tokens, cpu_row_grain(o->dim), embed_rows, &e);
     return 0;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gemm.c - op_gemm: out = in @ w^T + bias over packed panels.
  *
  * The k dimension is cut into blocks of VEC_KBLOCK; a block is one chain of multiply-adds, blocks
@@ -18,8 +19,7 @@ enum {
 struct gemm {
     const struct op_gemm *o;
     const struct vec_fns *vec;
-    const char *w;
-    const struct cpu_matrix *m; /* NULL: plain memory */
+    const struct matrix *w;
     int64_t n_panels;
 };
 
@@ -46,20 +46,20 @@ static const void *panel_block(const struct gemm *g, int64_t panel, int k0, int 
                                float tmp[VEC_KBLOCK * VEC_PANEL], int *dt)
 {
     const struct op_gemm *o = g->o;
-    const struct cpu_matrix *m = g->m;
-    *dt = m ? m->dt : o->dt;
-    if (m && m->packed && !m->bits)
-        return g->w + (size_t)(panel * o->n_in + k0) * VEC_PANEL * dt_size(m->dt);
-    if (m && m->bits) {
+    const struct matrix *m = g->w;
+    *dt = m->dt;
+    if (m->packed && !m->bits)
+        return dt_at(m->data, m->dt, (size_t)(panel * o->n_in + k0) * VEC_PANEL);
+    if (m->bits) {
         g->vec->unpack(tmp, cpu_levels(m, panel, k0), cpu_scales(m, panel, k0), kc, m->bits,
-                       m->group);
+                       m->group_in);
         return tmp;
     }
     float line[VEC_KBLOCK];
     memset(tmp, 0, (size_t)kc * VEC_PANEL * sizeof *tmp);
     for (int j = 0; j < VEC_PANEL && panel * VEC_PANEL + j < o->n_out; j++) {
         size_t at = (size_t)(panel * VEC_PANEL + j) * (size_t)o->n_in + (size_t)k0;
-        g->vec->load(line, g->w + at * dt_size(*dt), *dt, (size_t)kc);
+        g->vec->load(line, dt_at(m->data, *dt, at), *dt, (size_t)kc);
         for (int k = 0; k < kc; k++)
             tmp[k * VEC_PANEL + j] = line[k];
     }
@@ -90,14 +90,14 @@ static void finish_rows(const struct gemm *g, int64_t panel, int32_t row, int m,
 static void gemm_rows(const struct gemm *g, int64_t panel, int32_t row0, int n_rows)
 {
     float acc[FEW_ROWS][VEC_PANEL], in[VEC_TILE_M * VEC_KBLOCK];
-    const struct cpu_matrix *m = g->m;
+    const struct matrix *m = g->w;
     for (int k0 = 0; k0 < m->n_in; k0 += VEC_KBLOCK) {
         int kc = m->n_in - k0 < VEC_KBLOCK ? (int)m->n_in - k0 : VEC_KBLOCK;
         ptrdiff_t lda;
         const float *a = input_block(g, row0, n_rows, k0, kc, in, &lda);
         for (int r = 0; r < n_rows; r++)
             g->vec->row(acc[r], a + r * lda, cpu_levels(m, panel, k0), cpu_scales(m, panel, k0), kc,
-                        m->bits, m->group, k0 > 0);
+                        m->bits, m->group_in, k0 > 0);
     }
     finish_rows(g, panel, row0, n_rows, acc);
 }
@@ -127,7 +127,7 @@ static void gemm_items(void *arg, int64_t begin, int64_t end, int worker)
     for (int64_t i = begin; i < end; i++) {
         int64_t panel = i % g->n_panels, row0 = i / g->n_panels * STRIP_ROWS;
         int64_t n_rows = g->o->m - row0 < STRIP_ROWS ? g->o->m - row0 : STRIP_ROWS;
-        if (n_rows <= FEW_ROWS && g->m && g->m->bits)
+        if (n_rows <= FEW_ROWS && g->w->bits)
             gemm_rows(g, panel, (int32_t)row0, (int)n_rows);
         else
             gemm_strip(g, panel, (int32_t)row0, (int)n_rows);
@@ -140,10 +140,7 @@ int cpu_gemm(struct be *be, const struct op_gemm *o)
     if (st != 0 || o->m == 0)
         return st;
     struct cpu_be *c = cpu_of(be);
-    struct gemm g = {o, c->vec, o->w, cpu_find_matrix(c, o->w),
-                     (o->n_out + VEC_PANEL - 1) / VEC_PANEL};
-    if (g.m && (g.m->n_in != o->n_in || g.m->n_out != o->n_out))
-        return ST_INVALID_VALUE;
+    struct gemm g = {o, c->vec, o->w, (o->n_out + VEC_PANEL - 1) / VEC_PANEL};
     int64_t strips = (o->m + STRIP_ROWS - 1) / STRIP_ROWS;
     int64_t grain = (1 << 17) / ((int64_t)o->n_in * VEC_PANEL);
     cpu_pool_run(c->pool, g.n_panels * strips, grain > 0 ? grain : 1, gemm_items, &g);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* half.h - bf16 and f16 to f32 and back, one number at a time: round to nearest even, NaN stays NaN
  * (quiet), overflow becomes infinity, f16 subnormals are kept. */
 #ifndef QUIRE_CPU_HALF_H

@@ -1,10 +1,10 @@
-/* matrix.c - weights as the CPU likes them: panels for op_gemm, and the register of what was
- * loaded.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* matrix.c - weights as the CPU likes them: panels for op_gemm.
  *
  * Loader thread; read-only afterwards. Values are stored exactly as given, in the storage type
  * given, with two exceptions that change no value: an f32 matrix all of whose values are bf16 (or
  * f16) numbers, such as a bf16 checkpoint run in f32, is kept so, and a quantised one (every part
- * offers fill_levels) is kept as levels and scales: a half to a sixth of the bytes, the same
+ * offers integer codes) is kept as levels and scales: a half to a sixth of the bytes, the same
  * arithmetic. The pool's threads fill and pack panels side by side; fill() may be called more than
  * once for the same rows.
  */
@@ -15,27 +15,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-
-const struct cpu_matrix *cpu_find_matrix(const struct cpu_be *c, const void *p)
-{
-    int lo = 0, hi = c->n_matrices;
-    while (lo < hi) {
-        int mid = (lo + hi) / 2;
-        if ((uintptr_t)c->matrix[mid].data < (uintptr_t)p)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < c->n_matrices && c->matrix[lo].data == p ? &c->matrix[lo] : NULL;
-}
-
-static void register_matrix(struct cpu_be *c, struct cpu_matrix m)
-{
-    int i = c->n_matrices++;
-    for (; i > 0 && (uintptr_t)c->matrix[i - 1].data > (uintptr_t)m.data; i--)
-        c->matrix[i] = c->matrix[i - 1];
-    c->matrix[i] = m;
-}
 
 /* Rows [row0, row0 + n) of the stacked parts, row-major. */
 static int fill_rows(const struct be_weight_part *parts, int n_parts, int64_t row0, int64_t n,
@@ -58,8 +37,8 @@ static int fill_rows(const struct be_weight_part *parts, int n_parts, int64_t ro
 }
 
 /* The same rows as levels, scales and offsets. */
-static int fill_levels(const struct be_weight_part *parts, int n_parts, int64_t row0, int64_t n,
-                       int64_t n_in, int group, uint8_t *q, float *scale, float *offset)
+static int fill_codes(const struct be_weight_part *parts, int n_parts, int64_t row0, int64_t n,
+                      int64_t n_in, int32_t group, uint8_t *q, float *scale, float *offset)
 {
     for (int i = 0; i < n_parts && n > 0; i++) {
         if (row0 >= parts[i].n_rows) {
@@ -67,7 +46,7 @@ static int fill_levels(const struct be_weight_part *parts, int n_parts, int64_t 
             continue;
         }
         int64_t k = parts[i].n_rows - row0 < n ? parts[i].n_rows - row0 : n;
-        int st = parts[i].fill_levels(parts[i].arg, row0, k, group, q, scale, offset);
+        int st = parts[i].fill_codes(parts[i].arg, row0, k, group, q, scale, offset);
         if (st != 0)
             return st;
         q += k * n_in;
@@ -125,7 +104,7 @@ static int fits(const float *v, size_t n, int32_t dt)
 
 struct loading {
     struct cpu_be *c;
-    struct cpu_matrix m;
+    struct matrix m;
     const struct be_weight_part *parts;
     int n_parts;
     int32_t fill_dt; /* what fill() writes */
@@ -152,7 +131,7 @@ static int64_t panel_rows(const struct loading *l, int64_t panel)
 static int fill_panel(struct loading *l, int64_t panel, char *to)
 {
     int st = fill_rows(l->parts, l->n_parts, panel * VEC_PANEL, panel_rows(l, panel),
-                       (size_t)l->m.n_in * dt_size(l->fill_dt), to);
+                       (size_t)l->m.n_in * dtype_size(l->fill_dt), to);
     if (st != 0)
         atomic_store(&l->st, st);
     return st;
@@ -173,30 +152,30 @@ static void fit_panels(void *arg, int64_t begin, int64_t end, int worker)
 static void load_panels(void *arg, int64_t begin, int64_t end, int worker)
 {
     struct loading *l = arg;
-    const struct cpu_matrix *m = &l->m;
+    const struct matrix *m = &l->m;
     char *stage = stage_of(l, worker), *narrow = stage ? stage + l->second : NULL;
     for (int64_t p = begin; p < end && !atomic_load(&l->st); p++) {
         int64_t rows = panel_rows(l, p);
-        char *to = l->dst + (size_t)(p * VEC_PANEL * m->n_in) * dt_size(m->dt);
+        char *to = l->dst + (size_t)(p * VEC_PANEL * m->n_in) * dtype_size(m->dt);
         if (fill_panel(l, p, m->packed ? stage : to) != 0 || !m->packed)
             continue;
         if (m->dt != l->fill_dt)
             l->c->vec->store(narrow, (const float *)(void *)stage, m->dt, (size_t)(rows * m->n_in));
-        pack_panel(to, m->dt != l->fill_dt ? narrow : stage, rows, m->n_in, dt_size(m->dt));
+        pack_panel(to, m->dt != l->fill_dt ? narrow : stage, rows, m->n_in, dtype_size(m->dt));
     }
 }
 
 static void load_level_panels(void *arg, int64_t begin, int64_t end, int worker)
 {
     struct loading *l = arg;
-    const struct cpu_matrix *m = &l->m;
+    const struct matrix *m = &l->m;
     uint8_t *q = (uint8_t *)stage_of(l, worker);
-    int64_t groups = m->n_in / m->group;
+    int64_t groups = m->n_in / m->group_in;
     float *scale = (float *)(void *)(q + l->second), *offset = scale + VEC_PANEL * groups;
     for (int64_t p = begin; p < end && !atomic_load(&l->st); p++) {
         int64_t rows = panel_rows(l, p);
-        int st = fill_levels(l->parts, l->n_parts, p * VEC_PANEL, rows, m->n_in, m->group, q, scale,
-                             offset);
+        int st = fill_codes(l->parts, l->n_parts, p * VEC_PANEL, rows, m->n_in, m->group_in, q,
+                            scale, offset);
         if (st != 0) {
             atomic_store(&l->st, st);
             return;
@@ -211,6 +190,14 @@ static void load_level_panels(void *arg, int64_t begin, int64_t end, int worker)
     }
 }
 
+/* Bits of the levels that a part offers; 0 for none, or for codes that no panel holds. */
+static int32_t bits_of_part(const struct be_weight_part *p)
+{
+    if (!p->fill_codes)
+        return 0;
+    return p->code == WC_U4 ? 4 : p->code == WC_U8 ? 8 : 0;
+}
+
 /* Levels, when every part has them: the most bits and the smallest group of all. Else a 16-bit type
  * that holds every value of an f32 matrix; most give up on the first rows. */
 static void choose_storage(struct loading *l, int64_t n_panels)
@@ -220,16 +207,16 @@ static void choose_storage(struct loading *l, int64_t n_panels)
     if (!l->m.packed || l->fill_dt != DT_F32)
         return;
     for (int i = 0; i < l->n_parts; i++) {
-        if (!l->parts[i].fill_levels)
-            bits = 0;
-        else if (bits && l->parts[i].bits > bits)
-            bits = l->parts[i].bits;
-        if (l->parts[i].fill_levels && l->parts[i].group < group)
-            group = l->parts[i].group;
+        int32_t own = bits_of_part(&l->parts[i]);
+        bits = own == 0 || bits == 0 ? 0 : own > bits ? own : bits;
+        if (own && l->parts[i].group_in < group)
+            group = l->parts[i].group_in;
     }
     if (bits && l->m.n_in % group == 0) {
+        l->m.code = bits == 4 ? WC_U4 : WC_U8;
         l->m.bits = bits;
-        l->m.group = group;
+        l->m.group_in = group;
+        l->m.group_out = 1;
         return;
     }
     for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++) {
@@ -247,26 +234,27 @@ static void choose_storage(struct loading *l, int64_t n_panels)
 static int alloc_matrix(struct be *be, struct loading *l, const char *what, int64_t n_panels,
                         struct err *e)
 {
-    struct cpu_matrix *m = &l->m;
+    struct matrix *m = &l->m;
     size_t elems, bytes;
     if (!mul_size((size_t)n_panels * VEC_PANEL, (size_t)m->n_in, &elems) ||
-        !mul_size(elems, dt_size(m->dt), &bytes))
+        !mul_size(elems, dtype_size(m->dt), &bytes))
         return err_set(e, ST_INVALID_VALUE, "%s: too large", what);
     if (m->bits)
         bytes = elems / 8 * (size_t)m->bits;
     l->dst = be_alloc(be, what, bytes);
     if (l->dst && m->bits) {
-        bytes = elems / (size_t)m->group * 2 * sizeof *l->sm;
+        bytes = elems / (size_t)m->group_in * 2 * sizeof *l->sm;
         l->sm = be_alloc(be, what, bytes);
     }
     if (!l->dst || (m->bits && !l->sm))
         return err_set(e, ST_NOMEM, "%s: no room for %zu bytes", what, bytes);
     m->data = l->dst;
-    m->sm = l->sm;
+    m->scale = l->sm;
+    m->offset = l->sm ? l->sm + VEC_PANEL : NULL;
     return 0;
 }
 
-static int load(struct be *be, struct loading *l, const char *what, void **out, struct err *e)
+static int load(struct be *be, struct loading *l, const char *what, struct err *e)
 {
     int64_t n_panels = (l->m.n_out + VEC_PANEL - 1) / VEC_PANEL;
     choose_storage(l, n_panels);
@@ -277,41 +265,37 @@ static int load(struct be *be, struct loading *l, const char *what, void **out, 
         cpu_pool_run(l->c->pool, n_panels, 1, l->m.bits ? load_level_panels : load_panels, l);
         st = atomic_load(&l->st);
     }
-    if (st != 0)
-        return err_set(e, st, "%s: reading the weights failed: %s", what, st_text(st));
-    register_matrix(l->c, l->m);
-    *out = l->dst;
-    return 0;
+    return st != 0 ? err_set(e, st, "%s: reading the weights failed: %s", what, st_text(st)) : 0;
 }
 
-int cpu_load_matrix(struct be *be, const char *what, const struct be_weight_part *parts,
-                    int n_parts, int64_t n_in, int32_t dt, int gemm_operand, void **out,
+int cpu_load_matrix(struct be *be, const struct be_matrix_spec *s, struct matrix *out,
                     struct err *e)
 {
     struct loading l = {
         .c = cpu_of(be),
-        .m = {.n_in = n_in, .dt = dt, .packed = gemm_operand != 0},
-        .parts = parts,
-        .n_parts = n_parts,
-        .fill_dt = dt,
+        .m = {.n_in = s->n_in, .dt = s->dt, .packed = s->gemm_operand},
+        .parts = s->parts,
+        .n_parts = s->n_parts,
+        .fill_dt = s->dt,
     };
-    for (int i = 0; i < n_parts; i++)
-        l.m.n_out += parts[i].n_rows;
+    for (int i = 0; i < s->n_parts; i++)
+        l.m.n_out += s->parts[i].n_rows;
     if (l.m.n_out <= 0)
-        return err_set(e, ST_INVALID_VALUE, "%s: no matrix", what);
-    if (l.c->n_matrices == MAX_MATRICES)
-        return err_set(e, ST_FULL, "%s: more than %d matrices", what, MAX_MATRICES);
+        return err_set(e, ST_INVALID_VALUE, "%s: no matrix", s->what);
     /* A panel as filled, f32 at most, and once more in 16 bits: also enough for a panel of levels
      * with two f32 for every 16 columns. */
     size_t bytes = 0;
     if (l.m.packed) {
-        if (!mul_size((size_t)n_in, VEC_PANEL * 4, &l.second) ||
+        if (!mul_size((size_t)s->n_in, VEC_PANEL * 4, &l.second) ||
             !mul_size(l.second / 2 * 3, (size_t)cpu_pool_threads(l.c->pool), &bytes) ||
             !(l.stage = malloc(bytes)))
-            return err_set(e, ST_NOMEM, "%s: no room to stage rows of %lld", what, (long long)n_in);
+            return err_set(e, ST_NOMEM, "%s: no room to stage rows of %lld", s->what,
+                           (long long)s->n_in);
         l.stage_bytes = l.second / 2 * 3;
     }
-    int st = load(be, &l, what, out, e);
+    int st = load(be, &l, s->what, e);
     free(l.stage);
+    if (st == 0)
+        *out = l.m;
     return st;
 }

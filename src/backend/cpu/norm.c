@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* norm.c - op_add_rmsnorm: residual += x; out = residual / sqrt(mean(residual^2) + eps) * weight.
  *
  * The sum of squares is taken in double over the stored (rounded) residual.
@@ -47,9 +48,9 @@ static void norm_row(const struct norm *n, int64_t row)
     float scale = (float)(1.0 / sqrt(sum / (double)o->dim + (double)o->eps));
     for (size_t j = 0; j < dim; j += NORM_BLOCK) {
         size_t len = dim - j < NORM_BLOCK ? dim - j : NORM_BLOCK;
-        float r[NORM_BLOCK], w[NORM_BLOCK];
+        float r[NORM_BLOCK];
+        const float *w = o->weight + j;
         n->vec->load(r, dt_at(o->residual, o->res_dt, at + j), o->res_dt, len);
-        n->vec->load(w, dt_at(o->weight, o->dt, j), o->dt, len);
         for (size_t k = 0; k < len; k++)
             r[k] = r[k] * scale * w[k];
         n->vec->store(dt_at_mut(o->out, o->dt, at + j), r, o->dt, len);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* philox.h - Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011):
  * a random number as a pure function of (seed, position). */
 #ifndef QUIRE_CPU_PHILOX_H

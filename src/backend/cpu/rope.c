@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope.c - op_rope_kv_write: optional per-head norm of q and k, rotation, k and v into the pool. */
 #include "cpu.h"
 
@@ -12,15 +13,12 @@ struct angles {
     float cos[CPU_MAX_HEAD / 2], sin[CPU_MAX_HEAD / 2];
 };
 
-static void head_norm(float *x, const void *weight, int32_t n, int32_t dt, float eps,
-                      const struct vec_fns *vec)
+static void head_norm(float *x, const float *w, int32_t n, float eps)
 {
     double sum = 0;
-    float w[CPU_MAX_HEAD];
     for (int32_t i = 0; i < n; i++)
         sum += (double)x[i] * (double)x[i];
     float scale = (float)(1.0 / sqrt(sum / n + (double)eps));
-    vec->load(w, weight, dt, (size_t)n);
     for (int32_t i = 0; i < n; i++)
         x[i] = x[i] * scale * w[i];
 }
@@ -38,7 +36,7 @@ static void rotate(float *x, const struct angles *a, int32_t half)
 static void rope_token(const struct rope *r, int32_t t)
 {
     const struct op_rope_kv_write *o = r->o;
-    const struct batch_view *bv = o->bv;
+    const struct batch *bv = o->bv;
     const struct kv_pool_view *kv = &o->kv;
     int32_t row = bv->tok_row[t], hd = kv->head_dim, half = hd / 2, pos = bv->pos[t];
     if (row < 0)
@@ -58,7 +56,7 @@ static void rope_token(const struct rope *r, int32_t t)
         float x[CPU_MAX_HEAD];
         r->vec->load(x, dt_at(o->qkv, o->dt, at), o->dt, (size_t)hd);
         if (!is_v && o->q_norm)
-            head_norm(x, is_q ? o->q_norm : o->k_norm, hd, o->dt, o->eps, r->vec);
+            head_norm(x, is_q ? o->q_norm : o->k_norm, hd, o->eps);
         if (!is_v)
             rotate(x, &a, half);
         if (is_q) {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sample.c - op_sample: one token per row, exactly as ops.h defines it.
  *
  * Sums are taken in double in ascending id order. Where top-k or top-p cut, the cut is found by

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* threads.c - a persistent pool: workers spin a bounded time for the next job, then sleep.
  *
  * One caller at a time (the engine thread, or the loader); any number of workers. No lock: a job is

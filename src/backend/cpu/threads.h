@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* threads.h - the CPU backend's worker pool: one job at a time, split into chunks. */
 #ifndef QUIRE_CPU_THREADS_H
 #define QUIRE_CPU_THREADS_H

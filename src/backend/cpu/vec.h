@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vec.h - the few inner loops that are worth instructions of their own, in three builds.
  *
  * vec_body.h is compiled for AVX-512, AVX2+FMA and plain C; vec_pick takes the best one at run
@@ -24,7 +25,7 @@ struct vec_fns {
      * started at 0; with `add` the result is then added to c. */
     void (*tile)(float *c, ptrdiff_t ldc, const float *a, ptrdiff_t lda, const void *b,
                  ptrdiff_t ldb, int k, int m, int n, int b_dt, int add);
-    /* Quantised panels, see struct cpu_matrix: k lines of VEC_PANEL levels (16 bytes at 4 bits,
+    /* Quantised panels, see cpu.h: k lines of VEC_PANEL levels (16 bytes at 4 bits,
      * line byte j holds columns j and j + 16; 32 bytes at 8), and for every `group` lines VEC_PANEL
      * scales, then VEC_PANEL offsets. k is a multiple of group. unpack: dst[k][VEC_PANEL] =
      * scale * q + offset, one rounding. row: what tile() does for one row of a, n = VEC_PANEL and

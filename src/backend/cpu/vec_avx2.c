@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vec_avx2.c - vec.h for processors with AVX2, FMA and F16C. */
 #include "vec.h"
 

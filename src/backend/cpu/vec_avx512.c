@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vec_avx512.c - vec.h for processors with AVX-512 (F, BW, DQ, VL). */
 #include "vec.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vec_base.c - vec.h in plain C with four-lane vector types, for any processor; and the choice. */
 #include "half.h"
 #include "ops.h"

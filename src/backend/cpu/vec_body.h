@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vec_body.h - the body of vec_avx512.c, vec_avx2.c and vec_base.c; see vec.h. No include guard.
  *
  * The includer defines: TGT (function attribute), VEC and W (vector type, f32 lanes), ROWS (rows of

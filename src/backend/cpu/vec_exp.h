@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vec_exp.h - constants of the vector exp: e^x = 2^n * e^r, n = round(x / ln 2), |r| <= ln 2 / 2,
  * and e^r by its Taylor series to degree 7 (relative error below 6e-9, under one unit of f32). ln 2
  * is split into a high part with trailing zeros, so that n times it is exact, and a rest. */

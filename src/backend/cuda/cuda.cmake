@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The CUDA backend: host C of src/backend/cuda and kernels/*.cu into q_backend. The CUDA runtime is
 # linked statically and cuBLASLt is opened at run time, so the same program starts on a machine
 # without either and says what is missing. A machine to build on needs nvcc, not a GPU.
@@ -10,8 +11,6 @@ if(NOT CMAKE_CUDA_COMPILER)
   set(CMAKE_CUDA_COMPILER ${QUIRE_NVCC})
 endif()
 set(CMAKE_CUDA_ARCHITECTURES ${QUIRE_CUDA_ARCHS})
-set(CMAKE_CUDA_STANDARD 20) # designated initialisers in the launchers
-set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 if(CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
@@ -28,7 +27,9 @@ target_sources(q_backend PRIVATE ${quire_cuda_c} ${quire_cuda_cu})
 target_compile_definitions(q_backend PUBLIC QUIRE_CUDA)
 target_include_directories(q_backend PRIVATE src/backend/cuda)
 target_include_directories(q_backend SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+# C++20: designated initialisers in the launchers. A flag rather than CMAKE_CUDA_STANDARD: CMake 3.25
+# tries the standard on its test program before it knows the compiler, and gives up.
 target_compile_options(q_backend PRIVATE
-  $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo --threads=1 -Xcompiler=-Wall,-Werror
+  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -lineinfo --threads=1 -Xcompiler=-Wall,-Werror
   --Werror=cross-execution-space-call,reorder>)
 target_link_libraries(q_backend PUBLIC CUDA::cudart_static ${CMAKE_DL_LIBS})

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cuda_be.h - the CUDA instance behind `struct be`: what its host files and the launchers share.
  *
  * Read by C (src/backend/cuda) and by CUDA C++ (kernels). Every result of the CUDA runtime goes
@@ -39,7 +40,6 @@ extern "C" {
     X(event_record, cudaEventRecord)                                                               \
     X(event_query, cudaEventQuery)                                                                 \
     X(event_sync, cudaEventSynchronize)                                                            \
-    X(event_elapsed, cudaEventElapsedTime)                                                         \
     X(capture_begin, cudaStreamBeginCapture)                                                       \
     X(capture_end, cudaStreamEndCapture)                                                           \
     X(graph_instantiate, cudaGraphInstantiate)                                                     \
@@ -114,8 +114,7 @@ void cuda_graphs_close(struct cuda_be *c);
 int cuda_graph_begin(struct be *be, uint64_t key);
 int cuda_graph_end(struct be *be, uint64_t key);
 
-int cuda_load_matrix(struct be *be, const char *what, const struct be_weight_part *parts,
-                     int n_parts, int64_t n_in, int32_t dt, int gemm_operand, void **out,
+int cuda_load_matrix(struct be *be, const struct be_matrix_spec *s, struct matrix *out,
                      struct err *e);
 void cuda_stage_close(struct cuda_be *c);
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* device.c - an NVIDIA GPU as a device: opening, memory, copies, marks, the op table.
  *
  * One ordered stream carries everything: uploads, kernels, recorded graphs, downloads. Two steps in
@@ -161,11 +162,9 @@ static int cuda_sync(struct be *be)
     return cuda_result(c, c->rt->stream_sync(c->stream), "stream synchronize");
 }
 
-static size_t attn_work_bytes(struct be *be, int32_t max_rows, int32_t max_tokens, int32_t n_heads,
-                              int32_t head_dim)
+static size_t attn_work_bytes(struct be *be, int32_t max_rows, int32_t n_heads, int32_t head_dim)
 {
     (void)be;
-    (void)max_tokens;
     return cuda_attn_work_bytes(max_rows, n_heads, head_dim);
 }
 
@@ -310,7 +309,6 @@ int cuda_open(struct be *be, const struct be_config *conf, struct err *e)
     be->call = &cuda_calls;
     be->info = (struct be_info){
         .kind = BE_CUDA,
-        .memory_total = (int64_t)total,
         .memory_free = usable(conf, free_bytes, total),
         .act_dt = DT_BF16,
         .weight_dt = DT_BF16,

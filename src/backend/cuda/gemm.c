@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gemm.c - op_gemm on cuBLASLt, which is opened at run time: descriptors and algorithms per shape.
  *
  * Row-major out[m, n_out] = in[m, n_in] w[n_out, n_in]^T is, column-major, D = W^T X with W as the
@@ -216,8 +217,9 @@ int cuda_gemm_lt(struct cuda_be *c, const struct op_gemm *o)
         return ST_UNSUPPORTED;
     cublasStatus_t r = call_init(g, &k, o, o->m);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->lt.cublasLtMatmul(g->handle, k.op, &one, o->w, k.a, o->in, k.b, &zero, o->out, k.d,
-                                 o->out, k.d, &p.algo, g->workspace, WORKSPACE_BYTES, c->stream);
+        r = g->lt.cublasLtMatmul(g->handle, k.op, &one, o->w->data, k.a, o->in, k.b, &zero, o->out,
+                                 k.d, o->out, k.d, &p.algo, g->workspace, WORKSPACE_BYTES,
+                                 c->stream);
     call_fini(g, &k);
     return cuda_lt_result(c, r, "cublasLtMatmul");
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* graph.c - decode steps recorded once per key and replayed.
  *
  * The first pass of a key runs eagerly: it loads kernels and lets the matrix products choose their

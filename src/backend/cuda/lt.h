@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* lt.h - the part of cuBLASLt that gemm.c uses, as a table: opened at run time, replaceable by
  * tests. Private to src/backend/cuda (and its tests). */
 #ifndef QUIRE_CUDA_LT_H

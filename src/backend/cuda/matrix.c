@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* matrix.c - weights into device memory: file or generator -> pinned staging -> asynchronous copy.
  *
  * Loader thread and, while a stage is filled, a few threads of its own: fill() of be_weight_part is
@@ -139,28 +140,26 @@ static int send(struct cuda_be *c, struct fill_job *j, int64_t n_rows, char *dst
     return 0;
 }
 
-int cuda_load_matrix(struct be *be, const char *what, const struct be_weight_part *parts,
-                     int n_parts, int64_t n_in, int32_t dt, int gemm_operand, void **out,
+int cuda_load_matrix(struct be *be, const struct be_matrix_spec *s, struct matrix *out,
                      struct err *e)
 {
     struct cuda_be *c = cuda_of(be);
     size_t row_bytes = 0, bytes = 0;
     int64_t n_rows = 0;
-    (void)gemm_operand;
-    for (int i = 0; i < n_parts; i++)
-        n_rows += parts[i].n_rows;
-    if (n_rows <= 0 || !mul_size((size_t)n_in, dt_size(dt), &row_bytes) ||
+    for (int i = 0; i < s->n_parts; i++)
+        n_rows += s->parts[i].n_rows;
+    if (n_rows <= 0 || !mul_size((size_t)s->n_in, dtype_size(s->dt), &row_bytes) ||
         row_bytes > STAGE_BYTES || !mul_size(row_bytes, (size_t)n_rows, &bytes))
-        return err_set(e, ST_INVALID_VALUE, "%s: no matrix, or too large", what);
+        return err_set(e, ST_INVALID_VALUE, "%s: no matrix, or too large", s->what);
     int st = stage_open(c);
     if (st != 0)
-        return err_set(e, st, "%s: no pinned host memory to load through", what);
-    char *dst = be_alloc(be, what, bytes);
+        return err_set(e, st, "%s: no pinned host memory to load through", s->what);
+    char *dst = be_alloc(be, s->what, bytes);
     if (!dst)
-        return be_no_room(be, what, bytes, NULL, e);
-    struct fill_job j = {.parts = parts, .n_parts = n_parts, .row_bytes = row_bytes};
-    st = send(c, &j, n_rows, dst, what, e);
+        return be_no_room(be, s->what, bytes, NULL, e);
+    struct fill_job j = {.parts = s->parts, .n_parts = s->n_parts, .row_bytes = row_bytes};
+    st = send(c, &j, n_rows, dst, s->what, e);
     if (st == 0)
-        *out = dst;
+        *out = (struct matrix){.data = dst, .n_out = n_rows, .n_in = s->n_in, .dt = s->dt};
     return st;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* result.c - what a result of CUDA or cuBLASLt means for us: the only place that judges them.
  *
  *   retry     nothing ran, and the same call may work next time          ST_DEVICE_RETRY

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* table.c - the real tables: the CUDA runtime, linked statically, and cuBLASLt, opened at run time.
  *
  * Nothing else in the host code names a function of either library, so a test that brings its own

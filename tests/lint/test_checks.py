@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of scripts/check_layers.py see what they should: small trees with one planted fault each."""
+import pathlib
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+import check_layers  # noqa: E402
+import check_papers  # noqa: E402
+import check_sizes  # noqa: E402
+import sources  # noqa: E402
+
+WALK = """# architecture
+- **K1** pages are counted.
+
+| # | thread | file | function | what happens |
+|---|---|---|---|---|
+| 1 | loop | `src/http/mhd.c` | `mhd_turn` | bytes |
+| 2 | loop | `src/api/gen.c` | `gen_run` | request |
+| 3 | engine | `src/engine/engine.c` | `engine_turn` | step |
+| | | | | the way back |
+| 4 | loop | `src/api/gen.c` | `gen_tokens` | tokens |
+"""
+TREE = {
+    "include/engine.h": '#include "ids.h"\nint engine_turn(void);\n',
+    "include/ids.h": "typedef int id;\n",
+    "include/http.h": "int mhd_turn(void);\n",
+    "include/text.h": "int text_len(const char *s);\n",
+    "include/api.h": "int gen_run(void);\nvoid gen_tokens(void);\n",
+    "src/http/mhd.c": '#include "http.h"\nint mhd_turn(void)\n{\n    return 0;\n}\n',
+    "src/engine/engine.c": '/* K1 */\n#include "engine.h"\nint engine_turn(void)\n{\n    return 1;\n}\n',
+    "src/text/text.c": '#include "text.h"\nint text_len(const char *s)\n{\n    return *s ? 1 : 0;\n}\n',
+    "src/api/gen.c": '#include "api.h"\n#include "engine.h"\n#include "http.h"\n#include "text.h"\n'
+                     "int gen_run(void)\n{\n    return mhd_turn() + engine_turn() + text_len(\"{\");\n}\n"
+                     "void gen_tokens(void)\n{\n}\n",
+    "README.md": "`src/api/gen.c`, `src/text/`, `text.c`\n\n```\napi    1 files  9 lines  -> http text engine\n"
+                 "engine 1 files  6 lines  -> base\n```\n",
+    "include/README.md": WALK,
+    "tests/README.md": "tests\n",
+    ".github/CONTRIBUTING.md": "[readme](../README.md)\n",
+    ".github/SECURITY.md": "security\n",
+}
+
+
+def findings(changes=None):
+    """Every finding but the licence lines and the arrows a small tree cannot have, on TREE with changes
+    (a value of None removes a file)."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder).resolve()
+        for rel, text in {**TREE, **(changes or {})}.items():
+            if text is not None:
+                (root / rel).parent.mkdir(parents=True, exist_ok=True)
+                (root / rel).write_text(text, encoding="utf-8")
+        srcs = check_layers.load(root)
+        bad = check_layers.check_doors(srcs) + [b for s in srcs for i in s.includes if (b := check_layers.check_include(s, *i, root))]
+        bad += check_layers.check_nevers(srcs, root) + check_layers.check_circles(srcs, root)
+        every = srcs + sources.load(root, ("tests",))
+        bad += check_sizes.check_lengths(every) + check_sizes.check_headers(every)
+        bad += check_papers.check(root, srcs, check_layers.picture(srcs, root))
+        return [b for b in bad if "WIDE_HEADERS" not in b]
+
+
+class Planted(unittest.TestCase):
+    def sees(self, part, changes):
+        bad = findings(changes)
+        self.assertTrue(any(part in b for b in bad), f"{part!r} is not in {bad}")
+
+    def test_clean(self):
+        self.assertEqual(findings(), [])
+
+    def test_arrows(self):
+        self.sees("src/http/mhd.c:2: http must not include text.h: there is no arrow http -> text",
+                  {"src/http/mhd.c": '#include "http.h"\n#include "text.h"\nint mhd_turn(void)\n{\n}\n'})
+        self.sees("api must not include text/tok.h: it is private to text",
+                  {"src/text/tok.h": "int x;\n", "src/api/gen.c": '#include "text/tok.h"\n'})
+        self.sees("no such header is visible", {"src/api/gen.c": '#include "tok.h"\n', "src/text/tok.h": ""})
+        self.sees("engine must not include <uv.h>: only api http", {"src/engine/a.c": "#include <uv.h>\n"})
+        self.sees("include/new.h: has no room", {"include/new.h": "", "src/api/a.c": '#include "new.h"\n'})
+
+    def test_commented_includes_do_not_count(self):
+        self.assertEqual(findings({"src/http/a.c": '/*\n#include "text.h"\n*/\n// #include "text.h"\n'}), [])
+
+    def test_nevers_through_a_header(self):
+        self.sees("http must never see text.h (through http.h -> text.h)",
+                  {"include/http.h": '#include "ids.h"\n#include "text.h"\nint mhd_turn(void);\n'})
+
+    def test_circles(self):
+        self.sees("circle through rooms api http: src/api/gen.c src/http/mhd.c",
+                  {"include/http.h": "int mhd_turn(void);\nint gen_run(void);\n",
+                   "src/http/mhd.c": '#include "http.h"\nint mhd_turn(void)\n{\n    return gen_run();\n}\n'})
+
+    def test_sizes(self):
+        body = "int f(void)\n{\n" + "    f();\n" * 78 + "}\n"
+        self.sees("src/text/a.c:1: f has 81 lines; at most 80", {"src/text/a.c": body})
+        self.assertEqual(findings({"src/text/a.c": body.replace("    f();\n", "", 1)}), [])
+        self.sees("src/text/a.c: 651 lines; at most 650", {"src/text/a.c": "\n" * 651})
+        kernel = 'extern "C" {\nnamespace\n{\ntemplate <class T>\n__global__ void __launch_bounds__(32) k(T *p)\n{\n'
+        self.sees("kernels/a.cu:4: k has 84 lines", {"kernels/a.cu": kernel + "    ;\n" * 80 + "}\n}\n}\n"})
+        table = "int a[] = {\n" + "    1,\n" * 100 + "};\nstruct s {\n" + "    int x;\n" * 100 + "};\n"
+        self.assertEqual(findings({"src/text/a.c": table}), [])
+
+    def test_wide_headers(self):
+        three = {f"src/text/{n}.c": f"int {n}(void)\n{{\n}}\n" for n in "xyz"}
+        self.sees("src/text/all.h: declares the functions of 3 sources (x.c y.c z.c)",
+                  {**three, "src/text/all.h": "int x(void), w;\nint y(void);\nint z(void);\n"})
+        two = "int x(void);\nint y(void);\n"
+        self.assertEqual(findings({**three, "src/text/all.h": two}), [])
+
+    def test_paths(self):
+        self.sees("README.md:1: no such file or folder: src/api/none.c",
+                  {"README.md": "`src/api/none.c`" + TREE["README.md"]})
+        self.sees("README.md:1: no such file or folder: src/none/",
+                  {"README.md": "`src/none/`" + TREE["README.md"]})
+        self.sees(".github/CONTRIBUTING.md:1: the link leads nowhere: no.md",
+                  {".github/CONTRIBUTING.md": "[x](no.md)\n"})
+        self.sees("tests/README.md: missing", {"tests/README.md": None})
+
+    def test_walk(self):
+        def walk(old, new):
+            return {"include/README.md": WALK.replace(old, new)}
+        self.sees("include/README.md: no walk", walk("| # |", "| no |"))
+        self.sees("no such source: `src/http/none.c`", walk("src/http/mhd.c", "src/http/none.c"))
+        self.sees("src/http/mhd.c has no function mhd_run", walk("mhd_turn", "mhd_run"))
+        self.sees("stop 4 is the 3. in order", walk("| 3 |", "| 4 |"))
+        text = "| 3 | pool | `src/text/text.c` | `text_len` | ids |\n"
+        self.assertEqual(findings(walk("| 3 |", text + "| 4 |") | {"x": ""})[:1],
+                         ["include/README.md:11: stop 4 is the 5. in order"])
+        again = walk("| 4 |", "| 4 | loop | `src/api/gen.c` | `gen_run` | x |\n" + text.replace("3", "5")
+                     + "| 6 | loop | `src/api/gen.c` | `gen_run` | x |\n" + text.replace("3", "7") + "| 8 |")
+        self.sees("the walk enters text a second time", again)
+
+    def test_rules(self):
+        self.sees("src/api/a.c:2: rule K2 is not in the list", {"src/api/a.c": "int x;\n/* K2 */\n"})
+        self.sees("src/api/a.c:3: rule P-7 is not in the list", {"src/api/a.c": "/*\n *\n * (P-7) */\n"})
+        self.sees("tests/a.c:1: rule J3 is not in the list", {"tests/a.c": "/* J3 */\n"})
+        self.sees("no comment uses rule K1", {"src/engine/engine.c": TREE["src/engine/engine.c"][9:]})
+        self.assertEqual(findings({"src/api/a.c": "/* C17 and Q4_K in F16, H100 */\nint K9;\n"}), [])
+
+    def test_picture(self):
+        self.sees("README.md: the picture lacks: api -> http text engine",
+                  {"README.md": TREE["README.md"].replace("-> http text", "-> text")})
+
+
+class Single(unittest.TestCase):
+    def test_copies(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder).resolve()
+            (root / "src/base").mkdir(parents=True)
+            (root / "src/base/a.c").write_text("int h = 0x100000001b3;\n", encoding="utf-8")
+            (root / "src/base/b.c").write_text("/* 0x100000001b3 */\nint h = 1099511628211;\n", encoding="utf-8")
+            srcs = sources.load(root, ("src",))
+            only = {"FNV hash": check_sizes.SINGLE["FNV hash"]}
+            self.assertEqual(check_sizes.check_single(srcs, only),
+                             ["FNV hash: 2 copies, one expected: src/base/a.c src/base/b.c"])
+            self.assertEqual(check_sizes.check_single(srcs[:1], only), [])
+            self.assertEqual(len(check_sizes.check_single([], only)), 1)
+            self.assertEqual(len(check_sizes.check_licence(root, srcs)), 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
