@@ -61,8 +61,8 @@ static int tokenize_content(const struct tok *t, const struct jdoc *d, const str
     for (size_t i = 0; pieces && i < ids.n; i++) {
         struct buf raw = {0};
         tok_bytes(t, ids.p[i], &raw);
-        out_fmt(b, "%s{\"id\":%d,\"piece\":", i ? "," : "", ids.p[i]);
         const char *p = raw.p ? raw.p : "";
+        out_fmt(b, "%s{\"id\":%d,\"piece\":", i ? "," : "", ids.p[i]);
         if (utf8_valid_prefix(p, raw.n) == raw.n) {
             out_json(b, p, raw.n);
         } else {

@@ -244,12 +244,14 @@ int accept_open(struct http *h, struct err *e)
     h->in.guard_fd = epoll_create1(EPOLL_CLOEXEC);
     if (h->in.guard_fd < 0)
         return err_set(e, ST_IO, "epoll_create1: %s", strerror(errno));
-    struct sockaddr_storage a;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {.v6 = {0}};
     socklen_t n = sizeof a;
-    memset(&a, 0, sizeof a);
-    getsockname(h->in.fd, (struct sockaddr *)&a, &n);
-    h->in.port = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
-                                               : ((struct sockaddr_in *)&a)->sin_port);
+    getsockname(h->in.fd, &a.any, &n);
+    h->in.port = ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
     return 0;
 }
 

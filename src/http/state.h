@@ -81,8 +81,8 @@ struct http {
         int port, fd, guard_fd;
         uv_poll_t poll, poll_guard;
         bool listening, paused;
-        LIST_HEAD(newcomer_list, newcomer) newcomers;
-        LIST_HEAD(lingering_list, lingering) lingers;
+        LIST_HEAD(, newcomer) newcomers;
+        LIST_HEAD(, lingering) lingers;
         int n_new, n_lingers;
         struct buf peek;
     } in;
@@ -90,9 +90,8 @@ struct http {
         void *mhd; /* struct MHD_Daemon */
         int watch_fd;
         uv_poll_t poll, poll_watch;
-        LIST_HEAD(conn_list, conn) conns;
-        /* completed ones too, until they are released */
-        LIST_HEAD(exchange_list, exchange) exchanges;
+        LIST_HEAD(, conn) conns;
+        LIST_HEAD(, exchange) exchanges; /* completed ones too, until they are released */
         int n_conns, n_exchanges, n_active;
     } wire;
     struct { /* loop.c and pump.c */
