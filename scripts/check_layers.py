@@ -49,7 +49,7 @@ OWNER = {
     "config": "config",
     "jinja": "jinja",
     "text": "text",
-    "kv": "kv",
+    "kv": "kv kv_prefix kv_audit",
     "engine": "engine msg step",
     "checkpoint": "checkpoint",
     "backend": "backend ops",

@@ -10,6 +10,7 @@
 
 #include "engine/state.h"
 #include "engine_fixture.h"
+#include "kv.h"
 #include "log.h"
 #include "mem.h"
 #include "model.h"
