@@ -93,12 +93,12 @@ void chat_close(struct chat *c);
 bool chat_wants_parts(const struct chat *c);
 bool chat_knows_developer(const struct chat *c);
 
-struct jdoc;
+struct json_doc;
 struct chat_args {
-    const struct jdoc *vars; /* its root is an object of template variables: messages, tools,
+    const struct json_doc *vars; /* its root is an object of template variables: messages, tools,
                                 add_generation_prompt, and any extra ones (enable_thinking, ...) */
-    int64_t now_unix_s;      /* what the template may ask for as the date */
-    size_t max_out;          /* bytes */
+    int64_t now_unix_s;          /* what the template may ask for as the date */
+    size_t max_out;              /* bytes */
 };
 /* Render. Appends UTF-8 to *out. Steps, memory, depth and output are bounded. The spans of *out
  * that came from the variables (as opposed to the template's own text) are appended to *spans as

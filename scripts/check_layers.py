@@ -44,8 +44,8 @@ NEVER = {
 
 # The room behind each door.
 OWNER = {
-    "base": "status check log mem mailbox clock ids plant buf utf8 json json_file hash dtype random fault "
-            "text_source",
+    "base": "status check log mem mailbox clock ids plant buf utf8 json json_make json_out json_file hash "
+            "dtype random fault text_source",
     "config": "config",
     "jinja": "jinja",
     "text": "text",

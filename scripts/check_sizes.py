@@ -12,7 +12,6 @@ MAX_FILE, MAX_FUNCTION, MAX_SOURCES = 650, 80, 2
 WIDE_HEADERS = {
     "include/checkpoint.h": "a source is opened, described and read as rows",
     "include/config.h": "settings are loaded, printed, and set one by one",
-    "include/json.h": "a document is read, made of parts of others, and written",
     "include/kv.h": "pages, tree and audit are one bookkeeping; the engine uses all of it",
     "include/text.h": "encode, decode, stop and render: what a prompt and its answer need",
 }

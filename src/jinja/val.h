@@ -267,7 +267,7 @@ void jput_json(struct jsb *b, struct jv v, const struct jjson *o, unsigned depth
 
 /* A value of a JSON document with all that is in it; strings are the caller's. The document must
  * outlive the run. */
-struct jv jval_of(struct jrun *r, const struct jdoc *d, const struct jval *root);
+struct jv jv_of_json(struct jrun *r, const struct json_doc *d, const struct json *root);
 
 /* ---- operations shared by the evaluator, filters and methods ---- */
 struct jv jundef_name(struct jrun *r, const struct jstr *name);

@@ -25,7 +25,7 @@ struct chat {
 /* Is a user's text in the output when it is given in this form? */
 static bool shows(const struct chat *c, const char *json)
 {
-    struct jdoc d;
+    struct json_doc d;
     struct buf out = {0};
     if (json_parse(&d, json, strlen(json), NULL) != 0)
         return false;

@@ -10,7 +10,7 @@
 static inline int chat_render_text(const struct chat *c, struct view json, struct chat_args a,
                                    struct buf *out, struct spans *spans, struct err *e)
 {
-    struct jdoc d;
+    struct json_doc d;
     int st = json_parse(&d, json.p, json.n, e);
     if (st)
         return st;
