@@ -48,7 +48,7 @@ OWNER = {
             "dtype random fault text_source",
     "config": "config",
     "jinja": "jinja",
-    "text": "text",
+    "text": "tokenizer detok stop chat",
     "kv": "kv",
     "engine": "engine msg step",
     "checkpoint": "checkpoint",

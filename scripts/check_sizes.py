@@ -13,7 +13,6 @@ WIDE_HEADERS = {
     "include/checkpoint.h": "a source is opened, described and read as rows",
     "include/config.h": "settings are loaded, printed, and set one by one",
     "include/kv.h": "pages, tree and audit are one bookkeeping; the engine uses all of it",
-    "include/text.h": "encode, decode, stop and render: what a prompt and its answer need",
 }
 
 # What stands in the tree once: what only its one definition needs. Found in more than one file, there is a

@@ -6,6 +6,7 @@
 
 #include "json_out.h"
 #include "shapes.h"
+#include "tokenizer.h"
 #include "utf8.h"
 
 #include <stdio.h>

@@ -7,6 +7,7 @@
 #include "handler.h"
 #include "hash.h"
 #include "prompt.h"
+#include "stop.h"
 #include "utf8.h"
 
 #include <math.h>

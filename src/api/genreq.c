@@ -7,6 +7,7 @@
 #include "fields.h"
 #include "mem.h"
 #include "prompt.h"
+#include "stop.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,8 +2,10 @@
 /* prompt.c - prompts and messages to token ids. Pure; any thread. */
 #include "prompt.h"
 
+#include "chat.h"
 #include "clock.h"
 #include "json_make.h"
+#include "tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

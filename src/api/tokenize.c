@@ -4,6 +4,7 @@
  */
 #include "tokenize.h"
 
+#include "detok.h"
 #include "fields.h"
 #include "json.h"
 #include "json_out.h"
@@ -11,6 +12,7 @@
 #include "prompt.h"
 #include "reply.h"
 #include "state.h"
+#include "tokenizer.h"
 #include "utf8.h"
 
 #include <stdlib.h>

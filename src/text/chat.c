@@ -4,6 +4,8 @@
  * Knows what variables every template gets, and how much a rendering may cost. The language is
  * src/jinja; what a conversation is, and which document describes it, is the caller's business.
  */
+#include "chat.h"
+
 #include "chat_files.h"
 #include "jinja.h"
 #include "json.h"

@@ -3,7 +3,9 @@
  * it reads the same alone; then the whole request checker, both endpoints, whose error (if any) is
  * one of the request's own. */
 #include "api/genreq.h"
+#include "chat.h"
 #include "json.h"
+#include "tokenizer.h"
 #include "utf8.h"
 
 #include <stdint.h>

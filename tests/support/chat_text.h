@@ -3,8 +3,8 @@
 #ifndef QUIRE_CHAT_TEXT_H
 #define QUIRE_CHAT_TEXT_H
 
+#include "chat.h"
 #include "json.h"
-#include "text.h"
 
 /* a.vars is filled in from json. */
 static inline int chat_render_text(const struct chat *c, struct view json, struct chat_args a,
