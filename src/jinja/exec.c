@@ -4,8 +4,15 @@
  * Scopes follow Jinja: a loop body, a macro, a with or filter block has its own; an if does not. A
  * rendering owns one arena; every failure jumps back to jinja_render, which frees it.
  */
-#include "ast.h"
+#include "eval.h"
 
+#include "call.h"
+#include "filter.h"
+#include "method.h"
+#include "operators.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 #include "utf8.h"
 
 #include <stdlib.h>

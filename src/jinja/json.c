@@ -5,7 +5,7 @@
  * 12345678901234567890 stays whole; keys keep their order. Nothing recurses: open containers stand
  * on an explicit stack of bounded depth. Strings are not copied.
  */
-#include "val.h"
+#include "repr.h"
 
 enum {
     JSON_DEPTH = 160
