@@ -51,7 +51,7 @@ OWNER = {
     "text": "tokenizer detok stop chat",
     "kv": "kv",
     "engine": "engine msg step",
-    "checkpoint": "checkpoint",
+    "checkpoint": "checkpoint model_config weight_rows",
     "backend": "backend ops",
     "model": "model",
     "http": "http handler reply",
