@@ -9,6 +9,7 @@
 #include "weights.h"
 
 #include "mem.h"
+#include "weight_rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,6 +9,7 @@
  */
 #include "../text/golden.h"
 
+#include "detok.h"
 #include "utf8.h"
 
 #include <time.h>
