@@ -5,6 +5,8 @@
  * Engine thread, or the loader thread before the seal. Invariant: nothing is allocated after
  * be_seal.
  */
+#include "ledger.h"
+
 #include "calls.h"
 #include "log.h"
 #include "mem.h"

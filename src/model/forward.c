@@ -4,7 +4,7 @@
  * Families differ in what their weight table holds (biases, q/k norms, a tied head), never in this
  * file. Ops are enqueued in order on the backend; nothing here waits. Engine thread.
  */
-#include "state.h"
+#include "forward.h"
 
 static int gemm(struct model *m, void *out, const void *in, const struct matrix *w,
                 const void *bias, int32_t n_in, int32_t n_out)

@@ -6,9 +6,11 @@
  * never under load.
  */
 #include "clock.h"
+#include "kvmem.h"
 #include "log.h"
 #include "mem.h"
 #include "state.h"
+#include "warm.h"
 
 #include <inttypes.h>
 #include <math.h>

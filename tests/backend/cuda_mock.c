@@ -2,8 +2,11 @@
 /* cuda_mock.c - see cuda_mock.h. */
 #include "cuda_mock.h"
 
+#include "attn.h"
+#include "gemm.h"
 #include "lt.h"
 #include "ops.h"
+#include "sample.h"
 
 #include <stdio.h>
 #include <stdlib.h>

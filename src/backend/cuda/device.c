@@ -5,9 +5,15 @@
  * flight are two events on it. Engine thread, or the loader thread before the seal. Invariants: all
  * device memory is taken before the seal; after a fatal error no call reaches the device again.
  */
+#include "attn.h"
+#include "backend/open.h"
 #include "cuda_be.h"
+#include "gemm.h"
+#include "graph.h"
 #include "log.h"
+#include "matrix.h"
 #include "mem.h"
+#include "sample.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,8 @@
  * thread. At most MAX_GRAPHS are kept; the one not used for the longest time makes room (the driver
  * keeps a running one alive until it is done).
  */
-#include "cuda_be.h"
+#include "graph.h"
+
 #include "log.h"
 #include "mem.h"
 

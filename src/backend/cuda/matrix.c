@@ -6,7 +6,8 @@
  * copy of the other; the seal frees them. Matrices stay row-major: that is what cuBLASLt, the GEMV
  * kernels and op_embed read.
  */
-#include "cuda_be.h"
+#include "matrix.h"
+
 #include "mem.h"
 
 #include <pthread.h>
