@@ -75,7 +75,8 @@ static int give_up(struct entry *x, int st)
 {
     if (st == ST_DEVICE)
         return st;
-    log_warn("cuda_graph", "a decode step could not be recorded and runs eagerly: %s", st_text(st));
+    log_warn("backend.cuda_graph", "a decode step could not be recorded and runs eagerly: %s",
+             st_text(st));
     x->eager = 1;
     return ST_DEVICE_RETRY;
 }
