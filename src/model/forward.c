@@ -44,7 +44,7 @@ static int attention(struct model *m, int32_t kind, int32_t layer, const struct 
     struct op_rope_kv_write r = {.qkv = m->qkv,
                                  .q_norm = w->q_norm,
                                  .k_norm = w->k_norm,
-                                 .inv_freq = m->inv_freq + k->rope * (MAX_HEAD_DIM / 2),
+                                 .inv_freq = m->inv_freq + (size_t)k->rope * (MAX_HEAD_DIM / 2),
                                  .attn_factor = m->cfg.rope[k->rope].attn_factor,
                                  .eps = m->cfg.norm_eps,
                                  .n_heads = d->n_heads,

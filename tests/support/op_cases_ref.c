@@ -347,6 +347,8 @@ static void ref_logprobs(const struct ref *f, int32_t i, int32_t best,
         c[t] = (struct weighed){plain(row[t]), t};
         sum += isinf(plain(row[t])) ? 0 : exp(plain(row[t]) - plain(row[best]));
     }
+    /* cppcheck-suppress invalidFunctionArg ; 1 at least, of the best; -inf where nothing is a
+     * number */
     double norm = plain(row[best]) + log(sum);
     qsort(c, (size_t)vocab, sizeof *c, by_weight);
     struct token_logprob *top = f->r->raw[find(f, "top")];
