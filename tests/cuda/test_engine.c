@@ -38,7 +38,7 @@ struct open_req {
     int32_t n_got, cancel_after, differs;
 };
 struct counts {
-    int64_t sent, ended, cancelled, tokens, compared, differ, refused, wrong;
+    int64_t sent, ended, cancelled, tokens, compared, differ, wrong;
     double worst_margin, worst_logprob;
 };
 
