@@ -178,7 +178,7 @@ static void break_stall(struct engine *en)
     if (++en->n_stalled < STALL_TURNS)
         return;
     en->n_stalled = 0;
-    struct seq *s = &q->seq[q->n_run > 0 ? q->run[0] : sched_pick(&en->sched, q)];
+    struct seq *s = &q->seq[q->n_run > 0 ? q->run[0] : q->wait[0]];
     log_error("engine.stall", "id=%llu tokens=%d pages_available=%d waiting=%d running=%d",
               (unsigned long long)s->id, s->n_tok, kv_avail(en->kv), q->n_wait, q->n_run);
     en->n_stalls++;
@@ -199,16 +199,19 @@ static void audit(struct engine *en)
         log_error("engine.audit", "step=%llu %s", (unsigned long long)en->lane.step_no, e.msg);
 }
 
-static void work(struct engine *en, struct lane *ln)
+/* Commit the oldest step if the pipeline is full or the step is done. */
+static bool commit_due(struct engine *en, struct lane *ln)
 {
-    bool committed = false;
-    if (ln->n_flight == ln->depth ||
-        (ln->n_flight > 0 && ln->ex.ready(ln->ex.self, lane_oldest(ln)))) {
-        finish_step(en, ln);
-        committed = true;
-        if (!outbox_send(en)) /* before the next submit: an executor may run the step right there */
-            return;
-    }
+    if (ln->n_flight != ln->depth &&
+        (ln->n_flight == 0 || !ln->ex.ready(ln->ex.self, lane_oldest(ln))))
+        return false;
+    finish_step(en, ln);
+    return true;
+}
+
+/* Plan the next step; with nothing to plan, commit one, unless this turn did. */
+static void work(struct engine *en, struct lane *ln, bool committed)
+{
     if (en->failed || start_step(en, ln)) {
         en->n_stalled = 0;
         return;
@@ -221,6 +224,18 @@ static void work(struct engine *en, struct lane *ln)
         break_stall(en);
 }
 
+/* Everything ends. The ends go out first: what steps in flight still bring belongs to nobody then,
+ * so that a full outbox holds one record for each request at most, whatever was in flight. */
+static void stop(struct engine *en, struct lane *ln)
+{
+    end_all(en, en->stop_status, false);
+    while (ln->n_flight > 0)
+        finish_step(en, ln);
+}
+
+/* The inbox is read after the wait for the device and before the plan, so that whoever came
+ * meanwhile is in the very next step; and after what was committed is on its way, because an
+ * executor may run the next step inside submit. */
 bool engine_turn(struct engine *en)
 {
     check_thread(THREAD_ENGINE);
@@ -228,16 +243,15 @@ bool engine_turn(struct engine *en)
     int64_t t0 = engine_now(en), waited = en->stats.step_wait_us;
     atomic_store_explicit(&en->beat_us, t0, memory_order_relaxed);
     en->n_turns++;
-    bool did = drain(en);
-    if (en->stopping) {
-        while (ln->n_flight > 0)
-            finish_step(en, ln);
-        end_all(en, en->stop_status, false);
-    }
-    if (en->staging.blocked && !outbox_send(en))
-        return did;
-    if (en->seqs.n_wait + en->seqs.n_run + ln->n_flight > 0) {
-        work(en, ln);
+    bool sent = !en->staging.blocked || outbox_send(en);
+    bool committed = sent && commit_due(en, ln);
+    if (committed)
+        sent = outbox_send(en);
+    bool did = drain(en) || committed;
+    if (en->stopping)
+        stop(en, ln);
+    if (sent && en->seqs.n_wait + en->seqs.n_run + ln->n_flight > 0) {
+        work(en, ln, committed);
         did = true;
     }
     outbox_send(en);

@@ -7,6 +7,7 @@
 #include "seq.h"
 
 #include "check.h"
+#include "fair.h"
 #include "kv.h"
 #include "kv_prefix.h"
 #include "log.h"
@@ -52,27 +53,6 @@ static void run_remove(struct seqs *q, const struct seq *s)
     memmove(q->run + i, q->run + i + 1, (size_t)(q->n_run - i) * sizeof *q->run);
 }
 
-/* `now` in virtual time: where a tenant that was away starts. */
-static int32_t tenant_join(struct seqs *q, uint64_t key, int64_t now)
-{
-    int32_t t = idmap_get(&q->tenants, key);
-    if (t < 0) {
-        t = q->tenant_free[--q->n_tenant_free];
-        q->tenant[t] = (struct tenant){.key = key, .served = now};
-        idmap_put(&q->tenants, key, t);
-    }
-    q->tenant[t].n_live++;
-    return t;
-}
-
-static void tenant_leave(struct seqs *q, int32_t t)
-{
-    if (--q->tenant[t].n_live > 0)
-        return;
-    idmap_del(&q->tenants, q->tenant[t].key);
-    q->tenant_free[q->n_tenant_free++] = t;
-}
-
 /* A message that engine_submit checked becomes a WAITING seq. */
 void seq_admit(struct engine *en, const struct msg_submit *m)
 {
@@ -103,7 +83,7 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->arrival_us = m->arrival_us;
     s->ns = m->cache_ns;
     s->n_hit = -1;
-    s->tenant = tenant_join(q, m->tenant, en->sched.vclock);
+    s->tenant = fair_join(q, &en->sched, m);
     idmap_put(&q->ids, s->id, seq_index(q, s));
     wait_add(q, s);
 }
@@ -152,8 +132,8 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
     struct seqs *q = &en->seqs;
     struct sched *sc = &en->sched;
     struct kv_hit hit = {0};
-    if (q->n_free_rows == 0 ||
-        (sc->gate_seq == seq_index(q, s) && kv_avail(en->kv) <= sc->gate_avail))
+    if (!fair_may_start(q, sc, s->tenant, fair_most_rows(q)) ||
+        (sc->gate_seq == seq_index(q, s) && sched_gated(sc, kv_avail(en->kv))))
         return false;
     int32_t avail = kv_avail(en->kv);
     if (en->lim.prefix_cache)
@@ -180,9 +160,8 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
     start_copy(en, s, &hit);
     s->n_done = s->n_planned;
     run_add(q, s);
-    sc->n_admitted++;
-    if (q->tenant[s->tenant].served > sc->vclock)
-        sc->vclock = q->tenant[s->tenant].served;
+    q->tenant[s->tenant].n_admitted++;
+    fair_row_taken(q, sc, s->tenant);
     first_admission(en, s);
     return true;
 }
@@ -242,8 +221,10 @@ static void settle(struct engine *en, struct seq *s)
 {
     struct seqs *q = &en->seqs;
     give_pages(en, s);
-    if (s->row >= 0)
+    if (s->row >= 0) {
         q->free_row[q->n_free_rows++] = s->row;
+        fair_row_given(q, &en->sched, s->tenant);
+    }
     s->row = -1;
     q->n_draining--;
     if (s->preempting) {
@@ -254,7 +235,7 @@ static void settle(struct engine *en, struct seq *s)
         wait_add(q, s);
         return;
     }
-    tenant_leave(q, s->tenant);
+    fair_leave(q, &en->sched, s->tenant);
     s->state = SEQ_FREE;
     s->gen++;
     q->free[q->n_free++] = seq_index(q, s);

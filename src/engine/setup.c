@@ -88,6 +88,7 @@ static int seqs_init(struct seqs *q, const struct engine_limits *c, int32_t n_sl
     q->wait = xcalloc2(n, sizeof *q->wait);
     q->tenant = xcalloc2(n, sizeof *q->tenant);
     q->tenant_free = xcalloc2(n, sizeof *q->tenant_free);
+    q->tenant_seen = xcalloc2(n, sizeof *q->tenant_seen);
     q->run = xcalloc2((size_t)c->max_seqs, sizeof *q->run);
     q->free_row = xcalloc2((size_t)c->max_seqs, sizeof *q->free_row);
     for (int32_t i = n_slots - 1; i >= 0; i--) {
@@ -114,6 +115,7 @@ static void seqs_fini(struct seqs *q)
     free(q->free_row);
     free(q->tenant);
     free(q->tenant_free);
+    free(q->tenant_seen);
     idmap_fini(&q->ids);
     idmap_fini(&q->tenants);
 }
