@@ -184,12 +184,16 @@ void seq_publish(struct engine *en, struct lane *ln, struct seq *s)
 {
     const int32_t pt = en->lim.page_tokens;
     int32_t n = s->n_done < s->n_known ? s->n_done : s->n_known;
-    if (!en->lim.prefix_cache)
+    if (!en->lim.prefix_cache || s->broken)
         return;
     while (s->n_pub < n / pt && s->n_pub < s->n_pages) {
-        int32_t i = s->n_pub++;
+        int32_t i = s->n_pub;
         page_id mine = s->pages[i];
-        s->node = kv_publish(en->kv, s->node, s->ns, s->tok + (int64_t)i * pt, mine);
+        node_id node = kv_publish(en->kv, s->node, s->ns, s->tok + (int64_t)i * pt, mine);
+        if (node == KV_ROOT)
+            return; /* a forgotten page is in use in its place: later, or never */
+        s->node = node;
+        s->n_pub++;
         page_id theirs = kv_node_page(en->kv, s->node);
         if (theirs == mine || s->state != SEQ_RUNNING || s->preempting || ln->n_limbo > MAX_COPIES)
             continue;
@@ -202,6 +206,14 @@ void seq_publish(struct engine *en, struct lane *ln, struct seq *s)
         else
             kv_unref(en->kv, mine);
     }
+}
+
+/* Its logits were no numbers. The fault may lie in any page of its path, those that it found in the
+ * cache included, so all of them are forgotten: the next request computes them anew. */
+void seq_break(struct engine *en, struct seq *s)
+{
+    s->broken = true;
+    kv_forget(en->kv, s->node);
 }
 
 static void give_pages(struct engine *en, struct seq *s)

@@ -54,6 +54,7 @@ struct seq {
     int32_t n_inflight; /* submitted steps that name this seq */
     node_id node;
     bool preempting;  /* off run[], waits for n_inflight == 0 to give everything back */
+    bool broken;      /* its logits were no numbers: nothing it computed is published */
     bool boost;       /* preempted so often that nobody may preempt it again */
     uint64_t in_plan; /* the plan it was packed into last, see seqs.plan_no */
     uint64_t tried;   /* the plan that looked at its prompt last */

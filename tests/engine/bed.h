@@ -13,13 +13,13 @@
 
 #include <stdlib.h>
 
-enum { VOCAB = 1000, MAX_REQ = 200, MAX_GOT = 64 };
+enum { VOCAB = 1000, MAX_REQ = 200, MAX_GOT = 64, BAD_TOKEN = VOCAB - 1 };
 
 struct bed {
     struct engine *en;
     struct hash_model *hm;
     struct mbox *out;
-    int32_t n_got[MAX_REQ], hit[MAX_REQ], ended[MAX_REQ];
+    int32_t n_got[MAX_REQ], hit[MAX_REQ], ended[MAX_REQ], finish[MAX_REQ], status[MAX_REQ];
     token_id got[MAX_REQ][MAX_GOT];
     int order[MAX_REQ], n_ended; /* in order of the first token */
     int first[MAX_REQ], n_first;
@@ -27,6 +27,8 @@ struct bed {
     int32_t weight[4], max_rows[4];  /* by tenant, 0 = the default */
 };
 
+/* No request but those that have BAD_TOKEN among theirs meets it: the vocabulary that is drawn from
+ * ends before it. */
 static inline struct bed *bed_new(const struct engine_fixture *x)
 {
     struct bed *b = xalloc(sizeof *b);
@@ -34,11 +36,12 @@ static inline struct bed *bed_new(const struct engine_fixture *x)
                                 .page_tokens = (int32_t)x->c.kv.page_tokens,
                                 .max_rows = (int32_t)x->c.scheduler.max_seqs,
                                 .max_pages = x->f.max_model_len / (int32_t)x->c.kv.page_tokens + 1,
-                                .vocab = VOCAB,
+                                .vocab = BAD_TOKEN,
                                 .depth = (int32_t)x->c.scheduler.steps_in_flight,
                                 .late = 1,
                                 .step_us = 1000,
-                                .token_us = 10};
+                                .token_us = 10,
+                                .bad_token = BAD_TOKEN};
     struct executor ex;
     b->hm = hm_new(&m);
     hm_executor(b->hm, &ex);
@@ -85,8 +88,8 @@ static inline struct engine_fixture rows(int n)
 }
 
 /* Request i: n tokens from tok (NULL: some of its own), max_new to draw. */
-static inline void ask(struct bed *b, int i, const token_id *tok, int n, int max_new, int64_t priority,
-                uint64_t tenant)
+static inline void ask(struct bed *b, int i, const token_id *tok, int n, int max_new,
+                       int64_t priority, uint64_t tenant)
 {
     struct msg_submit *m = xalloc(sizeof *m + (size_t)n * sizeof(token_id));
     *m = (struct msg_submit){.h = {.kind = MSG_SUBMIT},
@@ -101,7 +104,7 @@ static inline void ask(struct bed *b, int i, const token_id *tok, int n, int max
                              .params = {.n_logprobs = -1}};
     token_id *to = (token_id *)(m + 1);
     for (int k = 0; k < n; k++)
-        to[k] = tok ? tok[k] : (i * 31 + k * 7) % VOCAB;
+        to[k] = tok ? tok[k] : (i * 31 + k * 7) % (VOCAB - 1);
     assert_int_equal(engine_submit(b->en, m), 0);
     free(m);
 }
@@ -124,6 +127,8 @@ static inline int turn(struct bed *b)
                 b->got[i][b->n_got[i] - 1] = r->token;
             if (r->finish != FINISH_NONE) {
                 b->ended[i] = 1;
+                b->finish[i] = r->finish;
+                b->status[i] = r->status;
                 b->order[b->n_ended++] = i;
             }
         }

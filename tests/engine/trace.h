@@ -31,7 +31,8 @@ struct tr_req {
 };
 struct tr_result {
     int64_t mismatches, audit_failures, stalls, leaks, violations, errors;
-    int64_t tokens, turns, preemptions, hits, evicted, cancels, requests, max_gap_us, dropped;
+    int64_t tokens, turns, preemptions, hits, evicted, cancels, requests, max_gap_us, dropped,
+        numeric;
     struct hm_counts hm;
     char why[640];
 };
@@ -44,6 +45,7 @@ struct trace {
     struct mbox *out;
     struct tr_req req[TR_MAX_REQ];
     int n_req;
+    int spoiled; /* one step computes no numbers */
     struct tr_result *r;
 };
 
@@ -192,7 +194,9 @@ static void tr_record(struct trace *t, const struct out_rec *r, const struct tok
     q->ended = 1;
     q->finish = r->finish;
     q->status = r->status;
-    if (r->finish == FINISH_ERROR)
+    if (r->finish == FINISH_ERROR && r->status == ST_NUMERIC && t->spoiled)
+        t->r->numeric++;
+    else if (r->finish == FINISH_ERROR)
         tr_fault(t, &t->r->errors, "request failed", (int64_t)r->id, r->status);
     else if (r->token < 0 && !q->cancelled)
         tr_fault(t, bad, "ended by nobody", (int64_t)r->id, r->finish);
@@ -320,6 +324,9 @@ static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
     t->en = engine_fixture_new(&t->x, &ex, t->out);
     t->en->now = hm_now;
     t->en->now_arg = t->hm;
+    t->spoiled = seed % 5 == 0;
+    if (t->spoiled)
+        hm_spoil(t->hm, 1 + (uint64_t)tr_rand(t, 60));
 #ifdef QUIRE_FAULTS
     fault_arm(fault);
 #endif

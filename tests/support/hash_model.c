@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { NOBODY = 0, MANY = -1 };
+#define NOT_A_NUMBER UINT64_MAX /* an entry as if of NaNs: all that is computed from it is such */
 
 struct slot {
     const struct step *step; /* NULL: not in flight */
@@ -34,6 +35,7 @@ struct hash_model {
     struct hm_counts n;
     uint64_t fail_no;
     int fail_status, fail_times, fail_on_wait;
+    uint64_t spoil_no;
 };
 
 uint64_t hm_mix(uint64_t a, uint64_t x)
@@ -118,6 +120,11 @@ void hm_fail(struct hash_model *hm, uint64_t no, int status, int times, int on_w
     hm->fail_status = status;
     hm->fail_times = times;
     hm->fail_on_wait = on_wait;
+}
+
+void hm_spoil(struct hash_model *hm, uint64_t no)
+{
+    hm->spoil_no = no;
 }
 
 static int must_fail(struct hash_model *hm, uint64_t no, int on_wait)
@@ -251,15 +258,25 @@ static void run_row(struct hash_model *hm, const struct step *s, int32_t i, stru
     const struct step_row *r = &s->rows[i];
     const page_id *t = hm->table + (size_t)r->row * (size_t)hm->c.max_pages;
     uint64_t acc = 0;
-    for (int32_t k = 0; k < r->first; k++)
-        acc = hm_mix(acc, *entry(hm, t, k));
+    int broken = s->seq_no == hm->spoil_no;
+    for (int32_t k = 0; k < r->first; k++) {
+        uint64_t e = *entry(hm, t, k);
+        broken |= e == NOT_A_NUMBER;
+        acc = hm_mix(acc, e);
+    }
     for (int32_t k = 0; k < r->n; k++) {
         token_id tok = s->tokens[r->token0 + k];
-        uint64_t e = hm_entry(acc, tok == TOKEN_FROM_ROW ? hm->last[r->row] : tok, r->first + k);
+        tok = tok == TOKEN_FROM_ROW ? hm->last[r->row] : tok;
+        broken |= hm->c.bad_token > 0 && tok == hm->c.bad_token;
+        uint64_t e = broken ? NOT_A_NUMBER : hm_entry(acc, tok, r->first + k);
         *entry(hm, t, r->first + k) = e;
         acc = hm_mix(acc, e);
     }
-    int32_t n = r->want == STEP_WANT_SAMPLE, j = step_result_add(res, i, n);
+    int32_t n = r->want == STEP_WANT_SAMPLE && !broken, j = step_result_add(res, i, n);
+    if (broken && r->want == STEP_WANT_SAMPLE) {
+        res->row[i].status = ST_NUMERIC;
+        hm->last[r->row] = 0;
+    }
     if (n == 0)
         return;
     const struct sample_params *p = &s->sample[i];

@@ -20,6 +20,7 @@ struct hm_config {
     int32_t late; /* 1: a step runs at its wait, so that virtual time is a device's */
     uint64_t seed;
     int64_t step_us, token_us; /* virtual cost */
+    token_id bad_token;        /* what follows it is no number any more; 0 = there is none */
 };
 struct hm_counts {
     int64_t steps, decode_rows, prefill_tokens, copies, edits, overlapped;
@@ -36,6 +37,9 @@ const struct hm_counts *hm_counts(const struct hash_model *hm);
 int64_t hm_now(void *hm); /* virtual time; arg is the model */
 /* From step number `no` on, submit (or wait) answers `status`, `times` times. */
 void hm_fail(struct hash_model *hm, uint64_t no, int status, int times, int on_wait);
+
+/* What step number `no` computes is no number, and so is whatever is computed from it. */
+void hm_spoil(struct hash_model *hm, uint64_t no);
 
 /* The model itself, without pages: naive.c and the executor share these. */
 uint64_t hm_mix(uint64_t a, uint64_t x);
