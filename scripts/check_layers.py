@@ -261,10 +261,11 @@ def main():
     bad += [f"src/{p.name}: no such room; name it in ROOMS of sources.py"
             for p in sorted((root / "src").iterdir()) if p.is_dir() and p.name not in sources.ROOMS]
     bad += check_doors(srcs) + check_nevers(srcs, root) + check_circles(srcs, root)
-    bad += check_arrows(arrows(srcs, root))
+    found = arrows(srcs, root)
+    bad += check_arrows(found)
     bad += check_sizes.check(root, srcs)
     shown = picture(srcs, root)
-    bad += check_papers.check(root, srcs, shown)
+    bad += check_papers.check(root, srcs, shown, found)
     print("\n".join(bad) if bad else "\n".join(shown))
     return 1 if bad else 0
 
