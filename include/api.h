@@ -14,9 +14,11 @@
 #include "http.h"
 #include "mailbox.h"
 #include "status.h"
-#include "text.h"
 
 #include <stdint.h>
+
+struct chat;
+struct tok;
 
 /* What the loaded model brings. Everything pointed to outlives http_run. */
 struct api_service {

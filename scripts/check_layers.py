@@ -44,14 +44,14 @@ NEVER = {
 
 # The room behind each door.
 OWNER = {
-    "base": "status check log mem mailbox clock ids plant buf utf8 json json_file hash dtype random fault "
-            "text_source",
+    "base": "status check log mem mailbox clock ids plant buf utf8 json json_make json_out json_file hash "
+            "dtype random fault text_source",
     "config": "config",
     "jinja": "jinja",
-    "text": "text",
-    "kv": "kv",
+    "text": "tokenizer detok stop chat",
+    "kv": "kv kv_prefix kv_audit",
     "engine": "engine msg step",
-    "checkpoint": "checkpoint",
+    "checkpoint": "checkpoint model_config weight_rows",
     "backend": "backend ops",
     "model": "model",
     "http": "http handler reply",

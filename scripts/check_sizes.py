@@ -10,11 +10,6 @@ MAX_FILE, MAX_FUNCTION, MAX_SOURCES = 650, 80, 2
 # Headers that declare the functions of more than two sources, each with its reason. Only doors: whoever
 # opens one deals with the room, not with its files, and more doors would not tell it more.
 WIDE_HEADERS = {
-    "include/checkpoint.h": "a source is opened, described and read as rows",
-    "include/config.h": "settings are loaded, printed, and set one by one",
-    "include/json.h": "a document is read, made of parts of others, and written",
-    "include/kv.h": "pages, tree and audit are one bookkeeping; the engine uses all of it",
-    "include/text.h": "encode, decode, stop and render: what a prompt and its answer need",
 }
 
 # What stands in the tree once: what only its one definition needs. Found in more than one file, there is a

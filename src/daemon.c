@@ -6,9 +6,11 @@
  */
 #include "daemon.h"
 
+#include "chat.h"
 #include "clock.h"
 #include "log.h"
 #include "ops.h"
+#include "tokenizer.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -5,9 +5,10 @@
 #include "admin.h"
 
 #include "fields.h"
-#include "json.h"
+#include "json_out.h"
 #include "life.h"
 #include "reply.h"
+#include "shapes.h"
 
 #include <string.h>
 

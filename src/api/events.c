@@ -4,7 +4,9 @@
  */
 #include "events.h"
 
-#include "json.h"
+#include "json_out.h"
+#include "shapes.h"
+#include "tokenizer.h"
 #include "utf8.h"
 
 #include <stdio.h>

@@ -6,9 +6,11 @@
 #ifndef QUIRE_API_STREAM_H
 #define QUIRE_API_STREAM_H
 
+#include "detok.h"
 #include "genreq.h"
 #include "handler.h"
 #include "state.h"
+#include "stop.h"
 
 struct stream;
 

@@ -4,7 +4,10 @@
  * After source_bind every weight that model_config calls for is there, has the right shape and a
  * type that can be converted, and no tensor is left over that might have meant something.
  */
-#include "source.h"
+#include "bind.h"
+
+#include "dequant.h"
+#include "family.h"
 
 #include <stdio.h>
 #include <stdlib.h>

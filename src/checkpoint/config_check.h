@@ -3,7 +3,8 @@
 #ifndef QUIRE_CHECKPOINT_CONFIG_CHECK_H
 #define QUIRE_CHECKPOINT_CONFIG_CHECK_H
 
-#include "checkpoint.h"
+#include "model_config.h"
+#include "status.h"
 
 /* A configuration in which nothing is given yet (bos -1, generation defaults NAN or -1), with one
  * kind of layers and one rope table. */

@@ -3,9 +3,10 @@
 #ifndef QUIRE_CHECKPOINT_FAMILY_H
 #define QUIRE_CHECKPOINT_FAMILY_H
 
-#include "checkpoint.h"
+#include "model_config.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum bias_rule { BIAS_NEVER, BIAS_ALWAYS, BIAS_BY_KEY };

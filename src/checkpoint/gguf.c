@@ -8,6 +8,8 @@
  */
 #include "gguf.h"
 
+#include "dequant.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

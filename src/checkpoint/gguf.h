@@ -3,7 +3,8 @@
 #ifndef QUIRE_CHECKPOINT_GGUF_H
 #define QUIRE_CHECKPOINT_GGUF_H
 
-#include "source.h"
+#include "buf.h"
+#include "tensors.h"
 
 enum gguf_type {
     GGUF_U8,

@@ -4,10 +4,13 @@
  * Keys below "<arch>." describe the model, "tokenizer." the text side. Opening thread only. Keys
  * that would change the computation in a way we do not implement are refused by name.
  */
+#include "formats.h"
+
 #include "config_check.h"
+#include "dequant.h"
+#include "family.h"
 #include "gguf.h"
 #include "rope.h"
-#include "source.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -8,6 +8,7 @@
 #include "hf_config.h"
 
 #include "config_check.h"
+#include "family.h"
 #include "json_file.h"
 #include "log.h"
 #include "rope.h"
@@ -313,7 +314,7 @@ static int read_default(const struct json_obj *j, const char *key, double min, d
     if (st || isnan(v))
         return st;
     if (v < min || v > max)
-        log_warn("generation_config", "ignored=%s value=%g", key, v);
+        log_warn("checkpoint.generation_config", "ignored=%s value=%g", key, v);
     else
         *out = (float)v;
     return 0;

@@ -6,10 +6,11 @@
  * are left out. Names from the index are plain file names: nothing outside of the folder is opened.
  * Opening thread.
  */
+#include "formats.h"
+
 #include "hf_config.h"
 #include "json_file.h"
 #include "safetensors.h"
-#include "source.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -6,6 +6,8 @@
  */
 #include "source.h"
 
+#include "bind.h"
+#include "formats.h"
 #include "hash.h"
 
 #include <errno.h>

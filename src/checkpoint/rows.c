@@ -4,8 +4,13 @@
  * What a loader sees of a checkpoint: order and layout of the rows are those that the forward pass
  * computes with. Read-only after the source was opened; any thread.
  */
+#include "weight_rows.h"
+
+#include "bind.h"
+#include "dequant.h"
 #include "dummy.h"
-#include "source.h"
+#include "family.h"
+#include "tensors.h"
 
 static bool is_pair_role(int role)
 {

@@ -4,7 +4,7 @@
  * Opening thread only. Invariant after tensor_table_finish: sorted by name, names unique, no two
  * tensors of non-zero size share a byte.
  */
-#include "source.h"
+#include "tensors.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,9 +4,14 @@
  * A row that ended at the commit of step n may be in step n+1 already; what that one sampled is
  * dropped here, its pages and its row are released after it. Engine thread; no allocation.
  */
+#include "steps.h"
+
 #include "check.h"
 #include "log.h"
-#include "state.h"
+#include "outbox.h"
+#include "plant.h"
+#include "sched.h"
+#include "seq.h"
 
 /* The end that token t, the latest of s, brings; *stop_id as in struct out_rec. */
 static int finish_of(const struct engine *en, const struct seq *s, token_id t, int32_t *stop_id)
@@ -74,7 +79,6 @@ static void note_decode(struct engine *en, int64_t now, bool going_on)
     en->sched.last_decode_us = going_on ? now : 0;
 }
 
-/* ln->result holds the result of the oldest step in flight, which was in `slot`. */
 void commit_step(struct engine *en, struct lane *ln, int slot)
 {
     const struct step *step = ln->step[slot];

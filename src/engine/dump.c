@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dump.c - one answer to "why is nothing happening": the state of the engine as log lines, on
  * request (MSG_DUMP, from SIGUSR2). Ids, counts and reasons only, never tokens. Engine thread. */
+#include "inspect.h"
+
+#include "kv.h"
 #include "log.h"
-#include "state.h"
+#include "sched.h"
 
 enum { MAX_LINES = 64 };
 

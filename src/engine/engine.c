@@ -7,9 +7,15 @@
  * the engine (live requests get an error, healthy = 0); errors of a request end that request.
  */
 #include "check.h"
+#include "inspect.h"
+#include "kv.h"
 #include "log.h"
 #include "mem.h"
-#include "state.h"
+#include "outbox.h"
+#include "plant.h"
+#include "sched.h"
+#include "seq.h"
+#include "steps.h"
 
 enum { MAX_RETRIES = 3, STALL_TURNS = 3 };
 
@@ -76,7 +82,8 @@ static void end_all(struct engine *en, int status, bool lost)
     }
 }
 
-void engine_fail(struct engine *en, int status)
+/* The device is lost: end every live request; healthy = 0. */
+static void fail(struct engine *en, int status)
 {
     log_error("engine.failed", "status=\"%s\" live=%d", st_text(status),
               en->seqs.n_wait + en->seqs.n_run + en->seqs.n_draining);
@@ -124,7 +131,7 @@ static void finish_step(struct engine *en, struct lane *ln)
     }
     en->stats.step_wait_us += engine_now(en) - t0;
     if (st != 0) {
-        engine_fail(en, st);
+        fail(en, st);
         return;
     }
     commit_step(en, ln, slot);
@@ -155,7 +162,7 @@ static bool start_step(struct engine *en, struct lane *ln)
         if (st == ST_INTERNAL)
             refuse_step(en, ln, slot, st);
         else
-            engine_fail(en, st);
+            fail(en, st);
         return true;
     }
     ln->n_flight++;

@@ -14,9 +14,11 @@
  * place free, and are put back when the outbox is full; meanwhile at most max_live more slip in.
  * Engine thread.
  */
+#include "outbox.h"
+
 #include "check.h"
+#include "kv.h"
 #include "mem.h"
-#include "state.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,12 @@
  * for one token; rows that lack a page preempt from the end of the order. Engine thread; no
  * allocation.
  */
-#include "state.h"
+#include "steps.h"
+
+#include "kv_prefix.h"
+#include "plant.h"
+#include "sched.h"
+#include "seq.h"
 
 #include <string.h>
 

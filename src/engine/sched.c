@@ -12,7 +12,7 @@
  * tokens are planned as fit into max_decode_gap_us, but at least MIN_CHUNK, so that prefill
  * advances even when the configured gap cannot be held. Engine thread.
  */
-#include "state.h"
+#include "sched.h"
 
 enum { OLDEST_EVERY = 8, MIN_CHUNK = 64, FIRST_CHUNK = 512, RESERVE_MAX_SHARE = 16 };
 

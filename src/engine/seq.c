@@ -4,9 +4,15 @@
  * Owns every seq and the lists they are on; keeps K4, K6 and K8 of state.h. Mechanism only: who
  * runs is sched.c's business. Engine thread; no allocation.
  */
+#include "seq.h"
+
 #include "check.h"
+#include "kv.h"
+#include "kv_prefix.h"
 #include "log.h"
-#include "state.h"
+#include "outbox.h"
+#include "plant.h"
+#include "sched.h"
 
 #include <string.h>
 

@@ -8,8 +8,11 @@
  */
 #include "check.h"
 #include "clock.h"
+#include "kv.h"
+#include "kv_audit.h"
 #include "log.h"
 #include "mem.h"
+#include "outbox.h"
 #include "state.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.h - the engine's own state: seqs and their lists, the lane of steps in flight, the
- * scheduler's memory. Private to src/engine (and its tests). Everything is allocated in engine_new;
- * index -1 means none.
+/* state.h - the engine's own state: seqs and their lists, the scheduler's memory, records on their
+ * way. What is done with it stands in the headers beside this one. Private to src/engine (and its
+ * tests). Everything is allocated in engine_new; index -1 means none.
  *
  *   WAITING --seq_start--> RUNNING --seq_end--> DRAINING --seq_settle_if_idle--> FREE
  *      ^                      |
@@ -18,8 +18,8 @@
 #define QUIRE_ENGINE_STATE_H
 
 #include "engine.h"
-#include "kv.h"
-#include "plant.h"
+#include "idmap.h"
+#include "lane.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -74,13 +74,6 @@ struct seq {
     token_id stop[MAX_STOP_IDS];
 };
 
-/* uint64 -> int32, open addressing, never more than half full. */
-struct idmap {
-    uint64_t *key;
-    int32_t *val; /* -1 = empty */
-    uint32_t mask;
-};
-
 struct tenant {
     uint64_t key;
     int64_t served; /* virtual time: tokens computed for it */
@@ -104,40 +97,6 @@ struct seqs {
     int32_t n_tenant_free;
     uint64_t n_orders;
     uint64_t plan_no; /* counts plans: seqs with in_plan == plan_no are in the one being built */
-};
-
-/* ---- a lane: one executor and its steps in flight ---- */
-
-/* What a commit needs to know about a submitted step. */
-struct flight {
-    struct {
-        int32_t seq;
-        uint32_t gen;
-    } who[MAX_ROWS];
-    uint64_t no;
-    int64_t submit_us;
-};
-
-/* A page or a pin that a step in flight still needs, released when step `no` is committed. */
-struct limbo {
-    uint64_t no;
-    page_id page; /* -1: node */
-    node_id node;
-};
-enum { MAX_LIMBO = (MAX_INFLIGHT + 1) * MAX_COPIES };
-
-/* Knows no seqs: an engine may hold several. Steps are numbered and committed in order. */
-struct lane {
-    struct executor ex;
-    int32_t depth; /* steps in flight it may have, <= MAX_INFLIGHT */
-    struct step *step[MAX_INFLIGHT];
-    struct flight *flight[MAX_INFLIGHT];
-    struct step_result *result;
-    int32_t n_flight, next_slot;
-    uint64_t step_no, done_no; /* the last one submitted; committed */
-    int64_t done_us;           /* when the last step was committed */
-    struct limbo *limbo;       /* ring [MAX_LIMBO], in order of no */
-    int32_t n_limbo, limbo_head;
 };
 
 /* ---- what the scheduler knows ---- */
@@ -210,64 +169,5 @@ static inline int64_t engine_now(const struct engine *en)
 {
     return en->now(en->now_arg);
 }
-
-/* idmap.c */
-void idmap_init(struct idmap *m, int32_t max);
-void idmap_fini(struct idmap *m);
-int32_t idmap_get(const struct idmap *m, uint64_t key);
-void idmap_put(struct idmap *m, uint64_t key, int32_t val);
-void idmap_del(struct idmap *m, uint64_t key);
-
-/* lane.c */
-void lane_init(struct lane *ln, const struct executor *ex, int32_t depth);
-void lane_fini(struct lane *ln);
-int lane_oldest(const struct lane *ln); /* slot of the oldest step in flight */
-/* Keep a page (or, with page == -1, a pin on node) until step `no` is committed. */
-void limbo_put(struct lane *ln, uint64_t no, page_id page, node_id node);
-void limbo_drain(struct lane *ln, struct kv *kv); /* release what only steps up to done_no needed */
-
-/* seq.c: mechanism of the life cycle. seq_preempt and seq_end only mark; whoever calls them says
- * seq_settle_if_idle when it is done with the seq. */
-void seq_admit(struct engine *en, const struct msg_submit *m);
-bool seq_start(struct engine *en, struct seq *s, int32_t reserve); /* false: no room now */
-bool seq_grow(struct engine *en, struct seq *s, int32_t n_tokens); /* pages for that many */
-void seq_preempt(struct engine *en, struct seq *s);
-void seq_end(struct engine *en, struct seq *s); /* no further work */
-void seq_settle_if_idle(struct engine *en, struct seq *s);
-void seq_publish(struct engine *en, struct lane *ln, struct seq *s);
-
-/* sched.c: decisions only. */
-bool sched_before(const struct seq *a, const struct seq *b);
-/* Index in seq[] of the waiting one to admit; -1: nobody waits. */
-int32_t sched_pick(const struct sched *sc, const struct seqs *q);
-/* Tokens of prefill to plan now beside n_decoders waiting rows; 0: a decode step is due. */
-int32_t sched_prefill_budget(const struct sched *sc, int32_t n_decoders);
-struct seq *sched_victim(const struct seqs *q, const struct seq *for_seq);
-/* Pages of n_pages to leave for running decodes. */
-int32_t sched_reserve(const struct seqs *q, int32_t n_pages);
-void sched_note_step(struct sched *sc, const struct step *s, int64_t us);
-void sched_note_submit(struct sched *sc, const struct step *s);
-
-/* plan.c: fill ln->step[slot] and ln->flight[slot].who; rows planned. */
-int32_t plan_step(struct engine *en, struct lane *ln, int slot);
-
-/* commit.c */
-void commit_step(struct engine *en, struct lane *ln, int slot);
-
-/* outbox.c */
-int outbox_init(struct engine *en, struct err *e);
-void outbox_fini(struct engine *en);
-void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish, int32_t stop_id,
-                  const struct step_result *r, int32_t k);
-void outbox_end(struct engine *en, const struct seq *s, int finish, int status);
-void outbox_refuse(struct engine *en, req_id id, int status);
-bool outbox_send(struct engine *en); /* false: some are still held */
-
-/* engine.c */
-void engine_fail(struct engine *en, int status); /* end every live request; healthy = 0 */
-
-/* audit.c, dump.c */
-int engine_audit(struct engine *en, struct err *e);
-void engine_explain(struct engine *en);
 
 #endif

@@ -5,7 +5,15 @@
  * name is looked up in the scopes from the inside out, then among the template's variables, then
  * among the global functions.
  */
-#include "ast.h"
+#include "eval.h"
+
+#include "call.h"
+#include "filter.h"
+#include "method.h"
+#include "operators.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 
 static struct jv lookup(struct jrun *r, int32_t id)
 {

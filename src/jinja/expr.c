@@ -4,11 +4,15 @@
  * Recursion is bounded by JINJA_MAX_PARSE_DEPTH. Chains (a.b.c, a | f | g) grow without recursion
  * here; the evaluator's own depth limit holds them. Runs once per template.
  */
-#include "ast.h"
+#include "parse.h"
+
+#include "filter.h"
+#include "token.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void enter(struct jparse *p)
 {

@@ -4,8 +4,13 @@
  * Widths and precisions are bounded (FIELD_MAX), so a format cannot ask for more than the arena
  * gives.
  */
-#include "val.h"
+#include "format.h"
 
+#include "call.h"
+#include "operators.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 #include "utf8.h"
 
 #include <math.h>

@@ -4,8 +4,9 @@
  * Runs once per template, in the loading thread. Newlines are LF already and the one at the end is
  * gone (jinja_compile). trim_blocks and lstrip_blocks are on, as transformers sets them.
  */
-#include "ast.h"
+#include "token.h"
 
+#include "str.h"
 #include "utf8.h"
 
 #include <stdlib.h>

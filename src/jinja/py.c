@@ -3,7 +3,9 @@
  *
  * Nested containers are followed to JINJA_MAX_NEST levels at most.
  */
-#include "val.h"
+#include "py.h"
+
+#include "str.h"
 
 const char *jkind_name(struct jv v)
 {

@@ -3,8 +3,10 @@
  *
  * Containers that a template nests in a loop are followed to JINJA_MAX_NEST levels at most.
  */
-#include "case.h"
+#include "repr.h"
 
+#include "case.h"
+#include "py.h"
 #include "utf8.h"
 
 #include <math.h>

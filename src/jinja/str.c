@@ -5,7 +5,7 @@
  * special-token text inside a message stays recognisable in the output. Runs on the rendering
  * thread; memory is the run's arena.
  */
-#include "val.h"
+#include "str.h"
 
 #include "utf8.h"
 

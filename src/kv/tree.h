@@ -5,6 +5,7 @@
 #define QUIRE_KV_TREE_H
 
 #include "kv.h"
+#include "kv_prefix.h"
 
 #include <stdbool.h>
 #include <stdint.h>

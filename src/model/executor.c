@@ -6,15 +6,17 @@
  * memory is per slot. A plan that breaks a bound is refused before anything is enqueued: it would
  * be a bug of the engine, and memory of other sequences is at stake.
  */
+#include "executor.h"
+
+#include "forward.h"
 #include "log.h"
-#include "state.h"
 
 #include <string.h>
 
 static int bad(const struct step *s, const char *what, int64_t got)
 {
-    log_error("step_refused", "seq_no=%llu what=%s value=%lld", (unsigned long long)s->seq_no, what,
-              (long long)got);
+    log_error("model.step_refused", "seq_no=%llu what=%s value=%lld", (unsigned long long)s->seq_no,
+              what, (long long)got);
     return ST_INVALID_VALUE;
 }
 

@@ -17,6 +17,8 @@
  * functions over immutable tables; the workspace belongs to one call. */
 #include "bpe.h"
 
+#include "mem.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,6 +7,7 @@
  * are refused at load. Immutable after loading, any thread. */
 #include "decode.h"
 
+#include "mem.h"
 #include "utf8.h"
 
 #include <stdio.h>

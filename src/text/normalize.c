@@ -7,6 +7,7 @@
  * before it. Pure functions, any thread; the table of quiet code points is filled once. */
 #include "normalize.h"
 
+#include "mem.h"
 #include "uclass.h"
 #include "utf8.h"
 

@@ -5,7 +5,9 @@
  * the result does not depend on how the text is cut into pushes. What is held back is exactly the
  * longest end of the text that begins a stop string. Amortised constant time a byte. The set is
  * immutable and shared; a stopper has one owner. */
-#include "text.h"
+#include "stop.h"
+
+#include "mem.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,6 +6,7 @@
  * follow from the pieces' scores. Everything else is refused by name. One thread, at load. */
 #include "tokgguf.h"
 
+#include "mem.h"
 #include "tok_build.h"
 #include "utf8.h"
 

@@ -5,6 +5,7 @@
  * name. One thread, at load. */
 #include "tokjson_steps.h"
 
+#include "mem.h"
 #include "utf8.h"
 
 #include <string.h>

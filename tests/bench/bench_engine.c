@@ -106,8 +106,9 @@ static void bench(int rows, int turns)
             n_rec += m->n_rec;
     }
     qsort(t, (size_t)turns, sizeof *t, by_value);
+    int64_t median = t[turns / 2], p99 = t[turns * 99 / 100];
     printf("%4d decode rows: median %6.1f us  p99 %6.1f us per step (%d steps)\n", rows,
-           (double)t[turns / 2] / 1000, (double)t[turns * 99 / 100] / 1000, turns);
+           (double)median / 1000, (double)p99 / 1000, turns);
     if (n_rec != (int64_t)rows * turns)
         printf("  only %.1f tokens per step: not what was meant to be measured\n",
                (double)n_rec / turns);

@@ -5,6 +5,7 @@
  */
 #include "testing.h"
 
+#include "plant.h"
 #include "trace.h"
 
 #include <sys/wait.h>

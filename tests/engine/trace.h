@@ -6,9 +6,11 @@
 #ifndef QUIRE_TEST_TRACE_H
 #define QUIRE_TEST_TRACE_H
 
+#include "engine/inspect.h"
 #include "engine/state.h"
 #include "engine_fixture.h"
 #include "hash_model.h"
+#include "kv.h"
 #include "mem.h"
 #include "naive.h"
 

@@ -4,6 +4,7 @@
 #include "testing.h"
 
 #include "kv/tree.h"
+#include "kv_audit.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -90,7 +91,7 @@ static int on_path(const struct world *w, int n)
 static int64_t worth(const struct world *w, const struct flat *f)
 {
     if (w->c.eviction == EVICT_LFU)
-        return f->uses * 1000000000ll + f->last;
+        return f->uses * 1000000000LL + f->last;
     if (w->c.eviction == EVICT_FIFO)
         return f->created;
     return f->last + (f->uses > 1 ? w->c.n_pages / 2 : 0);
@@ -325,9 +326,9 @@ static void test_audit_sees_grandchild(void **state)
     }
     assert_true(low > 0);
     token_id *tok = kv->tok + (int64_t)low * c.page_tokens;
-    int32_t common;
+    int32_t n_common;
     *tok = *node_tok(kv, top) + 1;
-    assert_true(radix_compare(kv, 0, tok, 1, mid, &common) > 0); /* no fault beside its parent */
+    assert_true(radix_compare(kv, 0, tok, 1, mid, &n_common) > 0); /* no fault beside its parent */
     assert_int_equal(kv_audit(kv, held, pins, &e), ST_INTERNAL);
     assert_non_null(strstr(e.msg, "K9"));
     *tok = *node_tok(kv, top) - 1;
@@ -357,8 +358,8 @@ static void test_policies(void **state)
             kv_unref(kv, kv_node_page(kv, n));
             kv_unpin(kv, n);
         }
-        page_id page;
-        struct kv_hit hit;
+        page_id page = -1;
+        struct kv_hit hit = {0};
         kv_match(kv, 0, &(token_id){0}, 1, &page, &hit); /* page 0 is used once more */
         kv_unref(kv, page);
         kv_unpin(kv, hit.node);

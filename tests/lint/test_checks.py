@@ -34,13 +34,13 @@ TREE = {
     "include/engine.h": '#include "ids.h"\nint engine_turn(void);\n',
     "include/ids.h": "typedef int id;\n",
     "include/http.h": "int mhd_turn(void);\n",
-    "include/text.h": "int text_len(const char *s);\n",
+    "include/tokenizer.h": "int text_len(const char *s);\n",
     "include/api.h": "int gen_run(void);\nvoid gen_tokens(void);\n",
     "src/http/mhd.c": '#include "http.h"\nint mhd_turn(void)\n{\n    return 0;\n}\n',
     "src/engine/engine.c": '/* K1 */\n#include "engine.h"\nint engine_turn(void)\n{\n    return 1;\n}\n',
     "src/engine/page.h": "struct page {\n    int n;\n};\n",
-    "src/text/text.c": '#include "text.h"\nint text_len(const char *s)\n{\n    return *s ? 1 : 0;\n}\n',
-    "src/api/gen.c": '#include "api.h"\n#include "engine.h"\n#include "http.h"\n#include "text.h"\n'
+    "src/text/text.c": '#include "tokenizer.h"\nint text_len(const char *s)\n{\n    return *s ? 1 : 0;\n}\n',
+    "src/api/gen.c": '#include "api.h"\n#include "engine.h"\n#include "http.h"\n#include "tokenizer.h"\n'
                      "int gen_run(void)\n{\n    return mhd_turn() + engine_turn() + text_len(\"{\");\n}\n"
                      "void gen_tokens(void)\n{\n}\n",
     "README.md": "`src/api/gen.c`, `src/text/`, `text.c`\n\n```\napi    1 files  9 lines  -> http text engine\n"
@@ -82,8 +82,8 @@ class Planted(unittest.TestCase):
         self.assertEqual(findings(), [])
 
     def test_arrows(self):
-        self.sees("src/http/mhd.c:2: http must not include text.h: there is no arrow http -> text",
-                  {"src/http/mhd.c": '#include "http.h"\n#include "text.h"\nint mhd_turn(void)\n{\n}\n'})
+        self.sees("src/http/mhd.c:2: http must not include tokenizer.h: there is no arrow http -> text",
+                  {"src/http/mhd.c": '#include "http.h"\n#include "tokenizer.h"\nint mhd_turn(void)\n{\n}\n'})
         self.sees("api must not include text/tok.h: it is private to text",
                   {"src/text/tok.h": "int x;\n", "src/api/gen.c": '#include "text/tok.h"\n'})
         self.sees("no such header is visible", {"src/api/gen.c": '#include "tok.h"\n', "src/text/tok.h": ""})
@@ -101,11 +101,11 @@ class Planted(unittest.TestCase):
         self.sees("src/attic: no such room", {"src/attic/a.c": "int x;\n"})
 
     def test_commented_includes_do_not_count(self):
-        self.assertEqual(findings({"src/http/a.c": '/*\n#include "text.h"\n*/\n// #include "text.h"\n'}), [])
+        self.assertEqual(findings({"src/http/a.c": '/*\n#include "tokenizer.h"\n*/\n// #include "tokenizer.h"\n'}), [])
 
     def test_nevers_through_a_header(self):
-        self.sees("http must never see text.h (through http.h -> text.h)",
-                  {"include/http.h": '#include "ids.h"\n#include "text.h"\nint mhd_turn(void);\n'})
+        self.sees("http must never see tokenizer.h (through http.h -> tokenizer.h)",
+                  {"include/http.h": '#include "ids.h"\n#include "tokenizer.h"\nint mhd_turn(void);\n'})
 
     def test_circles(self):
         self.sees("circle through rooms api http: src/api/gen.c src/http/mhd.c",

@@ -347,6 +347,7 @@ static void ref_logprobs(const struct ref *f, int32_t i, int32_t best,
         c[t] = (struct weighed){plain(row[t]), t};
         sum += isinf(plain(row[t])) ? 0 : exp(plain(row[t]) - plain(row[best]));
     }
+    /* cppcheck-suppress invalidFunctionArg; the best token itself adds 1 to the sum */
     double norm = plain(row[best]) + log(sum);
     qsort(c, (size_t)vocab, sizeof *c, by_weight);
     struct token_logprob *top = f->r->raw[find(f, "top")];

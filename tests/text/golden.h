@@ -8,7 +8,7 @@
 #define QUIRE_TESTS_GOLDEN_H
 
 #include "testing.h"
-#include "text.h"
+#include "tokenizer.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>

@@ -4,6 +4,7 @@
 #include "golden.h"
 
 #include "chat_text.h"
+#include "detok.h"
 #include "jinja.h"
 
 #include <pthread.h>

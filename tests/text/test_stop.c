@@ -2,6 +2,8 @@
 /* test_stop.c - stop strings, UTF-8 checks, and text with a user's spans. */
 #include "golden.h"
 
+#include "detok.h"
+#include "stop.h"
 #include "text/tok.h"
 #include "utf8.h"
 

@@ -203,6 +203,8 @@ static void logprobs(const struct op_sample *o, int32_t i, token_id best)
     for (token_id t = 0; t < o->vocab; t++)
         if (!isnan(row[t]) && row[t] > -INFINITY)
             sum += (double)expf(row[t] - (float)max);
+    /* cppcheck-suppress invalidFunctionArg ; 1 at least, of the best; -inf where nothing is a
+     * number */
     double norm = max + log(sum);
     struct token_logprob *top = o->top + (size_t)i * MAX_LOGPROBS;
     o->logprob[i] = (float)((double)logit_of(row, o->token[i]) - norm);
