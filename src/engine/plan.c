@@ -8,6 +8,7 @@
  */
 #include "steps.h"
 
+#include "area.h"
 #include "fair.h"
 #include "kv.h"
 #include "kv_prefix.h"
@@ -22,6 +23,12 @@ static bool fits_step(const struct lane *ln, const struct step *step, const stru
 {
     return step->n_edits + s->n_pages - s->n_sent <= MAX_EDITS &&
            (s->copy_node == KV_ROOT || (step->n_copy < MAX_COPIES && ln->n_limbo < MAX_LIMBO));
+}
+
+/* Has the area room for what the next draw of s brings? Any request fits into an empty one. */
+static bool fits_area(const struct engine *en, const struct step *step, const struct seq *s)
+{
+    return !s->has_area || step->n_area + area_words(en, s) <= MAX_AREA;
 }
 
 static void pack_tables(struct engine *en, struct lane *ln, struct step *step, struct seq *s)
@@ -62,6 +69,8 @@ static inline __attribute__((always_inline)) void pack_row(struct engine *en, st
     step->n_tokens += n;
     r->want = first + n == s->n_tok ? STEP_WANT_SAMPLE : STEP_WANT_NONE;
     step->sample[i] = s->params;
+    if (r->want == STEP_WANT_SAMPLE)
+        area_pack(en, step, r, s);
     pack_tables(en, ln, step, s);
     if (first < s->n_prompt)
         en->stats.prompt_tokens_computed += (first + n < s->n_prompt ? first + n : s->n_prompt) -
@@ -101,14 +110,36 @@ static bool make_room(struct engine *en, struct seq *s, int32_t n_tokens)
     return true;
 }
 
+/* The place in run[] of the row that the area of the last decode step was too full for; 0: none. */
+static int32_t decode_from(struct engine *en)
+{
+    int32_t first = en->sched.area_full;
+    en->sched.area_full = -1;
+    for (int32_t i = 0; i < en->seqs.n_run && first >= 0; i++)
+        if (en->seqs.run[i] == first)
+            return i;
+    return 0;
+}
+
+/* A row for each seq that waits for one token. When the area cannot take them all, the next step
+ * begins with the first that was left out, so that all advance alike. */
 static void plan_decode(struct engine *en, struct lane *ln, int slot)
 {
     struct step *step = ln->step[slot];
+    int32_t from = decode_from(en), n = en->seqs.n_run;
     step->kind = STEP_DECODE;
-    for (int32_t i = 0; i < en->seqs.n_run; i++) {
-        struct seq *s = &en->seqs.seq[en->seqs.run[i]];
-        if (seq_need(s) != 1 || s->n_tok >= s->n_max)
+    for (int32_t k = 0; k < n; k++) {
+        int32_t i = from + k < n ? from + k : from + k - n;
+        if (i >= en->seqs.n_run) /* preemption shortens the list */
             continue;
+        struct seq *s = &en->seqs.seq[en->seqs.run[i]];
+        if (seq_need(s) != 1 || s->n_tok >= s->n_max || s->in_plan == en->seqs.plan_no)
+            continue;
+        if (!fits_area(en, step, s)) {
+            if (en->sched.area_full < 0)
+                en->sched.area_full = seq_index(&en->seqs, s);
+            continue;
+        }
         if (s->n_planned >= s->n_pages * en->lim.page_tokens && !make_room(en, s, s->n_planned + 1))
             continue;
         if (fits_step(ln, step, s))
@@ -126,6 +157,8 @@ static int32_t plan_chunk(struct engine *en, struct lane *ln, int slot, struct s
         int32_t room = s->n_pages * en->lim.page_tokens - s->n_planned;
         n = n < room ? n : room;
     }
+    if (n == seq_need(s) && !fits_area(en, ln->step[slot], s))
+        n--; /* the last one draws: in a step of its own */
     if (n <= 0 || !fits_step(ln, ln->step[slot], s))
         return 0;
     pack_row(en, ln, slot, s, n);

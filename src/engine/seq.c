@@ -6,6 +6,7 @@
  */
 #include "seq.h"
 
+#include "area.h"
 #include "check.h"
 #include "fair.h"
 #include "kv.h"
@@ -83,6 +84,7 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->arrival_us = m->arrival_us;
     s->ns = m->cache_ns;
     s->n_hit = -1;
+    area_admit(en, s, m);
     s->tenant = fair_join(q, &en->sched, m);
     idmap_put(&q->ids, s->id, seq_index(q, s));
     wait_add(q, s);
@@ -154,6 +156,7 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
     wait_remove(en, s);
     s->state = SEQ_RUNNING;
     s->row = q->free_row[--q->n_free_rows];
+    s->counted = PLANT(PLANT_COUNTS_MISSED) && s->n_preempted > 0;
     s->node = hit.node;
     s->n_pages = s->n_pub = hit.n_pages;
     s->n_planned = hit.n_pages * en->lim.page_tokens;

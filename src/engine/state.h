@@ -67,6 +67,7 @@ struct seq {
     bool ignore_eos;
     bool preempting; /* off run[], waits for n_inflight == 0 to give everything back */
     bool boost;      /* preempted so often that nobody may preempt it again */
+    bool has_area;   /* its draws need the step's area, see area.h */
     bool broken;     /* its logits were no numbers: nothing it computed is published */
 
     struct sample_params params;
@@ -78,7 +79,19 @@ struct seq {
     int32_t wait_at; /* index in wait[] */
     int64_t arrival_us;
     uint64_t ns;
+    int32_t n_bias, n_ban; /* pairs; ids that must not be drawn before min_new tokens are */
+    bool has_mask, has_counts;
+    bool counted; /* the device has its counts since it got its row */
     token_id stop[MAX_STOP_IDS];
+};
+
+/* Inputs of the seqs by slot, and scratch; see area.c. */
+struct area {
+    struct token_bias *bias; /* [n_slots][MAX_BIAS] */
+    token_id *ban;
+    uint32_t *mask; /* [n_slots][n_mask] */
+    int32_t n_mask;
+    uint32_t *count; /* [vocab] scratch, zero between uses */
 };
 
 /* See fair.h. */
@@ -128,12 +141,14 @@ struct sched {
     int32_t max_step_tokens;   /* settings */
     int64_t max_decode_gap_us; /* 0 = no bound */
     struct cost cost;
-    double since_decode_us;       /* estimated prefill work submitted since the last decode step */
-    double vclock;                /* what a tenant would have been served, had each got its share */
-    double weights;               /* of all tenants that have live seqs */
-    int32_t n_kept;               /* rows kept for tenants below their share, see fair.c */
-    uint64_t kept_until;          /* plan number */
-    req_id last_pushed;           /* the seq that made room for another tenant last */
+    double since_decode_us; /* estimated prefill work submitted since the last decode step */
+    double vclock;          /* what a tenant would have been served, had each got its share */
+    double weights;         /* of all tenants that have live seqs */
+    int32_t n_kept;         /* rows kept for tenants below their share, see fair.c */
+    uint64_t kept_until;    /* plan number */
+    req_id last_pushed;     /* the seq that made room for another tenant last */
+    int32_t
+        area_full; /* the first row that the last decode step had no area for, index in seq[]; -1 */
     int32_t gate_seq, gate_avail; /* the seq that did not fit, and the pages there were then */
     int64_t last_decode_us;       /* when the last decode step was committed; 0 = nobody waits */
 };
@@ -157,6 +172,7 @@ struct engine {
     struct kv *kv;
     int32_t max_live; /* admission bound: max_seqs + max_waiting */
     struct seqs seqs;
+    struct area area;
     struct lane lane;
     struct sched sched;
     struct staging staging;

@@ -12,6 +12,7 @@
 #include "mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { VOCAB = 1000, MAX_REQ = 200, MAX_GOT = 64, BAD_TOKEN = VOCAB - 1 };
 
@@ -36,7 +37,7 @@ static inline struct bed *bed_new(const struct engine_fixture *x)
                                 .page_tokens = (int32_t)x->c.kv.page_tokens,
                                 .max_rows = (int32_t)x->c.scheduler.max_seqs,
                                 .max_pages = x->f.max_model_len / (int32_t)x->c.kv.page_tokens + 1,
-                                .vocab = BAD_TOKEN,
+                                .vocab = x->f.vocab - 1,
                                 .depth = (int32_t)x->c.scheduler.steps_in_flight,
                                 .late = 1,
                                 .step_us = 1000,
@@ -87,26 +88,56 @@ static inline struct engine_fixture rows(int n)
     return x;
 }
 
-/* Request i: n tokens from tok (NULL: some of its own), max_new to draw. */
-static inline void ask(struct bed *b, int i, const token_id *tok, int n, int max_new,
-                       int64_t priority, uint64_t tenant)
+/* What a request may ask for beyond a prompt; arrays as in msg.h. */
+struct extra {
+    const token_id *stop;
+    const struct token_bias *bias;
+    const uint32_t *mask;
+    int32_t n_stop, n_bias, n_mask, min_new;
+    int with_eos;
+    struct sample_params params; /* n_logprobs 0 stands for none */
+};
+
+/* The answer of engine_submit to request i: n tokens from tok (NULL: some of its own), max_new to
+ * draw. */
+static inline int try_ask(struct bed *b, int i, const token_id *tok, int n, int max_new,
+                          int64_t priority, uint64_t tenant, const struct extra *x)
 {
-    struct msg_submit *m = xalloc(sizeof *m + (size_t)n * sizeof(token_id));
-    *m = (struct msg_submit){.h = {.kind = MSG_SUBMIT},
-                             .id = (req_id)i + 1,
-                             .n_prompt = n,
-                             .max_new = max_new,
-                             .priority = priority,
-                             .tenant = tenant,
-                             .weight = tenant < 4 ? b->weight[tenant] : 0,
-                             .max_rows = tenant < 4 ? b->max_rows[tenant] : 0,
-                             .ignore_eos = 1,
-                             .params = {.n_logprobs = -1}};
+    struct msg_submit h = {.h = {.kind = MSG_SUBMIT},
+                           .id = (req_id)i + 1,
+                           .n_prompt = n,
+                           .max_new = max_new,
+                           .priority = priority,
+                           .tenant = tenant,
+                           .weight = tenant < 4 ? b->weight[tenant] : 0,
+                           .max_rows = tenant < 4 ? b->max_rows[tenant] : 0,
+                           .ignore_eos = !x->with_eos,
+                           .n_stop_ids = x->n_stop,
+                           .n_bias = x->n_bias,
+                           .n_mask = x->n_mask,
+                           .min_new = x->min_new,
+                           .params = x->params};
+    if (h.params.n_logprobs == 0)
+        h.params.n_logprobs = -1;
+    struct msg_submit *m = xalloc(msg_submit_bytes(&h));
+    *m = h;
     token_id *to = (token_id *)(m + 1);
     for (int k = 0; k < n; k++)
         to[k] = tok ? tok[k] : (i * 31 + k * 7) % (VOCAB - 1);
-    assert_int_equal(engine_submit(b->en, m), 0);
+    memcpy(to + n, x->stop, (size_t)x->n_stop * sizeof *to);
+    struct token_bias *bias = (struct token_bias *)(to + n + x->n_stop);
+    memcpy(bias, x->bias, (size_t)x->n_bias * sizeof *bias);
+    memcpy(bias + x->n_bias, x->mask, (size_t)x->n_mask * sizeof *x->mask);
+    int st = engine_submit(b->en, m);
     free(m);
+    return st;
+}
+
+static inline void ask(struct bed *b, int i, const token_id *tok, int n, int max_new,
+                       int64_t priority, uint64_t tenant)
+{
+    const struct extra none = {0};
+    assert_int_equal(try_ask(b, i, tok, n, max_new, priority, tenant, &none), 0);
 }
 
 static inline int turn(struct bed *b)

@@ -14,6 +14,7 @@
 #include "mem.h"
 #include "naive.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,10 +113,31 @@ static int32_t tr_prompt(struct trace *t, int i, token_id *tok, token_id stems[4
     return n;
 }
 
+/* Biases, a mask, penalties: a third of the requests has some of them. */
+static void tr_inputs(struct trace *t, struct msg_submit *m)
+{
+    struct token_bias *bias = (struct token_bias *)((token_id *)(m + 1) + m->n_prompt +
+                                                    m->n_stop_ids);
+    if (tr_rand(t, 3))
+        return;
+    m->n_bias = tr_rand(t, 5);
+    for (int k = 0; k < m->n_bias; k++)
+        bias[k] = (struct token_bias){.token = 9 * k + tr_rand(t, 9),
+                                      .bias = tr_rand(t, 3) ? (float)k - 2 : -INFINITY};
+    m->n_mask = tr_rand(t, 2) ? MSG_MASK_WORDS(TR_VOCAB) : 0;
+    for (int k = 0; k < m->n_mask; k++) /* always something left: half of the first 32 */
+        ((uint32_t *)(bias + m->n_bias))[k] = 0x55555555u | (uint32_t)tr_rand(t, 1 << 30);
+    if (tr_rand(t, 2))
+        m->params.presence_penalty = 0.5f;
+    if (tr_rand(t, 3) == 0)
+        m->params.repetition_penalty = 1.5f;
+}
+
 static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
 {
     struct tr_req *q = &t->req[i];
-    q->m = xalloc(sizeof *q->m + (TR_MAX_LEN + 4) * sizeof(token_id));
+    q->m = xalloc(sizeof *q->m +
+                  (TR_MAX_LEN + 4 + 2 * 4 + MSG_MASK_WORDS(TR_VOCAB)) * sizeof(token_id));
     token_id *tok = (token_id *)(q->m + 1);
     int32_t n = tr_prompt(t, i, tok, stems);
     *q->m = (struct msg_submit){
@@ -136,6 +158,7 @@ static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
     q->m->max_new = 1 + tr_rand(t, tr_rand(t, 3) ? (most < 24 ? most : 24) : most);
     for (int k = 0; k < q->m->n_stop_ids; k++)
         tok[n + k] = tr_rand(t, TR_VOCAB);
+    tr_inputs(t, q->m);
     q->arrive = tr_rand(t, 4) ? tr_rand(t, 120) : 0;
     q->cancel_at = tr_rand(t, 6) ? -1 : (int)q->arrive + tr_rand(t, 60);
     q->cancel_after = tr_rand(t, 8) ? -1 : tr_rand(t, 12);

@@ -44,8 +44,14 @@ void hm_spoil(struct hash_model *hm, uint64_t no);
 /* The model itself, without pages: naive.c and the executor share these. */
 uint64_t hm_mix(uint64_t a, uint64_t x);
 uint64_t hm_entry(uint64_t acc, token_id tok, int32_t pos);
+/* What a draw depends on beside the sequence. */
+struct hm_inputs {
+    uint64_t bias,
+        counts; /* sums of hm_mix(token, value) over finite biases; over what penalties see */
+    const uint8_t *banned; /* [vocab]: not to be drawn; NULL = everything may be */
+};
 /* Token for position pos after everything in acc; *logprob too. */
-token_id hm_draw(uint64_t acc, const struct sample_params *p, int32_t pos, int32_t vocab,
-                 float *logprob);
+token_id hm_draw(uint64_t acc, const struct sample_params *p, const struct hm_inputs *in,
+                 int32_t pos, int32_t vocab, float *logprob);
 
 #endif
