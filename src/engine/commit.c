@@ -79,14 +79,13 @@ static void note_decode(struct engine *en, int64_t now, bool going_on)
     en->sched.last_decode_us = going_on ? now : 0;
 }
 
-void commit_step(struct engine *en, struct lane *ln, int slot)
+void commit_step(struct engine *en, struct lane *ln, int slot, int64_t now_us)
 {
     const struct step *step = ln->step[slot];
     const struct flight *f = ln->flight[slot];
-    int64_t now = engine_now(en);
     int64_t begin = f->submit_us > ln->done_us ? f->submit_us : ln->done_us;
-    sched_note_step(&en->sched, step, now - begin);
-    ln->done_us = now;
+    sched_note_step(&en->sched, step, now_us - begin);
+    ln->done_us = now_us;
     ln->done_no = f->no;
     ln->n_flight--;
     limbo_drain(ln, en->kv);
@@ -98,7 +97,7 @@ void commit_step(struct engine *en, struct lane *ln, int slot)
     }
     if (step->kind == STEP_DECODE) {
         en->stats.steps_decode++;
-        note_decode(en, now, going_on);
+        note_decode(en, now_us, going_on);
     } else {
         en->stats.steps_prefill++;
     }

@@ -129,12 +129,13 @@ static void finish_step(struct engine *en, struct lane *ln)
         if (st != ST_DEVICE_RETRY)
             break;
     }
-    en->stats.step_wait_us += engine_now(en) - t0;
+    int64_t now = engine_now(en);
+    en->stats.step_wait_us += now - t0;
     if (st != 0) {
         fail(en, st);
         return;
     }
-    commit_step(en, ln, slot);
+    commit_step(en, ln, slot, now);
     if (ln->n_flight == 0 && ln->done_no != ln->step_no) { /* a refused step came after it */
         ln->done_no = ln->step_no;
         limbo_drain(ln, en->kv);

@@ -199,30 +199,35 @@ bool seq_grow(struct engine *en, struct seq *s, int32_t n_tokens)
     return true;
 }
 
-/* Enter what has been filled into the tree. When an equal page is there already, use that one and
- * let ours go: requests that arrived together share their pages from here on. */
+/* The next page of s goes into the tree. When an equal page is there already, use that one and let
+ * ours go: requests that arrived together share their pages from here on. */
+static void publish_page(struct engine *en, struct lane *ln, struct seq *s)
+{
+    int32_t i = s->n_pub++;
+    page_id mine = s->pages[i];
+    s->node = kv_publish(en->kv, s->node, s->ns, s->tok + (int64_t)i * en->lim.page_tokens, mine);
+    page_id theirs = kv_node_page(en->kv, s->node);
+    if (theirs == mine || s->state != SEQ_RUNNING || s->preempting || ln->n_limbo > MAX_COPIES)
+        return;
+    kv_ref(en->kv, theirs);
+    s->pages[i] = theirs;
+    if (s->n_sent > i)
+        s->n_sent = i;
+    if (s->n_inflight > 0)
+        limbo_put(ln, ln->step_no, mine, KV_ROOT);
+    else
+        kv_unref(en->kv, mine);
+}
+
+/* Enter what has been filled into the tree. Every row of every step comes here and most have
+ * nothing to enter, so the test is a product, not a division. */
 void seq_publish(struct engine *en, struct lane *ln, struct seq *s)
 {
-    const int32_t pt = en->lim.page_tokens;
     int32_t n = s->n_done < s->n_known ? s->n_done : s->n_known;
     if (!en->lim.prefix_cache)
         return;
-    while (s->n_pub < n / pt && s->n_pub < s->n_pages) {
-        int32_t i = s->n_pub++;
-        page_id mine = s->pages[i];
-        s->node = kv_publish(en->kv, s->node, s->ns, s->tok + (int64_t)i * pt, mine);
-        page_id theirs = kv_node_page(en->kv, s->node);
-        if (theirs == mine || s->state != SEQ_RUNNING || s->preempting || ln->n_limbo > MAX_COPIES)
-            continue;
-        kv_ref(en->kv, theirs);
-        s->pages[i] = theirs;
-        if (s->n_sent > i)
-            s->n_sent = i;
-        if (s->n_inflight > 0)
-            limbo_put(ln, ln->step_no, mine, KV_ROOT);
-        else
-            kv_unref(en->kv, mine);
-    }
+    while (s->n_pub < s->n_pages && (s->n_pub + 1) * en->lim.page_tokens <= n)
+        publish_page(en, ln, s);
 }
 
 static void give_pages(struct engine *en, struct seq *s)

@@ -76,7 +76,7 @@ static int seqs_init(struct seqs *q, const struct engine_limits *c, int32_t n_sl
         return err_set(e, ST_NOMEM, "%d sequences of %d tokens are too many", n_slots,
                        c->max_model_len);
     q->n_slots = n_slots;
-    q->seq = xcalloc2(n, sizeof *q->seq);
+    q->seq = xalloc_aligned(64, n * sizeof *q->seq);
     token_id *tok = xcalloc2(n_tok, sizeof *tok);
     page_id *pages = xcalloc2(n_page, sizeof *pages);
     for (size_t i = 0; i < n; i++) {

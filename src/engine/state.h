@@ -43,8 +43,9 @@ enum seq_state { SEQ_FREE, SEQ_WAITING, SEQ_RUNNING, SEQ_DRAINING };
  *                                               n_sent             n_pages
  *
  * A placeholder is a token that a step in flight will sample; the host learns it at the commit. */
+/* Three cache lines hold what every turn reads and writes of a row; the rest follows. */
 struct seq {
-    req_id id;
+    _Alignas(64) req_id id;
     enum seq_state state;
     uint32_t gen; /* counts reuse of this slot */
     row_id row;
@@ -53,23 +54,27 @@ struct seq {
     int32_t n_pub, n_sent, n_pages;
     int32_t n_inflight; /* submitted steps that name this seq */
     node_id node;
-    bool preempting;  /* off run[], waits for n_inflight == 0 to give everything back */
-    bool boost;       /* preempted so often that nobody may preempt it again */
-    uint64_t in_plan; /* the plan it was packed into last, see seqs.plan_no */
-    int64_t priority;
-    uint64_t order; /* arrival number */
-    token_id *tok;  /* [max_model_len] */
-    page_id *pages; /* [max_pages] */
-    struct sample_params params;
+
+    token_id *tok;      /* [max_model_len] */
+    page_id *pages;     /* [max_pages] */
+    uint64_t in_plan;   /* the plan it was packed into last, see seqs.plan_no */
     node_id copy_node;  /* pinned source of the head of page copy_index, KV_ROOT = none pending */
     int32_t copy_index; /* in pages[] */
-    int32_t n_preempted;
-    int32_t wait_at; /* index in wait[] */
     int32_t tenant;
     int32_t min_new, n_stop;
-    bool ignore_eos;
     int32_t n_hit; /* prompt tokens from the cache at first admission; -1 before */
-    int64_t arrival_us, queue_us;
+    int64_t queue_us;
+    bool ignore_eos;
+    bool preempting; /* off run[], waits for n_inflight == 0 to give everything back */
+    bool boost;      /* preempted so often that nobody may preempt it again */
+
+    struct sample_params params;
+
+    int64_t priority;
+    uint64_t order; /* arrival number */
+    int32_t n_preempted;
+    int32_t wait_at; /* index in wait[] */
+    int64_t arrival_us;
     uint64_t ns;
     token_id stop[MAX_STOP_IDS];
 };
