@@ -72,7 +72,7 @@ static int open_any(struct model_source *s, const char *path, struct err *e)
 
 int model_source_open(struct model_source **out, const struct model_source_opts *o, struct err *e)
 {
-    struct err local; /* source_map reports through it even when the caller does not care */
+    struct err local = {0}; /* source_map reports through it even when the caller does not care */
     struct err *err = e ? e : &local;
     *out = NULL;
     if (!o->path || !o->path[0])
