@@ -11,9 +11,9 @@
  */
 #include "sched.h"
 
-enum { MIN_CHUNK = 64, MIN_LONE_CHUNK = 16, FIRST_CHUNK = 128, MAX_STEP_US = 1000000 };
+enum { MIN_CHUNK = 64, MIN_LONE_CHUNK = 16, FIRST_CHUNK = 64, MAX_STEP_US = 1000000 };
 enum { SHORT_SHARE = 4, SHORT_LEAST = 64, LONG_SHARE = 4 };
-enum { LIMIT_FACTOR = 8, LIMIT_FLOOR_US = 1000000, UNKNOWN_TOKEN_US = 200000 };
+enum { LIMIT_FACTOR = 8, UNKNOWN_TOKEN_US = 500000 };
 
 static double token_us(const struct sched *sc)
 {
@@ -80,8 +80,9 @@ void sched_note_step(struct sched *sc, const struct step *s, int64_t us)
 int64_t sched_step_limit_us(const struct sched *sc, const struct step *s)
 {
     double per_token = token_us(sc);
-    double us = s->kind == STEP_DECODE && sc->cost.decode_us > 0 ? sc->cost.decode_us
-                : per_token > 0                                  ? per_token * s->n_tokens
-                                : (double)UNKNOWN_TOKEN_US / LIMIT_FACTOR * s->n_tokens;
-    return LIMIT_FLOOR_US + (int64_t)(us * LIMIT_FACTOR);
+    if (s->kind == STEP_DECODE && sc->cost.decode_us > 0)
+        return (int64_t)(sc->cost.decode_us * LIMIT_FACTOR);
+    if (per_token > 0)
+        return (int64_t)(per_token * s->n_tokens * LIMIT_FACTOR);
+    return (int64_t)s->n_tokens * UNKNOWN_TOKEN_US;
 }

@@ -118,6 +118,15 @@ static void refuse_step(struct engine *en, struct lane *ln, int slot, int status
     en->staging.dirty = true;
 }
 
+/* A sign of life, and how long it may be until the next: the steps in flight take their time. */
+static void beat(struct engine *en, const struct lane *ln, int64_t now_us, int64_t more_us)
+{
+    for (int32_t i = 0; i < ln->n_flight; i++)
+        more_us += ln->flight[(lane_oldest(ln) + i) % MAX_INFLIGHT]->limit_us;
+    atomic_store_explicit(&en->allowance_us, more_us, memory_order_relaxed);
+    atomic_store_explicit(&en->beat_us, now_us, memory_order_relaxed);
+}
+
 /* Wait for the oldest step and commit it. */
 static void finish_step(struct engine *en, struct lane *ln)
 {
@@ -136,6 +145,7 @@ static void finish_step(struct engine *en, struct lane *ln)
         return;
     }
     commit_step(en, ln, slot, now);
+    beat(en, ln, now, 0);
     if (ln->n_flight == 0 && ln->done_no != ln->step_no) { /* a refused step came after it */
         ln->done_no = ln->step_no;
         limbo_drain(ln, en->kv);
@@ -151,6 +161,8 @@ static bool start_step(struct engine *en, struct lane *ln)
     struct flight *f = ln->flight[slot];
     f->no = ++ln->step_no;
     f->submit_us = engine_now(en);
+    f->limit_us = sched_step_limit_us(&en->sched, ln->step[slot]);
+    beat(en, ln, f->submit_us, f->limit_us); /* it may run inside submit */
     sched_note_submit(&en->sched, ln->step[slot]);
     int st = 0;
     for (int i = 0; i < MAX_RETRIES; i++) {
@@ -158,7 +170,8 @@ static bool start_step(struct engine *en, struct lane *ln)
         if (st != ST_DEVICE_RETRY)
             break;
     }
-    en->stats.step_wait_us += engine_now(en) - f->submit_us;
+    int64_t now = engine_now(en);
+    en->stats.step_wait_us += now - f->submit_us;
     if (st != 0) {
         if (st == ST_INTERNAL)
             refuse_step(en, ln, slot, st);
@@ -168,6 +181,7 @@ static bool start_step(struct engine *en, struct lane *ln)
     }
     ln->n_flight++;
     ln->next_slot = (slot + 1) % MAX_INFLIGHT;
+    beat(en, ln, now, 0);
     return true;
 }
 
@@ -242,7 +256,7 @@ bool engine_turn(struct engine *en)
     check_thread(THREAD_ENGINE);
     struct lane *ln = &en->lane;
     int64_t t0 = engine_now(en), waited = en->stats.step_wait_us;
-    atomic_store_explicit(&en->beat_us, t0, memory_order_relaxed);
+    beat(en, ln, t0, 0);
     en->n_turns++;
     bool sent = !en->staging.blocked || outbox_send(en);
     bool committed = sent && commit_due(en, ln);

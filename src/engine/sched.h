@@ -24,7 +24,7 @@ int32_t sched_prefill_budget(const struct sched *sc, int32_t n_decoders);
 /* Of a budget: prompts with no more to compute than *is_short go first, but `*kept` tokens are for
  * the others. */
 void sched_split(int32_t budget, int32_t *is_short, int32_t *kept);
-/* What the step should cost, in microseconds, on the safe side. */
+/* What the step should not take longer than. */
 int64_t sched_step_limit_us(const struct sched *sc, const struct step *s);
 void sched_note_step(struct sched *sc, const struct step *s, int64_t us);
 void sched_note_submit(struct sched *sc, const struct step *s);

@@ -293,6 +293,11 @@ int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new
     return 0;
 }
 
+int64_t engine_allowance_us(const struct engine *en)
+{
+    return atomic_load_explicit(&en->allowance_us, memory_order_relaxed);
+}
+
 int64_t engine_heartbeat_us(const struct engine *en, bool *busy)
 {
     if (busy)

@@ -190,7 +190,7 @@ struct engine {
     bool started;
     atomic_int live; /* accepted by engine_submit, end not yet sent */
     atomic_int down; /* 0, or the status engine_submit answers */
-    atomic_llong beat_us;
+    atomic_llong beat_us, allowance_us;
 };
 
 static inline int32_t seq_need(const struct seq *s)

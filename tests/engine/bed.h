@@ -30,7 +30,7 @@ struct bed {
 
 /* No request but those that have BAD_TOKEN among theirs meets it: the vocabulary that is drawn from
  * ends before it. */
-static inline struct bed *bed_new(const struct engine_fixture *x)
+static inline struct bed *bed_new_slow(const struct engine_fixture *x, int64_t token_us)
 {
     struct bed *b = xalloc(sizeof *b);
     const struct hm_config m = {.n_pages = x->f.n_pages,
@@ -41,7 +41,7 @@ static inline struct bed *bed_new(const struct engine_fixture *x)
                                 .depth = (int32_t)x->c.scheduler.steps_in_flight,
                                 .late = 1,
                                 .step_us = 1000,
-                                .token_us = 10,
+                                .token_us = token_us,
                                 .bad_token = BAD_TOKEN};
     struct executor ex;
     b->hm = hm_new(&m);
@@ -51,6 +51,11 @@ static inline struct bed *bed_new(const struct engine_fixture *x)
     b->en->now = hm_now;
     b->en->now_arg = b->hm;
     return b;
+}
+
+static inline struct bed *bed_new(const struct engine_fixture *x)
+{
+    return bed_new_slow(x, 10);
 }
 
 static inline void bed_free(struct bed *b)

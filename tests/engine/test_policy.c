@@ -218,6 +218,42 @@ static void test_row_bound(void **state)
     bed_free(b);
 }
 
+/* R15: on a device of 50 tokens a second, a prompt of 3,000 is a minute of work in steps of a
+ * second or so, each within what the engine says it may take; a cancel in the middle is done at
+ * once. */
+static void test_slow_device(void **state)
+{
+    (void)state;
+    struct engine_fixture x = rows(4);
+    x.c.scheduler.max_step_tokens = 8192;
+    struct bed *b = bed_new_slow(&x, 20000);
+    assert_int_equal(engine_allowance_us(b->en), 0);
+    ask(b, 0, NULL, 3000, 8, 0, 0);
+    int64_t most = 0, begin = hm_now(b->hm);
+    while (!b->ended[0]) {
+        int64_t allowed = engine_allowance_us(b->en), t0 = hm_now(b->hm);
+        turn(b);
+        int64_t took = hm_now(b->hm) - t0;
+        most = took > most ? took : most;
+        assert_true(took < 2000 || took < allowed);
+    }
+    assert_true(hm_now(b->hm) - begin > 60000000);
+    assert_in_range(most, 500000, 1400000);
+    assert_true(b->en->stats.steps_prefill < 75);
+    ask(b, 1, NULL, 3000, 8, 0, 0);
+    for (int i = 0; i < 10; i++)
+        turn(b);
+    begin = hm_now(b->hm);
+    assert_int_equal(engine_cancel(b->en, 2, ST_CANCELLED), 0);
+    while (!b->ended[1])
+        turn(b);
+    assert_true(hm_now(b->hm) - begin < 1400000);
+    until_idle(b);
+    turn(b);
+    assert_int_equal(engine_allowance_us(b->en), 0);
+    bed_free(b);
+}
+
 /* Inside a tenant a short prompt does not wait for the longer ones before it, and long ones advance
  * while short ones keep coming. */
 static void test_short_passes_long(void **state)
@@ -285,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_no_starvation),    cmocka_unit_test(test_light_beside_heavy),
         cmocka_unit_test(test_kept_row_expires), cmocka_unit_test(test_weights),
         cmocka_unit_test(test_row_bound),        cmocka_unit_test(test_short_passes_long),
+        cmocka_unit_test(test_slow_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
