@@ -39,7 +39,7 @@ struct api {
     struct slots slots;
     struct metrics m;
     struct ns_key cache_key; /* of this process: it hides one tenant's prompts from others */
-    struct buf scratch; /* one token's text */
+    struct buf scratch;      /* one token's text */
 };
 
 #endif
