@@ -4,6 +4,7 @@
  */
 #include "events.h"
 
+#include "cost.h"
 #include "json_out.h"
 #include "shapes.h"
 #include "tokenizer.h"
@@ -300,6 +301,20 @@ void event_done(struct stream *s)
         out_str(&s->r->out, "}\n\n");
     }
     out_str(&s->r->out, "data: [DONE]\n\n");
+}
+
+size_t answer_bytes(const struct stream *s)
+{
+    enum { AROUND = 512 };
+    size_t n = s->pre.n + AROUND;
+    for (int32_t i = 0; i < s->n_choices; i++) {
+        const struct choice *c = &s->choice[i];
+        n += cost_json(c->text.p ? c->text.p : "", c->text.n) + AROUND + c->lp.tokens.n +
+             c->lp.token_logprobs.n + c->lp.top_logprobs.n + c->lp.text_offset.n;
+        if (c->stop_string >= 0)
+            n += cost_json(s->g.stop[c->stop_string].p, s->g.stop[c->stop_string].n);
+    }
+    return n;
 }
 
 void answer_json(struct stream *s, struct buf *b)

@@ -4,6 +4,7 @@
  */
 #include "genreq.h"
 
+#include "cost.h"
 #include "fields.h"
 #include "mem.h"
 #include "prompt.h"
@@ -137,6 +138,23 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     return st;
 }
 
+/* Sequences: what the settings allow, and what this server has places for at all; a request with
+ * more could wait for ever. */
+static int check_count(const struct genreq *g, const struct gen_rules *u, struct err *e)
+{
+    int64_t n = g->n_prompts * g->n, most = u->c->limits.max_sequences_per_request;
+    int64_t places = (int64_t)u->s->limits.max_seqs + u->c->limits.queue_size;
+    if (n > most)
+        return err_param(e, ST_INVALID_LENGTH, "n", "Prompts times 'n' must be at most %lld.",
+                         (long long)most);
+    if (n > places)
+        return err_param(e, ST_INVALID_LENGTH, g->n > 1 ? "n" : "prompt",
+                         "%lld sequences were requested, but this server has places for %lld, "
+                         "running and waiting.",
+                         (long long)n, (long long)places);
+    return 0;
+}
+
 int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
                 struct err *e)
 {
@@ -158,11 +176,10 @@ int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const s
     } else if (st == 0) {
         st = read_prompts(g, &d, u, e);
     }
-    if (st == 0 && g->n_prompts * g->n > u->c->limits.max_sequences_per_request)
-        st = err_param(e, ST_INVALID_LENGTH, "n", "Prompts times 'n' must be at most %d.",
-                       (int)u->c->limits.max_sequences_per_request);
+    st = st ? st : check_count(g, u, e);
     for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
         st = check_length(g, i, u, e);
+    st = st ? st : cost_check(g, u, e);
     json_free(&d);
     return st;
 }
@@ -172,6 +189,9 @@ void genreq_fini(struct genreq *g)
     for (int32_t i = 0; i < g->n_stop; i++)
         free((char *)g->stop[i].p);
     stops_free(g->stops);
+    for (int32_t i = 0; g->echo_text && i < g->n_prompts; i++)
+        buf_free(&g->echo_text[i]);
+    free(g->echo_text);
     ids_free(&g->ids);
     free(g->first);
     free(g->max_new);

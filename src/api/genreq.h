@@ -37,6 +37,7 @@ struct genreq {
     size_t *first;
     int32_t *max_new;
     int32_t n_prompts;
+    struct buf *echo_text; /* [n_prompts] with echo, else NULL */
 };
 
 /* What requests are checked against; immutable. */

@@ -5,6 +5,7 @@
 #include "stream.h"
 
 #include "clock.h"
+#include "cost.h"
 #include "events.h"
 #include "hash.h"
 #include "life.h"
@@ -185,6 +186,13 @@ void stream_line(const struct req *r, char *out, size_t n)
              first ? (double)(first - r->arrival_us) / 1e3 : -1.0, finish);
 }
 
+static void no_memory(struct stream *s)
+{
+    struct err e;
+    err_set(&e, ST_NOMEM, "This server has no memory left for this request.");
+    stream_fail(s, &e);
+}
+
 static void all_done(struct stream *s, int64_t now)
 {
     struct req *r = s->r;
@@ -196,8 +204,12 @@ static void all_done(struct stream *s, int64_t now)
         return;
     }
     struct buf b = {0};
-    answer_json(s, &b);
-    reply(r, 200, "application/json", b.p, b.n);
+    if (buf_room(&b, answer_bytes(s))) {
+        answer_json(s, &b);
+        reply(r, 200, "application/json", b.p, b.n);
+    } else {
+        no_memory(s);
+    }
     buf_free(&b);
 }
 
@@ -368,6 +380,8 @@ static void set_up(struct stream *s)
     event_prefix(s);
 }
 
+enum { ECHO_EVENT = 4096 }; /* bytes of an event around its text */
+
 /* echo: the prompt's own text comes first; with max_tokens 0 nothing else comes. */
 static void echo_prompts(struct stream *s)
 {
@@ -375,13 +389,16 @@ static void echo_prompts(struct stream *s)
     int64_t now = clock_us();
     for (int32_t i = 0; i < s->n_choices && !s->r->gone; i++) {
         struct choice *c = &s->choice[i];
-        struct buf text = {0};
-        size_t first = g->first[c->prompt], n = g->first[c->prompt + 1] - first;
-        tok_decode(s->a->s.tok, g->ids.p + first, n, g->skip_special, &text);
+        struct buf *text = &g->echo_text[c->prompt];
+        const char *p = text->p ? text->p : "";
+        size_t room = g->stream ? cost_json(p, text->n) + ECHO_EVENT : text->n;
+        if (!buf_room(g->stream ? &s->r->out : &c->text, room)) {
+            no_memory(s);
+            return;
+        }
         if (g->max_new[c->prompt] == 0)
             finish_choice(c, "length");
-        show(c, &text, c->done);
-        buf_free(&text);
+        show(c, text, c->done);
     }
     if (s->n_left == 0)
         all_done(s, now);
