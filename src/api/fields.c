@@ -277,6 +277,21 @@ static int read_salt(struct reader *r, const struct field *f, const struct json 
     return 0;
 }
 
+/* Lower runs earlier, so how low is for the operator to say. */
+static int read_priority(struct reader *r, const struct field *f, const struct json *v)
+{
+    int64_t least = r->c->limits.min_priority;
+    if (v->type == JSON_NUM && !v->is_int && v->d == floor(v->d))
+        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
+    if (v->type != JSON_NUM || !v->is_int)
+        return wrong_type(r->e, f->name, "an integer", v);
+    if (v->i < least)
+        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' must be at least %lld.", f->name,
+                         (long long)least);
+    r->g->priority = v->i;
+    return 0;
+}
+
 static int read_request_id(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
@@ -386,7 +401,7 @@ static const struct field fields[] = {
     ROW("stream", BOTH, read_bool, TO(stream)),
     ROW("stream_options", BOTH, read_stream_options),
     ROW("user", BOTH, any_string, .hi = 512),
-    ROW("priority", BOTH, read_int, TO(priority), .lo = -I64, .hi = I64),
+    ROW("priority", BOTH, read_priority),
     ROW("cache_salt", BOTH, read_salt),
     ROW("request_id", BOTH, read_request_id),
     ROW("return_token_ids", BOTH, only_false),

@@ -50,6 +50,8 @@ static void cancel(struct stream *s, int reason)
     }
 }
 
+static void send_held(struct stream *s, bool all);
+
 void stream_fail(struct stream *s, const struct err *e)
 {
     struct req *r = s->r;
@@ -62,6 +64,7 @@ void stream_fail(struct stream *s, const struct err *e)
     }
     if (!r->streaming)
         return;
+    send_held(s, true);
     event_error(s, e);
     r->ended = true;
     reply_more(r);
@@ -193,17 +196,24 @@ static void no_memory(struct stream *s)
     stream_fail(s, &e);
 }
 
+/* Everything was sent or is in r->out. */
+static void end_stream(struct stream *s)
+{
+    event_done(s);
+    s->r->ended = true;
+    reply_more(s->r);
+}
+
 static void all_done(struct stream *s, int64_t now)
 {
     struct req *r = s->r;
+    struct buf b = {0};
     hist_add(&s->a->m, H_E2E, (double)(now - r->arrival_us) * 1e-6);
     if (s->g.stream) {
-        event_done(s);
-        r->ended = true;
-        reply_more(r);
+        if (s->n_held == 0)
+            end_stream(s);
         return;
     }
-    struct buf b = {0};
     if (buf_room(&b, answer_bytes(s))) {
         answer_json(s, &b);
         reply(r, 200, "application/json", b.p, b.n);
@@ -213,27 +223,65 @@ static void all_done(struct stream *s, int64_t now)
     buf_free(&b);
 }
 
-static void check_buffer(struct stream *s)
+/* ---- a client that is slower than the model ---- */
+
+static bool client_is_full(const struct stream *s)
 {
-    struct req *r = s->r;
-    if (r->gone || (int64_t)(r->out.n - r->out_at) <= s->a->c->stream.buffer_bytes)
-        return;
-    s->a->m.slow_readers++;
-    log_info("api.slow_reader", "id=%s unsent=%zu", r->id, r->out.n - r->out_at);
-    req_drop(r);
+    return (int64_t)(s->r->out.n - s->r->out_at) > s->a->c->stream.buffer_bytes;
 }
 
-static void show(struct choice *c, struct buf *shown, bool last)
+static void send_event(struct choice *c, const struct buf *text)
+{
+    event_token(c->s, c, text, c->done);
+    if (!c->s->r->answered)
+        reply_events(c->s->r);
+    reply_more(c->s->r);
+}
+
+/* S-11: what was held back goes out as one event a choice, as far as there is room for more. `all`:
+ * whatever the room. */
+static void send_held(struct stream *s, bool all)
+{
+    for (int32_t i = 0; s->n_held > 0 && i < s->n_choices && (all || !client_is_full(s)); i++) {
+        struct choice *c = &s->choice[i];
+        if (!c->held)
+            continue;
+        c->held = false;
+        s->n_held--;
+        send_event(c, &c->text);
+        c->text.n = 0;
+    }
+}
+
+/* The client has not taken what it was sent: the text waits for room, its logprobs and its finish
+ * reason wait in c. Nothing is lost by that. How long a client may take nothing is write_timeout's
+ * to say; how much may be kept for it, max_answer_bytes', as for an answer in one piece. */
+static void hold(struct choice *c, const struct buf *shown)
 {
     struct stream *s = c->s;
-    if (!s->g.stream) {
-        buf_add(&c->text, shown->p ? shown->p : "", shown->n);
+    s->n_held += !c->held;
+    c->held = true;
+    buf_add(&c->text, shown->p, shown->n);
+    size_t kept = c->text.n + c->lp.tokens.n + c->lp.token_logprobs.n + c->lp.top_logprobs.n +
+                  c->lp.text_offset.n;
+    if ((int64_t)kept <= s->a->c->limits.max_answer_bytes / s->n_choices)
         return;
-    }
-    event_token(s, c, shown, last);
-    if (!s->r->answered)
-        reply_events(s->r);
-    reply_more(s->r);
+    s->a->m.slow_readers++;
+    log_info("api.slow_reader", "id=%s unsent=%zu", s->r->id, kept);
+    req_drop(s->r);
+}
+
+static void show(struct choice *c, struct buf *shown)
+{
+    struct stream *s = c->s;
+    if (!s->g.stream)
+        buf_add(&c->text, shown->p ? shown->p : "", shown->n);
+    else if (c->held || client_is_full(s))
+        hold(c, shown);
+    else
+        send_event(c, shown);
+    if (s->n_held > 0 && !s->r->gone)
+        send_held(s, false);
 }
 
 static void on_token(struct choice *c, const struct out_rec *rec, const struct token_logprob *top,
@@ -256,12 +304,10 @@ static void on_token(struct choice *c, const struct out_rec *rec, const struct t
         c->stop_id = rec->stop_id;
         finish_choice(c, rec->finish == FINISH_STOP ? "stop" : "length");
     }
-    show(c, &shown, c->done);
+    show(c, &shown);
     buf_free(&shown);
-    if (s->n_left == 0)
+    if (s->n_left == 0 && !s->r->gone)
         all_done(s, now);
-    else
-        check_buffer(s);
 }
 
 static void on_failed(struct choice *c, const struct out_rec *rec)
@@ -391,16 +437,17 @@ static void echo_prompts(struct stream *s)
         struct choice *c = &s->choice[i];
         struct buf *text = &g->echo_text[c->prompt];
         const char *p = text->p ? text->p : "";
-        size_t room = g->stream ? cost_json(p, text->n) + ECHO_EVENT : text->n;
-        if (!buf_room(g->stream ? &s->r->out : &c->text, room)) {
+        bool now_sent = g->stream && !client_is_full(s);
+        size_t room = now_sent ? cost_json(p, text->n) + ECHO_EVENT : text->n;
+        if (!buf_room(now_sent ? &s->r->out : &c->text, room)) {
             no_memory(s);
             return;
         }
         if (g->max_new[c->prompt] == 0)
             finish_choice(c, "length");
-        show(c, text, c->done);
+        show(c, text);
     }
-    if (s->n_left == 0)
+    if (s->n_left == 0 && !s->r->gone)
         all_done(s, now);
 }
 
@@ -499,6 +546,11 @@ void stream_sweep(struct req *r, int64_t now)
             cancel_choice(&s->choice[i], s->choice[i].cancel_reason);
     if (!s->admitted || r->gone)
         return;
+    if (s->n_held > 0 && !r->ended) {
+        send_held(s, false);
+        if (s->n_left == 0 && s->n_held == 0)
+            end_stream(s);
+    }
     if (r->streaming && r->out.n > r->out_at && now - r->out_since_us > c->http.write_timeout) {
         s->a->m.slow_readers++;
         req_drop(r);

@@ -83,7 +83,7 @@ static const struct {
     {"spaces_between_special_tokens", 3, BOOL, {"false"}, {NULL}, NULL},
     {"stream_options", 3, OBJ, {"{}"}, {"{\"include_usage\":true}"}, "invalid_combination"},
     {"user", 3, STR, {"\"me\""}, {NULL}, NULL},
-    {"priority", 3, INT, {"0", "-9", "9"}, {NULL}, NULL},
+    {"priority", 3, INT, {"0", "9", "9223372036854775807"}, {"-1", "-9"}, "invalid_value"},
     {"cache_salt", 3, STR, {"\"a\""}, {"\"\""}, "invalid_length"},
     {"cache_salt",
      3,
