@@ -39,8 +39,13 @@ void kv_unpin(struct kv *kv, node_id node);
 /* Enter `page`, which holds the KV of tok[0, page_tokens), as a child of `parent`, which the caller
  * has pinned (or is the root). The caller's pin moves from parent to the returned node. When such a
  * child exists already it is returned instead and `page` stays the caller's alone; compare with
- * kv_node_page. */
+ * kv_node_page. KV_ROOT: the child there is forgotten (kv_forget) and still in use, so nothing was
+ * done and the pin stays where it was; a forgotten one that is not in use takes the new page. */
 node_id kv_publish(struct kv *kv, node_id parent, uint64_t ns, const token_id *tok, page_id page);
+/* What `node` and those above it hold is not to be trusted: nobody finds them any more. They stay
+ * while somebody uses them and are the first to be evicted. The caller has `node` pinned; no-op on
+ * the root. */
+void kv_forget(struct kv *kv, node_id node);
 /* The page that an existing node holds; -1 for the root. */
 page_id kv_node_page(const struct kv *kv, node_id node);
 

@@ -40,6 +40,7 @@
     X(QUEUE_FULL, "queue full", 429, "rate_limit_error", "queue_full")                             \
     X(HEADERS_TOO_LARGE, "headers too large", 431, "invalid_request_error", "headers_too_large")   \
     X(INTERNAL, "internal error", 500, "server_error", "internal_error")                           \
+    X(NUMERIC, "numeric error", 500, "server_error", "numeric_error")                              \
     X(LOADING, "model loading", 503, "service_unavailable_error", "model_loading")                 \
     X(DRAINING, "server draining", 503, "service_unavailable_error", "server_draining")            \
     X(ENGINE_DOWN, "engine unavailable", 503, "service_unavailable_error", "engine_unavailable")   \

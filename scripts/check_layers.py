@@ -117,6 +117,11 @@ def load(root):
     return srcs
 
 
+def check_rooms(root):
+    return [f"src/{p.name}: no such room; name it in ROOMS of sources.py"
+            for p in sorted((root / "src").iterdir()) if p.is_dir() and p.name not in sources.ROOMS]
+
+
 def check_doors(srcs):
     return [f"{s.rel}: has no room: name its room in OWNER of check_layers.py" for s in srcs if not s.room]
 
@@ -258,13 +263,12 @@ def main():
             print(" ".join(group))
         return 0
     bad = [b for s in srcs for i in s.includes if (b := check_include(s, *i, root))]
-    bad += [f"src/{p.name}: no such room; name it in ROOMS of sources.py"
-            for p in sorted((root / "src").iterdir()) if p.is_dir() and p.name not in sources.ROOMS]
-    bad += check_doors(srcs) + check_nevers(srcs, root) + check_circles(srcs, root)
-    bad += check_arrows(arrows(srcs, root))
+    bad += check_rooms(root) + check_doors(srcs) + check_nevers(srcs, root) + check_circles(srcs, root)
+    found = arrows(srcs, root)
+    bad += check_arrows(found)
     bad += check_sizes.check(root, srcs)
     shown = picture(srcs, root)
-    bad += check_papers.check(root, srcs, shown)
+    bad += check_papers.check(root, srcs, shown, found)
     print("\n".join(bad) if bad else "\n".join(shown))
     return 1 if bad else 0
 

@@ -115,7 +115,7 @@ bool json_item_int(const cJSON *item, int64_t *out)
     if (!cJSON_IsNumber(item))
         return false;
     double d = item->valuedouble;
-    if (!(d >= -0x1p53 && d <= 0x1p53) || d != floor(d))
+    if (!(fabs(d) <= 9007199254740992.0) || d != floor(d)) /* 2^53 */
         return false;
     *out = (int64_t)d;
     return true;

@@ -114,7 +114,7 @@ static int take_array(struct cursor *c, struct gguf_kv *kv, struct err *e)
 
 static int take_kv(struct cursor *c, struct gguf_kv *kv, struct err *e)
 {
-    struct view s;
+    struct view s = {0};
     int st = take_string(c, &kv->key, "metadata key", e);
     if (st)
         return st;
@@ -134,7 +134,7 @@ static int take_kv(struct cursor *c, struct gguf_kv *kv, struct err *e)
         return take(c, type_bytes[kv->type], &kv->p, "metadata value", e);
     st = take_string(c, &s, "metadata string", e);
     kv->p = (const uint8_t *)s.p;
-    kv->n = st ? 0 : s.n;
+    kv->n = s.n;
     return st;
 }
 
@@ -188,8 +188,8 @@ static int tensor_bytes(const struct tensor *x, size_t *bytes)
 static int take_tensor(struct cursor *c, struct tensor_table *t, uint64_t *offset, struct err *e)
 {
     struct tensor x = {0};
-    struct view name;
-    uint32_t n_dims, type;
+    struct view name = {0};
+    uint32_t n_dims = 0, type = 0;
     int st = take_string(c, &name, "tensor name", e);
     if (st == 0)
         st = take_u32(c, &n_dims, "tensor dimensions", e);

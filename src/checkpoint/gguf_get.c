@@ -46,7 +46,7 @@ static bool read_int(const uint8_t *p, uint32_t type, int64_t *out)
         *out = p[0];
         return true;
     case GGUF_I8:
-        *out = (int8_t)p[0];
+        *out = p[0] < 128 ? p[0] : p[0] - 256;
         return true;
     case GGUF_U16:
         memcpy(&u, p, 2);
@@ -152,7 +152,7 @@ int gguf_get_bool(const struct gguf *g, const char *key, int8_t *out, struct err
         return 0;
     if (kv->type != GGUF_BOOL)
         return wrong_kind(key, "a boolean", e);
-    *out = kv->p[0] != 0;
+    *out = (int8_t)(kv->p[0] != 0);
     return 0;
 }
 

@@ -80,7 +80,7 @@ static void name_path(struct err *e, const char *path)
 
 int model_source_open(struct model_source **out, const struct model_source_opts *o, struct err *e)
 {
-    struct err local; /* source_map reports through it even when the caller does not care */
+    struct err local = {0}; /* source_map reports through it even when the caller does not care */
     struct err *err = e ? e : &local;
     *out = NULL;
     if (!o->path || !o->path[0])

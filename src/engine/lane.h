@@ -18,6 +18,7 @@ struct flight {
     } who[MAX_ROWS];
     uint64_t no;
     int64_t submit_us;
+    int64_t limit_us; /* longer than that it should not take */
 };
 
 /* A page or a pin that a step in flight still needs, released when step `no` is committed. */

@@ -13,5 +13,6 @@ void seq_preempt(struct engine *en, struct seq *s);
 void seq_end(struct engine *en, struct seq *s); /* no further work */
 void seq_settle_if_idle(struct engine *en, struct seq *s);
 void seq_publish(struct engine *en, struct lane *ln, struct seq *s);
+void seq_break(struct engine *en, struct seq *s); /* what it computed is not to be trusted */
 
 #endif

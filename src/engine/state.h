@@ -43,8 +43,9 @@ enum seq_state { SEQ_FREE, SEQ_WAITING, SEQ_RUNNING, SEQ_DRAINING };
  *                                               n_sent             n_pages
  *
  * A placeholder is a token that a step in flight will sample; the host learns it at the commit. */
+/* Three cache lines hold what every turn reads and writes of a row; the rest follows. */
 struct seq {
-    req_id id;
+    _Alignas(64) req_id id;
     enum seq_state state;
     uint32_t gen; /* counts reuse of this slot */
     row_id row;
@@ -53,31 +54,59 @@ struct seq {
     int32_t n_pub, n_sent, n_pages;
     int32_t n_inflight; /* submitted steps that name this seq */
     node_id node;
-    bool preempting;  /* off run[], waits for n_inflight == 0 to give everything back */
-    bool boost;       /* preempted so often that nobody may preempt it again */
-    uint64_t in_plan; /* the plan it was packed into last, see seqs.plan_no */
-    int64_t priority;
-    uint64_t order; /* arrival number */
-    token_id *tok;  /* [max_model_len] */
-    page_id *pages; /* [max_pages] */
-    struct sample_params params;
+
+    token_id *tok;      /* [max_model_len] */
+    page_id *pages;     /* [max_pages] */
+    uint64_t in_plan;   /* the plan it was packed into last, see seqs.plan_no */
     node_id copy_node;  /* pinned source of the head of page copy_index, KV_ROOT = none pending */
     int32_t copy_index; /* in pages[] */
-    int32_t n_preempted;
-    int32_t wait_at; /* index in wait[] */
     int32_t tenant;
     int32_t min_new, n_stop;
-    bool ignore_eos;
     int32_t n_hit; /* prompt tokens from the cache at first admission; -1 before */
-    int64_t arrival_us, queue_us;
+    int64_t queue_us;
+    bool ignore_eos;
+    bool preempting; /* off run[], waits for n_inflight == 0 to give everything back */
+    bool boost;      /* preempted so often that nobody may preempt it again */
+    bool has_area;   /* its draws need the step's area, see area.h */
+    bool broken;     /* its logits were no numbers: nothing it computed is published */
+
+    struct sample_params params;
+
+    int64_t priority;
+    uint64_t order; /* arrival number */
+    uint64_t tried; /* the plan that looked at its prompt last */
+    int32_t n_preempted;
+    int32_t wait_at; /* index in wait[] */
+    int64_t arrival_us;
     uint64_t ns;
+    int32_t n_bias, n_ban; /* pairs; ids that must not be drawn before min_new tokens are */
+    bool has_mask, has_counts;
+    bool counted; /* the device has its counts since it got its row */
     token_id stop[MAX_STOP_IDS];
 };
 
+/* Inputs of the seqs by slot, and scratch; see area.c. */
+struct area {
+    struct token_bias *bias; /* [n_slots][MAX_BIAS] */
+    token_id *ban;
+    uint32_t *mask; /* [n_slots][n_mask] */
+    int32_t n_mask;
+    uint32_t *count; /* [vocab] scratch, zero between uses */
+};
+
+/* See fair.h. */
 struct tenant {
     uint64_t key;
-    int64_t served; /* virtual time: tokens computed for it */
-    int32_t n_live;
+    double served; /* virtual time: work done for it, by its weight */
+    double weight;
+    int32_t n_live, n_rows; /* seqs that have not ended; rows held, also by ended ones in a step */
+    int32_t max_rows;       /* 0 = no bound */
+    uint64_t n_admitted;
+    /* scratch of one choice, valid when its number is that of the choice */
+    uint64_t choice;
+    int32_t best;    /* of its waiting seqs, index in seq[]; -1 = none */
+    int32_t n_pages; /* that its running seqs hold */
+    int64_t least;   /* least priority (largest number) among its running seqs */
 };
 
 /* Every seq and the lists they are on. */
@@ -92,11 +121,12 @@ struct seqs {
     int32_t n_draining; /* ended or preempted, a step in flight names them */
     int32_t n_marked;   /* of these: preempted, will wait again */
     struct idmap ids, tenants;
-    struct tenant *tenant; /* [n_slots] */
-    int32_t *tenant_free;
-    int32_t n_tenant_free;
+    struct tenant *tenant;              /* [n_slots] */
+    int32_t *tenant_free, *tenant_seen; /* stack; scratch of a choice */
+    int32_t n_tenant_free, n_tenant_seen;
     uint64_t n_orders;
-    uint64_t plan_no; /* counts plans: seqs with in_plan == plan_no are in the one being built */
+    uint64_t n_choices; /* counts passes over the tenants' scratch */
+    uint64_t plan_no;   /* counts plans: seqs with in_plan == plan_no are in the one being built */
 };
 
 /* ---- what the scheduler knows ---- */
@@ -112,8 +142,13 @@ struct sched {
     int64_t max_decode_gap_us; /* 0 = no bound */
     struct cost cost;
     double since_decode_us; /* estimated prefill work submitted since the last decode step */
-    int64_t vclock;         /* served of the tenant admitted last */
-    uint64_t n_admitted;
+    double vclock;          /* what a tenant would have been served, had each got its share */
+    double weights;         /* of all tenants that have live seqs */
+    int32_t n_kept;         /* rows kept for tenants below their share, see fair.c */
+    uint64_t kept_until;    /* plan number */
+    req_id last_pushed;     /* the seq that made room for another tenant last */
+    int32_t
+        area_full; /* the first row that the last decode step had no area for, index in seq[]; -1 */
     int32_t gate_seq, gate_avail; /* the seq that did not fit, and the pages there were then */
     int64_t last_decode_us;       /* when the last decode step was committed; 0 = nobody waits */
 };
@@ -137,6 +172,7 @@ struct engine {
     struct kv *kv;
     int32_t max_live; /* admission bound: max_seqs + max_waiting */
     struct seqs seqs;
+    struct area area;
     struct lane lane;
     struct sched sched;
     struct staging staging;
@@ -154,7 +190,7 @@ struct engine {
     bool started;
     atomic_int live; /* accepted by engine_submit, end not yet sent */
     atomic_int down; /* 0, or the status engine_submit answers */
-    atomic_llong beat_us;
+    atomic_llong beat_us, allowance_us;
 };
 
 static inline int32_t seq_need(const struct seq *s)

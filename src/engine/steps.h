@@ -7,7 +7,8 @@
 
 /* Fill ln->step[slot] and ln->flight[slot].who. Rows planned; 0: there is nothing to do now. */
 int32_t plan_step(struct engine *en, struct lane *ln, int slot);
-/* ln->result holds the result of the oldest step in flight, which was in `slot`. */
-void commit_step(struct engine *en, struct lane *ln, int slot);
+/* ln->result holds the result of the oldest step in flight, which was in `slot` and ended at now_us
+ * (engine_now). */
+void commit_step(struct engine *en, struct lane *ln, int slot, int64_t now_us);
 
 #endif

@@ -48,6 +48,8 @@ static struct jv apply_filters(struct jrun *r, const struct jnode *f, struct jv 
     if (!f->filter)
         jfail(r, "No filter named '%.*s' found.", (int)(f->val.s->n % 65), f->val.s->p);
     jeval_args(r, f->args, &c);
+    /* The result may keep arguments, which are in the arena, not the call itself (val.h). */
+    /* cppcheck-suppress returnDanglingLifetime */
     return f->filter->fn(r, v, &c);
 }
 

@@ -268,7 +268,7 @@ FILTER(items)
     return jv_list(l, JV_GEN);
 }
 
-static struct jv choose(struct jrun *r, struct jv v, struct jcall *c, bool by_attr, bool keep)
+static struct jv choose(struct jrun *r, struct jv v, const struct jcall *c, bool by_attr, bool keep)
 {
     struct jlist *l, *out = jlist_new(r, 0);
     struct jv attr = {0}, none = {0};

@@ -26,6 +26,7 @@ struct node {
     int32_t lock;  /* pins + children with lock > 0; 0 = nothing live at or below */
     page_id page;
     int32_t heap_at; /* place in the heap, -1 = not there */
+    bool forgotten;  /* its page is not to be trusted: never matched, first to go */
     uint64_t ns;
     struct node_stat stat;
 };
