@@ -15,10 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    MAX_EOS = sizeof((struct engine_facts *)0)->eos / sizeof(token_id),
-    MAX_BANS = MAX_EOS + MAX_STOP_IDS
-};
+enum { MAX_BANS = MAX_EOS + MAX_STOP_IDS };
 
 /* What follows a msg_submit. */
 struct tail {
