@@ -24,6 +24,9 @@ struct model_source_opts {
 };
 int model_source_open(struct model_source **out, const struct model_source_opts *o, struct err *e);
 void model_source_close(struct model_source *s);
+/* After reading (weight_rows.h, or the text): ST_IO naming the file that became shorter meanwhile,
+ * or that could not be read; what was read of it then is worth nothing. */
+int model_source_check(const struct model_source *s, struct err *e);
 const struct model_config *model_source_config(const struct model_source *s);
 const struct text_source *model_source_text(const struct model_source *s);
 

@@ -20,7 +20,7 @@ struct engine_facts {
     int32_t steps_in_flight; /* most that the device gains from, 1 .. MAX_INFLIGHT */
     int32_t audit_every;     /* turns between audits; 0 = never, 1 = every turn (tests) */
     int32_t n_eos;
-    token_id eos[16];
+    token_id eos[MAX_EOS];
     uint64_t cache_seed; /* balances the prefix tree; any value, hits are exact */
 };
 

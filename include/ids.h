@@ -14,6 +14,9 @@ typedef int32_t token_id; /* index into the vocabulary */
 typedef int32_t node_id;  /* a node of the prefix tree; 0 = the root */
 typedef uint64_t req_id;  /* one generation; unique in the process, never reused, never 0 */
 
+/* Ids that end a generation, at most: models list a handful, a file that lists more is refused. */
+enum { MAX_EOS = 256 };
+
 /* A growing list of token ids, {0} to begin with; one owner at a time. Growing aborts when memory
  * is exhausted. */
 struct ids {

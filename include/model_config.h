@@ -38,18 +38,15 @@ struct rope_table {
 struct model_config {
     char family[32]; /* llama, mistral, qwen2, qwen3 (SmolLM2 is llama) */
     int32_t n_layers, dim, vocab;
-    int32_t max_position; /* the model's own context length */
+    int32_t max_position; /* the model's own context length, with what its rope scaling adds */
     int32_t n_kinds, n_ropes;
     struct layer_kind kind[MAX_LAYER_KINDS];
     uint8_t kind_of[MAX_LAYERS]; /* [n_layers] index of kind */
     struct rope_table rope[MAX_ROPES];
     float norm_eps;
     bool tied_head, qkv_bias, o_bias, mlp_bias, qk_norm;
-    int32_t n_eos;
-    token_id eos[16];
-    token_id bos; /* -1 = none */
     /* generation defaults (generation_config.json); NAN / -1 = not given */
-    float gen_temperature, gen_top_p, gen_min_p;
+    float gen_temperature, gen_top_p, gen_min_p, gen_repetition;
     int32_t gen_top_k;
     char torch_dtype[16]; /* of the stored weights, informational */
     uint64_t weights_id;  /* hash over names, shapes, sizes and file stats: for fingerprints */

@@ -21,9 +21,13 @@ int stops_new(struct stops **out, const struct view *s, int n, struct err *e);
 void stops_free(struct stops *s);
 void stopper_init(struct stopper *m, const struct stops *set); /* set NULL: everything passes */
 void stopper_fini(struct stopper *m);
-/* Feed new text; appends what may be shown to *out. Returns the index of the stop string that
- * matched first (then *out ends before it; with include, after it), or -1. */
+/* Feed new text; appends what may be shown to *out. Returns the index of the stop string that ends
+ * first in the text, of several that end together the longest (then *out ends before it; with
+ * include, after it), or -1. */
 int stopper_push(struct stopper *m, const char *s, size_t n, bool include, struct buf *out);
+/* The same while no stop string counts yet: one that ends in this text is passed over, one that
+ * begins in it may still be finished by a later push. */
+void stopper_pass(struct stopper *m, const char *s, size_t n, struct buf *out);
 void stopper_flush(struct stopper *m, struct buf *out);
 
 #endif

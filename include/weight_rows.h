@@ -26,7 +26,8 @@ struct weight_rows {
 struct weight_rows weight_rows_of(const struct model_source *s, int32_t layer, int role,
                                   int32_t dt);
 /* Rows [row0, row0 + n) into dst [n, n_in] of dt, rounded to nearest even. `rows` is a struct
- * weight_rows; always 0. Any thread, several at once. */
+ * weight_rows. 0, or ST_IO when a file failed under the reading (model_source_check has the words).
+ * Any thread, several at once. */
 int weight_rows_fill(void *rows, int64_t row0, int64_t n, void *dst);
 /* The same rows as stored, where code is not WC_PLAIN: codes [n, n_in], one a byte; scale and
  * offset [n, n_in / group] for every `group` columns, group_in or a part of it down to 16. */

@@ -162,41 +162,59 @@ static int write_content(struct writer *w, const struct json *v, bool assistant,
     return write_parts(w, v, assistant, at);
 }
 
-/* The call as it is, but with `args`, a string of JSON, as the object it stands for. */
-static void write_parsed_call(struct writer *w, const struct json *call, const struct json *args,
-                              const struct json_doc *parsed)
+static bool is_blank(const struct json *v)
 {
+    for (size_t i = 0; v && v->type == JSON_STR && i < v->n; i++)
+        if (!strchr(" \t\r\n", v->s[i]))
+            return false;
+    return !v || v->type == JSON_STR || v->type == JSON_NULL;
+}
+
+/* The call as it is, but with fn's arguments as the object `parsed`; NULL: the empty one. */
+static void write_parsed_call(struct writer *w, const struct json *call, const struct json *fn,
+                              const struct json *args, const struct json_doc *parsed)
+{
+    static const char name[] = "arguments";
+    const struct view key = {name, sizeof name - 1};
     json_make_open(&w->m, no_key, JSON_OBJ);
     for (const struct json *v = json_child(w->d, call); v; v = json_next(w->d, v)) {
-        if (args < v || args->begin >= v->end) {
+        if (v != fn) {
             json_make_copy(&w->m, w->d, v);
             continue;
         }
-        json_make_open(&w->m, (struct view){v->key, v->n_key}, JSON_OBJ); /* "function" */
-        for (const struct json *k = json_child(w->d, v); k; k = json_next(w->d, k)) {
-            if (k == args)
-                json_make_keep(&w->m, (struct view){k->key, k->n_key}, parsed);
-            else
+        json_make_open(&w->m, (struct view){v->key, v->n_key}, JSON_OBJ);
+        for (const struct json *k = json_child(w->d, v); k; k = json_next(w->d, k))
+            if (k != args)
                 json_make_copy(&w->m, w->d, k);
+        if (parsed) {
+            json_make_keep(&w->m, key, parsed);
+        } else {
+            json_make_open(&w->m, key, JSON_OBJ);
+            json_make_close(&w->m);
         }
         json_make_close(&w->m);
     }
     json_make_close(&w->m);
 }
 
-/* Arguments are a JSON string on the wire; the template gets the parsed object. What is no object
- * stays the string it is. */
+/* Arguments are a JSON string on the wire; the template gets the parsed object. A call without any
+ * ("", null, or no key, as servers send them for a function that takes none) has the empty object,
+ * for templates go through it. What is no object stays the string it is. */
 static void write_call(struct writer *w, const struct json *call)
 {
     const struct json *fn = json_get(w->d, call, "function");
     const struct json *args = json_get(w->d, fn, "arguments");
     struct json_doc parsed;
+    if (fn && fn->type == JSON_OBJ && is_blank(args)) {
+        write_parsed_call(w, call, fn, args, NULL);
+        return;
+    }
     if (!args || args->type != JSON_STR || json_parse(&parsed, args->s, args->n, NULL) != 0) {
         json_make_copy(&w->m, w->d, call);
         return;
     }
     if (parsed.v[0].type == JSON_OBJ)
-        write_parsed_call(w, call, args, &parsed);
+        write_parsed_call(w, call, fn, args, &parsed);
     else
         json_make_copy(&w->m, w->d, call);
     json_free(&parsed);

@@ -158,7 +158,11 @@ static int detokenize(const struct req *r, const struct gen_rules *u, const stru
         return err_param(e, ST_MISSING, "tokens", "'tokens' is required.");
     if (v->type != JSON_ARR)
         return wrong_type(e, "tokens", "an array", v);
-    st = prompt_ids(d, v, tok_vocab(t), "tokens", &ids, e);
+    /* Rows of the model without a token, which pad its vocabulary, can be sampled; they have no
+     * text.
+     */
+    int32_t vocab = u->s->limits.vocab > tok_vocab(t) ? u->s->limits.vocab : tok_vocab(t);
+    st = prompt_ids(d, v, vocab, "tokens", &ids, e);
     if (st == 0 && ids.n)
         tok_decode(t, ids.p, ids.n, false, &text);
     out_str(b, wants_content(r->query) ? "{\"content\":" : "{\"prompt\":");

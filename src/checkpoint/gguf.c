@@ -29,6 +29,11 @@ static const uint8_t type_bytes[N_GGUF_TYPES] = {
     [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
 };
 
+size_t gguf_type_bytes(uint32_t type)
+{
+    return type < N_GGUF_TYPES ? type_bytes[type] : 0;
+}
+
 struct cursor {
     const uint8_t *p;
     size_t n, pos;

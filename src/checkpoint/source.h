@@ -9,6 +9,7 @@
 #define QUIRE_CHECKPOINT_SOURCE_H
 
 #include "checkpoint.h"
+#include "maps.h"
 #include "tensors.h"
 
 enum {
@@ -28,6 +29,7 @@ struct model_source {
     int32_t n_maps;
     struct tensor_table tensors;
     const struct tensor **bound; /* [n_layers][N_LAYER_ROLES], then [N_GLOBAL_ROLES]; NULL absent */
+    struct end_id ends[MAX_EOS]; /* text.ends */
     /* GGUF arrays that text_source points to */
     struct view *tokens, *merges;
     int32_t *token_types;
@@ -36,6 +38,11 @@ struct model_source {
 
 /* The map is kept until model_source_close. NULL with *e set on failure. */
 struct file_map *source_map(struct model_source *s, const char *path, struct err *e);
+
+/* An id that the files name as an end of a generation, once; `from` is a constant. Needs the
+ * vocabulary's size. Negative is how some writers say "none"; one above the vocabulary is left out
+ * with a warning. UNSUPPORTED when there are more than MAX_EOS. */
+int source_add_end(struct model_source *s, int64_t id, const char *from, struct err *e);
 
 /* open.c. The two halves of model_source_open, for tests and fuzzers that bring the bytes
  * themselves: an empty source, and binding plus the hash over everything once it is filled. */

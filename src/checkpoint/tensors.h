@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tensors.h - mapped files, and the table of the tensors in them. Opening thread; read-only
+/* tensors.h - the table of the tensors in a model's files. Opening thread; read-only
  * afterwards. Private to checkpoint/.
  */
 #ifndef QUIRE_CHECKPOINT_TENSORS_H
@@ -17,17 +17,6 @@ enum {
     SRC_MAX_DIMS = 4,
     SRC_MAX_NAME = 256, /* bytes of a tensor name */
 };
-
-/* A file mapped read-only, or memory that somebody else owns (is_map false). */
-struct file_map {
-    const uint8_t *p;
-    size_t n;
-    bool is_map;
-    int64_t mtime_ns;
-};
-/* Missing file: ST_NOT_FOUND; others ST_IO. An empty file gives p != NULL, n == 0. */
-int file_map_open(struct file_map *m, const char *path, struct err *e);
-void file_map_close(struct file_map *m);
 
 /* One stored tensor: dims outermost first (row-major). data points into a map. */
 struct tensor {

@@ -58,7 +58,7 @@ static int check_bounds(const struct config *c, const struct engine_facts *f, st
         {"vocab", f->vocab, 1, INT32_MAX},
         {"steps_in_flight", c->scheduler.steps_in_flight, 1, MAX_INFLIGHT},
         {"steps_in_flight", f->steps_in_flight, 1, MAX_INFLIGHT},
-        {"n_eos", f->n_eos, 0, 16},
+        {"n_eos", f->n_eos, 0, MAX_EOS},
         {"audit_every", f->audit_every, 0, INT32_MAX},
     };
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
