@@ -51,13 +51,14 @@ static void chat_entry(struct buf *b, const struct tok *t, token_id id, float v)
 {
     struct buf raw = {0};
     tok_bytes(t, id, &raw);
+    const char *p = raw.p ? raw.p : "";
     out_str(b, "{\"token\":");
-    out_json(b, raw.p ? raw.p : "", raw.n);
+    out_json(b, p, raw.n);
     out_str(b, ",\"logprob\":");
     out_logprob(b, v);
     out_str(b, ",\"bytes\":[");
     for (size_t i = 0; i < raw.n; i++)
-        out_fmt(b, i ? ",%u" : "%u", (unsigned char)raw.p[i]);
+        out_fmt(b, i ? ",%u" : "%u", (unsigned char)p[i]);
     out_str(b, "]");
     buf_free(&raw);
 }

@@ -47,7 +47,7 @@ static int read_prompts(struct genreq *g, const struct jdoc *d, const struct gen
     const struct jval *k = json_child(d, v);
     if (v->type == J_STR || (k && k->type == J_NUM))
         return one_prompt(g, d, v, u, "prompt", &cap, e);
-    if (v->n == 0 || v->n > max)
+    if (!k || v->n > max)
         return err_param(e, ST_INVALID_LENGTH, "prompt",
                          "'prompt' must have between 1 and %d items.", (int)max);
     uint8_t type = k->type;

@@ -61,12 +61,13 @@ static int tokenize_content(const struct tok *t, const struct jdoc *d, const str
     for (size_t i = 0; pieces && i < ids.n; i++) {
         struct buf raw = {0};
         tok_bytes(t, ids.p[i], &raw);
+        const char *p = raw.p ? raw.p : "";
         out_fmt(b, "%s{\"id\":%d,\"piece\":", i ? "," : "", ids.p[i]);
-        if (utf8_valid_prefix(raw.p ? raw.p : "", raw.n) == raw.n) {
-            out_json(b, raw.p ? raw.p : "", raw.n);
+        if (utf8_valid_prefix(p, raw.n) == raw.n) {
+            out_json(b, p, raw.n);
         } else {
             for (size_t k = 0; k < raw.n; k++)
-                out_fmt(b, k ? ",%u" : "[%u", (unsigned char)raw.p[k]);
+                out_fmt(b, k ? ",%u" : "[%u", (unsigned char)p[k]);
             out_str(b, "]");
         }
         out_str(b, "}");

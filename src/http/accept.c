@@ -218,7 +218,7 @@ static int split_listen(const char *listen, char *host, size_t n)
         snprintf(host, n, "%.*s", (int)len, listen);
     else
         snprintf(host, n, "127.0.0.1");
-    return colon ? atoi(colon + 1) : 0;
+    return colon ? (int)strtol(colon + 1, NULL, 10) : 0;
 }
 
 int accept_open(struct http *h, struct err *e)
@@ -244,11 +244,14 @@ int accept_open(struct http *h, struct err *e)
     h->in.guard_fd = epoll_create1(EPOLL_CLOEXEC);
     if (h->in.guard_fd < 0)
         return err_set(e, ST_IO, "epoll_create1: %s", strerror(errno));
-    struct sockaddr_storage a;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {.v6 = {0}};
     socklen_t n = sizeof a;
-    getsockname(h->in.fd, (struct sockaddr *)&a, &n);
-    h->in.port = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
-                                               : ((struct sockaddr_in *)&a)->sin_port);
+    getsockname(h->in.fd, &a.any, &n);
+    h->in.port = ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
     return 0;
 }
 
@@ -275,8 +278,10 @@ void accept_stop(struct http *h)
     uv_close((uv_handle_t *)&h->in.poll, NULL);
     close(h->in.fd);
     h->in.fd = -1;
-    while (!LIST_EMPTY(&h->in.newcomers))
-        newcomer_close(LIST_FIRST(&h->in.newcomers));
+    for (struct newcomer *c = LIST_FIRST(&h->in.newcomers), *next; c; c = next) {
+        next = LIST_NEXT(c, link);
+        newcomer_close(c);
+    }
 }
 
 void accept_close(struct http *h)

@@ -102,9 +102,8 @@ static enum MHD_Result on_head(struct exchange *x, const char *method, const cha
         x->at.conn->phase = PH_BODY;
         x->at.conn->since_us = clock_us();
     }
-    long long len = hd.length ? atoll(hd.length) : 0;
-    bool chunked = hd.facts.n_encoding > 0, body = chunked || len > 0;
-    if (st && (x->answer.close || hd.expect || chunked || len > DROP_BYTES)) {
+    bool chunked = hd.facts.n_encoding > 0, body = chunked || hd.body_bytes > 0;
+    if (st && (x->answer.close || hd.expect || chunked || hd.body_bytes > DROP_BYTES)) {
         answer_early(x, body);
     } else if (!st && strcmp(x->head.method, "OPTIONS") == 0) {
         x->answer.close |= body;

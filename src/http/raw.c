@@ -86,8 +86,10 @@ void raw_sweep(struct http *h, int64_t now)
 
 void raw_close(struct http *h)
 {
-    while (!LIST_EMPTY(&h->in.lingers))
-        linger_end(LIST_FIRST(&h->in.lingers));
+    for (struct lingering *l = LIST_FIRST(&h->in.lingers), *next; l; l = next) {
+        next = LIST_NEXT(l, link);
+        linger_end(l);
+    }
 }
 
 /* ---- answers by hand ---- */

@@ -102,8 +102,17 @@ void reply_fail(struct req *r, int st, const char *text)
     reply_error(r, &e);
 }
 
-/* Whole events as many as fit: a client that reads what has arrived can use all of it. A part of
- * one only when not even one fits: behind a large head microhttpd's buffer is smaller than that. */
+/* How much of p to hand out when only max bytes fit: whole events, so that a client that reads what
+ * has arrived can use all of it. A part of one only when not even one fits: behind a large head
+ * microhttpd's buffer is smaller than that. */
+static size_t whole_events(const char *p, size_t max)
+{
+    for (size_t k = max; k >= 2; k--)
+        if (p[k - 1] == '\n' && p[k - 2] == '\n')
+            return k;
+    return max;
+}
+
 static ssize_t on_read(void *cls, uint64_t pos, char *out, size_t max)
 {
     struct exchange *x = cls;
@@ -111,20 +120,16 @@ static ssize_t on_read(void *cls, uint64_t pos, char *out, size_t max)
     (void)pos;
     if (x->at.dead)
         return MHD_CONTENT_READER_END_WITH_ERROR;
-    size_t have = r->out.n - r->out_at, n = have < max ? have : max;
+    size_t n = r->out.n - r->out_at;
     const char *p = r->out.p + r->out_at;
-    if (have == 0) {
+    if (n == 0) {
         if (r->ended)
             return MHD_CONTENT_READER_END_OF_STREAM;
         exchange_suspend(x);
         return 0;
     }
-    if (n < have)
-        for (size_t k = n; k >= 2; k--)
-            if (p[k - 1] == '\n' && p[k - 2] == '\n') {
-                n = k;
-                break;
-            }
+    if (n > max)
+        n = whole_events(p, max);
     memcpy(out, p, n);
     r->out_at += n;
     r->out_since_us = clock_us();

@@ -45,6 +45,7 @@ void request_field(struct exchange *x, struct head_fields *hd, const char *k, si
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
         if (strcasecmp(k, kept[i].name) == 0)
             *kept[i].at = v;
+    hd->body_bytes = hd->length ? strtoll(hd->length, NULL, 10) : 0;
     if (strcasecmp(k, "origin") == 0 && !x->head.origin)
         x->head.origin = xstrdup(v);
 }
@@ -133,7 +134,7 @@ static int check_body(struct exchange *x, const struct head_fields *hd, struct e
     int st = check_media(hd->type, hd->coding, e);
     if (st)
         return st;
-    if (hd->length && (strlen(hd->length) > 15 || atoll(hd->length) > max)) {
+    if (hd->length && (strlen(hd->length) > 15 || hd->body_bytes > max)) {
         x->answer.close = true;
         return err_set(e, ST_BODY_TOO_LARGE, "The body is larger than %lld bytes.", (long long)max);
     }

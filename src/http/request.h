@@ -9,6 +9,7 @@
 /* The fields that matter, valid for as long as the head is; NULL = not there. */
 struct head_fields {
     struct head_facts facts;
+    int64_t body_bytes; /* as Content-Length says; 0 without one */
     const char *length, *type, *coding, *expect, *auth, *api_key, *id, *cors_headers;
 };
 

@@ -13,10 +13,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static int check(const uint8_t *data, size_t n, struct head_seen *f)
 {
     struct err e = {0};
-    char *s = malloc(n + 1); /* exactly n bytes readable */
+    char *s = malloc(n ? n : 1); /* exactly n bytes readable */
     if (!s)
         abort();
-    s = realloc(s, n ? n : 1);
     memcpy(s, data, n);
     int st = head_check(s, n, 2048, f, &e);
     if (st < 0 && (st != e.st || !e.msg[0] || st_http(st) < 400 || st_http(st) > 505))

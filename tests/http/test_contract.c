@@ -7,17 +7,15 @@
 
 static const struct {
     const char *path, *allow;
-    bool open;
-} routes[] = {
-    {"/v1/completions", "POST, OPTIONS", false}, {"/v1/chat/completions", "POST, OPTIONS", false},
-    {"/v1/models", "GET, HEAD, OPTIONS", false}, {"/v1/models/tiny", "GET, HEAD, OPTIONS", false},
-    {"/tokenize", "POST, OPTIONS", false},       {"/v1/tokenize", "POST, OPTIONS", false},
-    {"/detokenize", "POST, OPTIONS", false},     {"/v1/detokenize", "POST, OPTIONS", false},
-    {"/health", "GET, HEAD, OPTIONS", true},     {"/v1/health", "GET, HEAD, OPTIONS", true},
-    {"/healthz", "GET, HEAD, OPTIONS", true},    {"/ready", "GET, HEAD, OPTIONS", true},
-    {"/readyz", "GET, HEAD, OPTIONS", true},     {"/live", "GET, HEAD, OPTIONS", true},
-    {"/livez", "GET, HEAD, OPTIONS", true},      {"/ping", "GET, HEAD, POST, OPTIONS", true},
-    {"/metrics", "GET, HEAD, OPTIONS", true},    {"/version", "GET, HEAD, OPTIONS", true}};
+} routes[] = {{"/v1/completions", "POST, OPTIONS"}, {"/v1/chat/completions", "POST, OPTIONS"},
+              {"/v1/models", "GET, HEAD, OPTIONS"}, {"/v1/models/tiny", "GET, HEAD, OPTIONS"},
+              {"/tokenize", "POST, OPTIONS"},       {"/v1/tokenize", "POST, OPTIONS"},
+              {"/detokenize", "POST, OPTIONS"},     {"/v1/detokenize", "POST, OPTIONS"},
+              {"/health", "GET, HEAD, OPTIONS"},    {"/v1/health", "GET, HEAD, OPTIONS"},
+              {"/healthz", "GET, HEAD, OPTIONS"},   {"/ready", "GET, HEAD, OPTIONS"},
+              {"/readyz", "GET, HEAD, OPTIONS"},    {"/live", "GET, HEAD, OPTIONS"},
+              {"/livez", "GET, HEAD, OPTIONS"},     {"/ping", "GET, HEAD, POST, OPTIONS"},
+              {"/metrics", "GET, HEAD, OPTIONS"},   {"/version", "GET, HEAD, OPTIONS"}};
 enum { N_ROUTES_HERE = sizeof routes / sizeof routes[0] };
 
 static struct answer ask(const char *method, const char *path, const char *headers)

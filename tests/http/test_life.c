@@ -400,8 +400,8 @@ static void test_slow_client(void **s)
     int fd[4];
     static const char *const sent[4] = {
         "GET /hea", "",
-        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        "Content-Length: 9\r\n\r\n{",
+        ("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+         "Content-Length: 9\r\n\r\n{"),
         "\x16\x03\x01\x02garbage"};
     for (int i = 0; i < 4; i++) {
         fd[i] = dial(&rig);
