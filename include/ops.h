@@ -173,18 +173,22 @@ struct op_gather {
     int32_t n_rows, dim, dt;
 };
 
-/* One token per row from raw logits. Greedy when temperature < 1e-5 (lowest id wins ties; NaN
- * counts as -inf, a row without a finite best is greedy too). Otherwise weights w = exp((logit -
- * best) / temperature), and of the tokens in the order (weight descending, id ascending) those are
- * kept that pass, one after the other: top-k (the first k), top-p over the renormalised rest (the
- * shortest head whose sum reaches top_p of it; at least one token), min-p (w >= min_p, the best has
- * w = 1). One draw by inversion over the kept tokens in ascending id order: the first whose running
- * sum exceeds u * total. u = (r >> 11) * 2^-53, r = x0 << 32 | x1 of philox4x32-10 with counter
- * {pos, 0, 0, 0} and key {low, high half of seed}, so that it depends on nothing else. logprobs are
- * of the raw logits (a row without a finite best has none: logprob 0, n_top 0); where they are not
- * asked for, n_top is 0 and logprob is anything. last_token[row_slot[i]] receives the token for
- * feedback. Rows with row_out[i] < 0 are skipped (token -1, n_top 0, feedback untouched). pos: the
- * position of the drawn token, which is row_kv. */
+/* op_sample's answer for a row whose logits are no numbers. */
+enum { TOKEN_NUMERIC = -2 };
+
+/* One token per row from raw logits. A row with a NaN, with +inf or with nothing finite among them
+ * is a numeric error: its token is TOKEN_NUMERIC, also for feedback, n_top 0 (-inf alone is legal:
+ * a token that cannot be). Greedy when temperature < 1e-5 (lowest id wins ties). Otherwise weights
+ * w = exp((logit - best) / temperature), and of the tokens in the order (weight descending, id
+ * ascending) those are kept that pass, one after the other: top-k (the first k), top-p over the
+ * renormalised rest (the shortest head whose sum reaches top_p of it; at least one token), min-p (w
+ * >= min_p, the best has w = 1). One draw by inversion over the kept tokens in ascending id order:
+ * the first whose running sum exceeds u * total. u = (r >> 11) * 2^-53, r = x0 << 32 | x1 of
+ * philox4x32-10 with counter {pos, 0, 0, 0} and key {low, high half of seed}, so that it depends on
+ * nothing else. logprobs are of the raw logits; where they are not asked for, n_top is 0 and
+ * logprob is anything. last_token[row_slot[i]] receives the token for feedback. Rows with
+ * row_out[i] < 0 are skipped (token -1, n_top 0, feedback untouched). pos: the position of the
+ * drawn token, which is row_kv. */
 struct op_sample {
     const float *logits;                /* [n_rows, vocab] */
     const struct sample_params *params; /* [n_rows] backend memory */

@@ -193,7 +193,7 @@ __device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, share me,
 __device__ void best_list(shared &sh, const sampler &o, int32_t r, share me, int32_t k, double norm)
 {
     const float *row = o.logits + (size_t)r * o.vocab;
-    auto key = [=](int32_t i) { return order_bits(logit_of(row[i])); };
+    auto key = [=](int32_t i) { return order_bits(row[i]); };
     mark last = select_head(sh, key, me, mark{0, INT32_MAX},
                             {.max_n = (uint32_t)k, .max_weight = 0.0, .weighed = false});
     if (threadIdx.x == 0)
@@ -203,7 +203,7 @@ __device__ void best_list(shared &sh, const sampler &o, int32_t r, share me, int
         if (!better(last, mark{key(i), i})) {
             int32_t at = atomicAdd(at_rank(&sh.n, 0), 1);
             if (at < MAX_LOGPROBS)
-                *at_rank(&sh.list[at], 0) = token_logprob{i, logit_of(row[i])};
+                *at_rank(&sh.list[at], 0) = token_logprob{i, row[i]};
         }
     row_sync();
     if (me.rank == 0 && (int)threadIdx.x < k) { /* rank among the k: few enough for all pairs */
@@ -225,7 +225,7 @@ __device__ void logprobs(shared &sh, const sampler &o, int32_t r, share me, int3
     double mine = 0.0;
     for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT) {
         float x = row[i];
-        if (!isnan(x) && x > -INFINITY)
+        if (x > -INFINITY)
             mine += (double)expf(x - best);
     }
     double norm = (double)best + log(row_sum(sh, mine, me));
@@ -233,7 +233,7 @@ __device__ void logprobs(shared &sh, const sampler &o, int32_t r, share me, int3
     if (k > 0)
         best_list(sh, o, r, me, k, norm);
     if (me.rank == 0 && threadIdx.x == 0) {
-        o.logprob[r] = (float)((double)logit_of(row[id]) - norm);
+        o.logprob[r] = (float)((double)row[id] - norm);
         o.n_top[r] = k > 0 ? k : 0;
     }
 }
@@ -252,9 +252,10 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
     }
     const float *row = o.logits + (size_t)r * o.vocab;
     mark top = best_of_row(sh, row, me);
-    float best = logit_of(row[top.id]);
-    int32_t id = top.id;
-    if (!(o.params[r].temperature < 1e-5f) && isfinite(best))
+    bool sound = is_sound(top);
+    float best = row[top.id];
+    int32_t id = sound ? top.id : TOKEN_NUMERIC;
+    if (sound && !(o.params[r].temperature < 1e-5f))
         id = sample_row(sh, o, r, me, best);
     if (writes) {
         o.token[r] = id;
@@ -262,7 +263,7 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
         o.logprob[r] = 0.0f;
         o.n_top[r] = 0;
     }
-    if (o.any_logprobs && o.params[r].n_logprobs >= 0 && isfinite(best))
+    if (sound && o.any_logprobs && o.params[r].n_logprobs >= 0)
         logprobs(sh, o, r, me, id, best);
     row_sync(); /* nobody leaves while another may read its shared memory */
 }

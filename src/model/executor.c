@@ -210,6 +210,11 @@ static int model_wait(void *self, int slot, struct step_result *r)
         int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, k = step_result_add(r, i, n);
         if (n == 0)
             continue;
+        if (sl->token[i] == TOKEN_NUMERIC) {
+            step_result_add(r, i, 0);
+            r->row[i].status = ST_NUMERIC;
+            continue;
+        }
         int lp = s->sample[i].n_logprobs >= 0;
         r->token[k] = sl->token[i];
         r->logprob[k] = lp ? sl->logprob[i] : 0.0f;

@@ -361,9 +361,13 @@ static void spoil_logits(struct maker *m, float *row, int32_t vocab, int32_t how
     for (int32_t i = 0; how == 1 && i < vocab; i++) /* ties */
         row[i] = roundf(row[i]);
     for (int32_t i = 0; how == 2 && i < vocab; i += rng_range(r, 1, 9))
-        row[i] = rng_range(r, 0, 1) ? NAN : -INFINITY;
+        row[i] = -INFINITY;
     for (int32_t i = 0; how == 3 && i < vocab; i++)
         row[i] = rng_range(r, 0, 1) ? NAN : -INFINITY;
+    for (int32_t i = 0; how == 6 && i < vocab; i++)
+        row[i] = -INFINITY;
+    if (how == 7 || how == 8)
+        row[rng_range(r, 0, vocab - 1)] = how == 7 ? INFINITY : rng_range(r, 0, 1) ? NAN : -NAN;
     for (int32_t i = 0; how == 4 && i < vocab; i++)
         row[i] = 2.0f;
     if (how == 5)
@@ -396,7 +400,7 @@ static void make_sample(struct maker *m)
     for (int32_t i = 0; i < o->n_rows; i++) {
         ((struct sample_params *)m->c->buf[pr].data)[i] = draw_params(m, o->any_logprobs);
         spoil_logits(m, (float *)m->c->buf[lg].data + (size_t)i * vocab, o->vocab,
-                     rng_range(r, 0, 9));
+                     rng_range(r, 0, 14));
         ints(m, pos)[i] = rng_range(r, 0, 100000);
         ints(m, slot)[i] = (int32_t)slots - 1 - i;
         ints(m, out)[i] = rng_range(r, 0, 5) ? i : -1;

@@ -305,12 +305,12 @@ static int32_t ref_keep(const struct weighed *c, int32_t n, const struct sample_
 static int32_t ref_draw(const float *row, int32_t best, int32_t vocab,
                         const struct sample_params *p, int32_t pos)
 {
-    if (p->temperature < 1e-5f || !isfinite(row[best]))
+    if (p->temperature < 1e-5f)
         return best;
     struct weighed *c = xcalloc2((size_t)vocab, sizeof *c);
     int32_t n = 0;
     for (int32_t i = 0; i < vocab; i++) {
-        float w = isnan(row[i]) ? 0.0f : expf((row[i] - row[best]) / p->temperature);
+        float w = expf((row[i] - row[best]) / p->temperature);
         if (w > 0.0f)
             c[n++] = (struct weighed){(double)w, i};
     }
@@ -331,9 +331,16 @@ static int32_t ref_draw(const float *row, int32_t best, int32_t vocab,
     return id;
 }
 
-static double plain(float x)
+/* Numbers all, and one of them finite? */
+static bool ref_sound(const float *row, int32_t vocab)
 {
-    return isnan(x) ? -INFINITY : (double)x;
+    bool finite = false;
+    for (int32_t t = 0; t < vocab; t++) {
+        if (isnan(row[t]) || (isinf(row[t]) && row[t] > 0))
+            return false;
+        finite |= isfinite(row[t]) != 0;
+    }
+    return finite;
 }
 
 static void ref_logprobs(const struct ref *f, int32_t i, int32_t best,
@@ -344,16 +351,16 @@ static void ref_logprobs(const struct ref *f, int32_t i, int32_t best,
     struct weighed *c = xcalloc2((size_t)vocab, sizeof *c);
     double sum = 0;
     for (int32_t t = 0; t < vocab; t++) {
-        c[t] = (struct weighed){plain(row[t]), t};
-        sum += isinf(plain(row[t])) ? 0 : exp(plain(row[t]) - plain(row[best]));
+        c[t] = (struct weighed){(double)row[t], t};
+        sum += exp((double)row[t] - (double)row[best]);
     }
-    double norm = plain(row[best]) + log(sum);
+    double norm = (double)row[best] + log(sum);
     qsort(c, (size_t)vocab, sizeof *c, by_weight);
     struct token_logprob *top = f->r->raw[find(f, "top")];
     for (int32_t j = 0; j < k; j++)
         top[i * MAX_LOGPROBS + j] = (struct token_logprob){c[j].id, (float)(c[j].w - norm)};
     out(f, "n_top")[i] = k;
-    out(f, "logprob")[i] = plain(row[(int32_t)out(f, "token")[i]]) - norm;
+    out(f, "logprob")[i] = (double)row[(int32_t)out(f, "token")[i]] - norm;
     free(c);
 }
 
@@ -369,11 +376,12 @@ static void ref_sample(const struct ref *f)
         if (row_out[i] < 0)
             continue;
         for (int32_t t = 1; t < o->vocab; t++)
-            if (plain(row[t]) > plain(row[best]))
+            if (row[t] > row[best])
                 best = t;
-        out(f, "token")[i] = ref_draw(row, best, o->vocab, &p[i], pos[i]);
+        bool sound = ref_sound(row, o->vocab);
+        out(f, "token")[i] = sound ? ref_draw(row, best, o->vocab, &p[i], pos[i]) : TOKEN_NUMERIC;
         out(f, "last_token")[slot[i]] = out(f, "token")[i];
-        if (o->any_logprobs && p[i].n_logprobs >= 0 && isfinite(plain(row[best])))
+        if (sound && o->any_logprobs && p[i].n_logprobs >= 0)
             ref_logprobs(f, i, best, &p[i]);
     }
 }

@@ -22,17 +22,15 @@ static inline int before(struct cand a, struct cand b)
     return a.w > b.w || (a.w == b.w && a.id < b.id);
 }
 
-static float logit_of(const float *row, token_id id)
-{
-    return isnan(row[id]) ? -INFINITY : row[id];
-}
-
+/* The largest, the first of equals; -1 where there is a NaN or +inf, or nothing finite. */
 static token_id best_of(const float *row, int32_t vocab)
 {
-    token_id best = 0;
-    float top = logit_of(row, 0);
-    for (token_id i = 1; i < vocab; i++)
-        if (row[i] > top) {
+    token_id best = -1;
+    float top = -INFINITY;
+    for (token_id i = 0; i < vocab; i++)
+        if (!(row[i] <= top)) { /* larger, or a NaN */
+            if (!(row[i] < INFINITY))
+                return -1;
             top = row[i];
             best = i;
         }
@@ -129,7 +127,7 @@ static int32_t weigh(const float *row, int32_t vocab, float best, float temperat
     int32_t n = 0;
     for (token_id i = 0; i < vocab; i++) {
         float x = (row[i] - best) / temperature;
-        if (!(x > -104.0f)) /* NaN too; exp gives 0 in f32 */
+        if (!(x > -104.0f)) /* exp gives 0 in f32 */
             continue;
         float w = expf(x);
         if (w > 0.0f)
@@ -166,8 +164,6 @@ static token_id draw(const struct op_sample *o, int32_t i, token_id best, struct
 {
     const float *row = o->logits + (size_t)i * (size_t)o->vocab;
     const struct sample_params *p = &o->params[i];
-    if (!isfinite(logit_of(row, best)))
-        return best;
     int32_t n = weigh(row, o->vocab, row[best], p->temperature, c);
     n = filter(c, n, p, c + o->vocab);
     double target = philox_unit(p->seed, (uint32_t)o->pos[i]) * weight_of(c, n), sum = 0;
@@ -184,7 +180,7 @@ static int32_t best_list(const float *row, int32_t vocab, int32_t k, struct toke
 {
     int32_t n = 0;
     for (token_id i = 0; i < vocab; i++) {
-        float x = logit_of(row, i);
+        float x = row[i];
         if (n == k && !(x > top[n - 1].logprob))
             continue;
         int32_t at = n < k ? n++ : k - 1;
@@ -199,13 +195,13 @@ static void logprobs(const struct op_sample *o, int32_t i, token_id best)
 {
     const float *row = o->logits + (size_t)i * (size_t)o->vocab;
     int32_t k = o->params[i].n_logprobs < MAX_LOGPROBS ? o->params[i].n_logprobs : MAX_LOGPROBS;
-    double sum = 0, max = (double)logit_of(row, best);
+    double sum = 0, max = (double)row[best];
     for (token_id t = 0; t < o->vocab; t++)
-        if (!isnan(row[t]) && row[t] > -INFINITY)
+        if (row[t] > -INFINITY)
             sum += (double)expf(row[t] - (float)max);
     double norm = max + log(sum);
     struct token_logprob *top = o->top + (size_t)i * MAX_LOGPROBS;
-    o->logprob[i] = (float)((double)logit_of(row, o->token[i]) - norm);
+    o->logprob[i] = (float)((double)row[o->token[i]] - norm);
     if (k > o->vocab)
         k = o->vocab;
     o->n_top[i] = k > 0 ? best_list(row, o->vocab, k, top) : 0;
@@ -226,9 +222,12 @@ static void sample_rows(void *arg, int64_t begin, int64_t end, int worker)
             continue;
         const float *row = o->logits + (size_t)i * (size_t)o->vocab;
         token_id best = best_of(row, o->vocab);
-        o->token[i] = o->params[i].temperature < 1e-5f ? best : draw(o, i, best, c);
+        if (best < 0)
+            o->token[i] = TOKEN_NUMERIC;
+        else
+            o->token[i] = o->params[i].temperature < 1e-5f ? best : draw(o, i, best, c);
         o->last_token[o->row_slot[i]] = o->token[i];
-        if (o->any_logprobs && o->params[i].n_logprobs >= 0 && isfinite(logit_of(row, best)))
+        if (best >= 0 && o->any_logprobs && o->params[i].n_logprobs >= 0)
             logprobs(o, i, best);
     }
 }
