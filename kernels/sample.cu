@@ -20,6 +20,8 @@ struct sampler {
     float *logprob;
     struct token_logprob *top;
     int32_t *n_top;
+    const struct row_adjust *adjust;
+    const float *adjusted;
     float *weight; /* [n_rows][vocab]: exp((logit - best) / temperature) */
     int32_t vocab, any_logprobs;
 };
@@ -158,10 +160,11 @@ __device__ void weigh(const float *row, float *weight, share me, float best, flo
     __syncthreads();
 }
 
-/* A token drawn as op_sample says; best: the largest logit of the row, finite. */
-__device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, share me, float best)
+/* A token drawn as op_sample says from the logits in row, which may be where the weights go; best:
+ * the largest of them, finite. */
+__device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, const float *row, share me,
+                              float best)
 {
-    const float *row = o.logits + (size_t)r * o.vocab;
     float *weight = o.weight + (size_t)r * o.vocab;
     const sample_params p = o.params[r];
     weigh(row, weight, me, best, p.temperature);
@@ -254,9 +257,15 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
     mark top = best_of_row(sh, row, me);
     bool sound = is_sound(top);
     float best = row[top.id];
+    if (sound && o.adjust && o.adjust[r].kind != ADJUST_NONE) {
+        row_sync(); /* what the search left in shared memory has been read by all */
+        row = o.adjusted + (size_t)r * o.vocab;
+        top = best_of_row(sh, row, me);
+        sound = is_sound(top);
+    }
     int32_t id = sound ? top.id : TOKEN_NUMERIC;
     if (sound && !(o.params[r].temperature < 1e-5f))
-        id = sample_row(sh, o, r, me, best);
+        id = sample_row(sh, o, r, row, me, row[top.id]);
     if (writes) {
         o.token[r] = id;
         o.last_token[o.row_slot[r]] = id;
@@ -322,6 +331,8 @@ extern "C" int cuda_sample(struct be *be, const struct op_sample *o)
                  .logprob = o->logprob,
                  .top = o->top,
                  .n_top = o->n_top,
+                 .adjust = o->adjust,
+                 .adjusted = o->adjusted,
                  .weight = (float *)o->work,
                  .vocab = o->vocab,
                  .any_logprobs = o->any_logprobs};

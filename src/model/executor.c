@@ -6,6 +6,7 @@
  * memory is per slot. A plan that breaks a bound is refused before anything is enqueued: it would
  * be a bug of the engine, and memory of other sequences is at stake.
  */
+#include "adjust.h"
 #include "log.h"
 #include "state.h"
 
@@ -33,8 +34,6 @@ static int check_row(const struct model *m, const struct step *s, int32_t i, int
         return bad(s, "hidden", i);
     if (r->want != STEP_WANT_NONE && r->want != STEP_WANT_SAMPLE)
         return bad(s, "want", r->want);
-    if (r->area0 != 0 || r->n_area != 0)
-        return bad(s, "area of a row", r->n_area);
     return 0;
 }
 
@@ -44,7 +43,7 @@ static int check_step(const struct model *m, const struct step *s)
         return bad(s, "kind", s->kind);
     if (s->n_out != 0 || s->n_in != 0)
         return bad(s, "tier copies", s->n_out + s->n_in);
-    if (s->n_area != 0)
+    if (s->n_area < 0 || s->n_area > MAX_AREA)
         return bad(s, "area", s->n_area);
     if (s->n_rows < 0 || s->n_rows > m->max_seqs || s->n_tokens < 0 ||
         s->n_tokens > m->max_tokens || s->n_edits < 0 || s->n_edits > MAX_EDITS || s->n_copy < 0 ||
@@ -80,6 +79,7 @@ static void copy_step(struct step *to, const struct step *s)
     memcpy(to->tokens, s->tokens, (size_t)s->n_tokens * sizeof *s->tokens);
     memcpy(to->edits, s->edits, (size_t)s->n_edits * sizeof *s->edits);
     memcpy(to->copy, s->copy, (size_t)s->n_copy * sizeof *s->copy);
+    memcpy(to->area, s->area, (size_t)s->n_area * sizeof *s->area);
 }
 
 enum { MIN_KV_BUCKET = 512 };
@@ -114,14 +114,17 @@ static int use_graph(const struct model *m, const struct step *s)
     return m->be->info.graphs && s->kind == STEP_DECODE && s->n_rows > 0;
 }
 
-static int move_inputs(struct model *m, const struct step *s)
+static int move_inputs(struct model *m, const struct step_slot *sl)
 {
+    const struct step *s = sl->step;
     struct op_step_inputs in = {.step = s,
                                 .bv = &m->bv,
                                 .last_token = m->last_token,
                                 .params = m->params,
                                 .pad_rows = use_graph(m, s) ? row_bucket(m, s->n_rows) : 0};
     int st = m->be->op->step_inputs(m->be, &in);
+    if (st == 0)
+        st = adjust_move(m, sl);
     if (st != 0 || s->n_copy == 0)
         return st;
     struct op_copy_pages cp = {.kv = m->kv, .copies = s->copy, .n = s->n_copy};
@@ -148,7 +151,7 @@ static int enqueue_pass(struct model *m, const struct step_slot *sl)
     int32_t kind = (int32_t)s->kind;
     int st = s->n_tokens > 0 ? forward_layers(m, kind) : 0;
     if (st == 0 && sl->any_sample)
-        st = forward_sample(m, kind, sl->any_logprobs);
+        st = forward_sample(m, kind, sl);
     return st;
 }
 
@@ -156,8 +159,9 @@ static int enqueue_pass(struct model *m, const struct step_slot *sl)
 static int enqueue_graph(struct model *m, const struct step_slot *sl)
 {
     m->bv.max_kv = kv_bucket(m, m->bv.max_kv);
-    uint64_t key = (uint64_t)m->bv.n_rows << 34 | (uint64_t)m->bv.max_kv << 2 |
-                   (uint64_t)(sl->any_sample ? 2 : 0) | (uint64_t)(sl->any_logprobs ? 1 : 0);
+    uint64_t key = (uint64_t)m->bv.n_rows << 35 | (uint64_t)m->bv.max_kv << 3 |
+                   (uint64_t)(sl->any_adjust ? 4 : 0) | (uint64_t)(sl->any_sample ? 2 : 0) |
+                   (uint64_t)(sl->any_logprobs ? 1 : 0);
     int st = be_graph_begin(m->be, key);
     if (st != 0)
         return st < 0 ? st : 0;
@@ -175,6 +179,10 @@ static int model_submit(void *self, int slot, const struct step *s)
     if (st != 0)
         return st;
     struct step_slot *sl = &m->slot[slot];
+    int32_t at;
+    const char *what = adjust_plan(m, sl, s, &at);
+    if (what)
+        return bad(s, what, s->rows[at].row);
     copy_step(sl->step, s);
     sl->any_logprobs = sl->any_sample = 0;
     for (int32_t i = 0; i < s->n_rows; i++) {
@@ -182,11 +190,12 @@ static int model_submit(void *self, int slot, const struct step *s)
         sl->any_sample |= sampled;
         sl->any_logprobs |= sampled && s->sample[i].n_logprobs >= 0;
     }
-    st = move_inputs(m, sl->step);
+    st = move_inputs(m, sl);
     if (st == 0)
         st = use_graph(m, s) ? enqueue_graph(m, sl) : enqueue_pass(m, sl);
     if (st != 0)
         return st;
+    adjust_done(m, sl);
     if (sl->any_sample)
         st = fetch_results(m, sl);
     if (st == 0)

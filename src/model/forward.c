@@ -117,7 +117,24 @@ int forward_layers(struct model *m, int32_t kind)
     return st;
 }
 
-int forward_sample(struct model *m, int32_t kind, bool any_logprobs)
+/* What the rows draw from, where it is not the logits themselves: to the sampler's scratch. */
+static int adjust(struct model *m)
+{
+    struct op_adjust a = {.out = m->sample_work,
+                          .logits = m->logits,
+                          .params = m->params,
+                          .adjust = m->adjust,
+                          .area = m->area,
+                          .row_slot = m->bv.row_slot,
+                          .row_out = m->bv.row_out,
+                          .last_token = m->last_token,
+                          .counts = m->counts,
+                          .n_rows = m->bv.n_rows,
+                          .vocab = m->cfg.vocab};
+    return m->be->op->adjust(m->be, &a);
+}
+
+int forward_sample(struct model *m, int32_t kind, const struct step_slot *sl)
 {
     const struct model_config *c = &m->cfg;
     int32_t n = m->bv.n_rows;
@@ -144,6 +161,8 @@ int forward_sample(struct model *m, int32_t kind, bool any_logprobs)
                            .dt = m->act_dt,
                            .out_dt = DT_F32};
     st = m->be->op->gemm(m->be, &head);
+    if (st == 0 && sl->any_adjust)
+        st = adjust(m);
     if (st != 0)
         return st;
     struct op_sample s = {.logits = m->logits,
@@ -156,9 +175,11 @@ int forward_sample(struct model *m, int32_t kind, bool any_logprobs)
                           .logprob = m->out_logprob,
                           .top = m->out_top,
                           .n_top = m->out_n_top,
+                          .adjust = sl->any_adjust ? m->adjust : NULL,
+                          .adjusted = m->sample_work,
                           .n_rows = n,
                           .vocab = c->vocab,
-                          .any_logprobs = any_logprobs,
+                          .any_logprobs = sl->any_logprobs,
                           .work = m->sample_work,
                           .work_bytes = m->sample_work_bytes};
     return m->be->op->sample(m->be, &s);

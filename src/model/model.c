@@ -50,6 +50,9 @@ static int alloc_inputs(struct model *m, struct err *e)
         {(void **)&m->bv.row_out, "inputs.row_out", r, sizeof *m->bv.row_out},
         {(void **)&m->last_token, "inputs.last_token", r, sizeof *m->last_token},
         {(void **)&m->params, "inputs.params", r, sizeof *m->params},
+        {(void **)&m->adjust, "inputs.adjust", r, sizeof *m->adjust},
+        {(void **)&m->area, "inputs.area", MAX_AREA, sizeof *m->area},
+        {(void **)&m->counts, "counts", r * (size_t)m->cfg.vocab, sizeof *m->counts},
         {(void **)&m->out_token, "results.token", r, sizeof *m->out_token},
         {(void **)&m->out_logprob, "results.logprob", r, sizeof *m->out_logprob},
         {(void **)&m->out_n_top, "results.n_top", r, sizeof *m->out_n_top},
@@ -124,6 +127,7 @@ static int alloc_slots(struct model *m, struct err *e)
             {(void **)&s->logprob, "host.logprob", r, sizeof *s->logprob},
             {(void **)&s->n_top, "host.n_top", r, sizeof *s->n_top},
             {(void **)&s->top, "host.top", r * MAX_LOGPROBS, sizeof *s->top},
+            {(void **)&s->adjust, "host.adjust", r, sizeof *s->adjust},
         };
         st = alloc_all(m->be, v, sizeof v / sizeof *v, 1, NULL, e);
     }

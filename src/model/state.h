@@ -17,7 +17,8 @@ struct step_slot {
     float *logprob;
     int32_t *n_top;
     struct token_logprob *top; /* [max_seqs][MAX_LOGPROBS] */
-    bool any_logprobs, any_sample;
+    struct row_adjust *adjust; /* [max_seqs], be_alloc_host */
+    bool any_logprobs, any_sample, any_adjust;
 };
 
 /* What this rank holds and computes. model_config is the file's shape, these are the rank's own: a
@@ -50,6 +51,11 @@ struct model {
     struct batch bv;
     token_id *last_token; /* [max_seqs]: TOKEN_FROM_ROW reads it */
     struct sample_params *params;
+    struct row_adjust *adjust; /* [max_seqs] */
+    uint32_t *area;            /* [MAX_AREA] */
+    uint16_t *counts;          /* [max_seqs][vocab], see op_adjust */
+    /* host: the position at which a row may draw with its counts as they are; 0 = nowhere */
+    int32_t count_next[MAX_ROWS];
 
     /* workspace: backend memory, act_dt unless said */
     float *x;      /* [max_tokens, dim] residual */
@@ -87,6 +93,6 @@ int model_warm(struct model *m, int how, struct err *e);
 /* forward.c: enqueue the layers for the batch in m->bv, then, when any_sample, the head and the
  * sampler. 0 or ST_*. */
 int forward_layers(struct model *m, int32_t kind);
-int forward_sample(struct model *m, int32_t kind, bool any_logprobs);
+int forward_sample(struct model *m, int32_t kind, const struct step_slot *sl);
 
 #endif

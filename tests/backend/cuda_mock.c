@@ -348,6 +348,7 @@ KERNEL(attn_prefill)
 KERNEL(attn_decode)
 KERNEL(silu_mul)
 KERNEL(gather)
+KERNEL(adjust)
 KERNEL(copy_pages)
 
 int cuda_sample(struct be *be, const struct op_sample *o)

@@ -416,7 +416,7 @@ static void test_refusals(void **state)
             s->rows[0].want = N_STEP_WANTS;
             break;
         case 14:
-            s->n_area = 2;
+            s->n_area = MAX_AREA + 1;
             break;
         case 15:
             s->rows[0].n_area = 1;

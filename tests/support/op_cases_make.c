@@ -374,6 +374,90 @@ static void spoil_logits(struct maker *m, float *row, int32_t vocab, int32_t how
         row[rng_range(r, 0, vocab - 1)] += 40.0f;
 }
 
+/* Tokens of the vocabulary, each at most once, with a value each: a record's pairs at area[*at]. */
+static void add_pairs(struct maker *m, uint32_t *area, int32_t *at, int32_t n, int32_t vocab,
+                      bool bias)
+{
+    struct case_rng *r = &m->rng;
+    int32_t step = vocab / (n > 0 ? n : 1);
+    for (int32_t k = 0; k < n; k++, *at += 2) {
+        float b = rng_range(r, 0, 9) ? rng_normal(r) * 20.0f : -INFINITY;
+        area[*at] = (uint32_t)(k * step + rng_range(r, 0, step - 1));
+        if (bias)
+            memcpy(&area[*at + 1], &b, sizeof b);
+        else
+            area[*at + 1] = (uint32_t)(rng_range(r, 0, 2) ? rng_range(r, 0, 5)
+                                                          : rng_range(r, 0, 70000)) |
+                            (rng_range(r, 0, 1) ? STEP_COUNT_PROMPT : 0);
+    }
+}
+
+static void draw_adjust(struct maker *m, struct row_adjust *a, uint32_t *area, int32_t *at,
+                        int32_t vocab)
+{
+    struct case_rng *r = &m->rng;
+    *a = (struct row_adjust){.kind = rng_range(r, ADJUST_NONE, ADJUST_COUNTS), .mask0 = -1};
+    if (a->kind == ADJUST_COUNTS) {
+        a->counts0 = *at;
+        a->n_counts = rng_range(r, 0, vocab < 700 ? vocab : 700);
+        add_pairs(m, area, at, a->n_counts, vocab, false);
+    }
+    if (rng_range(r, 0, 1)) {
+        a->bias0 = *at;
+        a->n_bias = rng_range(r, 0, vocab < 300 ? vocab : 300);
+        add_pairs(m, area, at, a->n_bias, vocab, true);
+    }
+    if (rng_range(r, 0, 2) == 0) {
+        a->mask0 = *at;
+        for (int32_t k = 0; k < (vocab + 31) / 32; k++)
+            area[(*at)++] = (uint32_t)rng_next(r);
+    }
+}
+
+/* Counts of four rows more than there are; last tokens that count and some that do not. */
+static void make_adjust(struct maker *m)
+{
+    struct op_adjust *o = &m->c->o.adjust;
+    struct case_rng *r = &m->rng;
+    o->n_rows = rng_range(r, 1, 9);
+    o->vocab = m->opts.big ? PICK(m, 49152, 151936)
+                           : PICK(m, 1, 2, 31, 500, 4096, rng_range(r, 1, 9000));
+    size_t n = (size_t)o->n_rows, vocab = (size_t)o->vocab, slots = n + 4;
+    add_random(m, AT(m, adjust.out), "out", CASE_INOUT, DT_F32, n * vocab, 1.0f);
+    int lg = add_random(m, AT(m, adjust.logits), "logits", CASE_IN, DT_F32, n * vocab, 9.0f);
+    int pr = add(m, AT(m, adjust.params), "params", CASE_IN, CASE_RAW,
+                 n * sizeof(struct sample_params));
+    int ad = add(m, AT(m, adjust.adjust), "adjust", CASE_IN, CASE_RAW,
+                 n * sizeof(struct row_adjust));
+    int ar = add(m, AT(m, adjust.area), "area", CASE_IN, CASE_INT, n * (2000 + vocab / 32 + 1));
+    int slot = add(m, AT(m, adjust.row_slot), "row_slot", CASE_IN, CASE_INT, n);
+    int out = add(m, AT(m, adjust.row_out), "row_out", CASE_IN, CASE_INT, n);
+    int last = add(m, AT(m, adjust.last_token), "last_token", CASE_IN, CASE_INT, slots);
+    int ct = add(m, AT(m, adjust.counts), "counts", CASE_INOUT, CASE_RAW, slots * vocab * 2);
+    uint16_t *counts = m->c->buf[ct].data;
+    for (size_t i = 0; i < slots * vocab; i++)
+        counts[i] = (uint16_t)(rng_range(r, 0, 3)
+                                   ? 0
+                                   : PICK(m, 1, 2, 40, 0x7ffe, 0x7fff, 0x8000, 0x8003, 0xffff));
+    for (size_t i = 0; i < slots; i++)
+        ints(m, last)[i] = rng_range(r, 0, 5) ? rng_range(r, 0, o->vocab - 1)
+                                              : PICK(m, -2, -1, o->vocab);
+    for (int32_t i = 0, at = 0; i < o->n_rows; i++) {
+        struct sample_params p = draw_params(m, 0);
+        p.presence_penalty = rng_range(r, 0, 1) ? rng_unit(r) * 4 - 2 : 0;
+        p.frequency_penalty = rng_range(r, 0, 1) ? rng_unit(r) * 4 - 2 : 0;
+        p.repetition_penalty = (float[]){0, 1, 1.1f, 0.7f, 10}[rng_range(r, 0, 4)];
+        ((struct sample_params *)m->c->buf[pr].data)[i] = p;
+        draw_adjust(m, (struct row_adjust *)m->c->buf[ad].data + i, m->c->buf[ar].data, &at,
+                    o->vocab);
+        spoil_logits(m, (float *)m->c->buf[lg].data + (size_t)i * vocab, o->vocab,
+                     rng_range(r, 0, 14));
+        ints(m, slot)[i] = (int32_t)slots - 1 - i;
+        ints(m, out)[i] = rng_range(r, 0, 5) ? i : -1;
+    }
+    snprintf(m->c->text, sizeof m->c->text, "rows=%d vocab=%d", o->n_rows, o->vocab);
+}
+
 static void make_sample(struct maker *m)
 {
     struct op_sample *o = &m->c->o.sample;
@@ -395,12 +479,23 @@ static void make_sample(struct maker *m)
     add(m, AT(m, sample.top), "top", CASE_OUT, CASE_TOPS, n * MAX_LOGPROBS);
     add(m, AT(m, sample.n_top), "n_top", CASE_OUT, CASE_INT, n);
     add(m, AT(m, sample.work), "work", CASE_WORK, CASE_RAW, 0);
+    int ad = -1, al = -1;
+    if (rng_range(r, 0, 1)) {
+        ad = add(m, AT(m, sample.adjust), "adjust", CASE_IN, CASE_RAW,
+                 n * sizeof(struct row_adjust));
+        al = add_random(m, AT(m, sample.adjusted), "adjusted", CASE_USED, DT_F32, n * vocab, 3.0f);
+    }
     for (size_t i = 0; i < slots; i++)
         ints(m, last)[i] = -77;
     for (int32_t i = 0; i < o->n_rows; i++) {
         ((struct sample_params *)m->c->buf[pr].data)[i] = draw_params(m, o->any_logprobs);
         spoil_logits(m, (float *)m->c->buf[lg].data + (size_t)i * vocab, o->vocab,
                      rng_range(r, 0, 14));
+        if (ad >= 0) {
+            ((struct row_adjust *)m->c->buf[ad].data)[i].kind = rng_range(r, 0, 1);
+            spoil_logits(m, (float *)m->c->buf[al].data + (size_t)i * vocab, o->vocab,
+                         rng_range(r, 0, 14));
+        }
         ints(m, pos)[i] = rng_range(r, 0, 100000);
         ints(m, slot)[i] = (int32_t)slots - 1 - i;
         ints(m, out)[i] = rng_range(r, 0, 5) ? i : -1;
@@ -509,6 +604,7 @@ void op_case_make(struct op_case *c, enum op_id id, uint64_t seed, struct case_o
         MAKE(rope_kv_write)
         MAKE(silu_mul)
         MAKE(gather)
+        MAKE(adjust)
         MAKE(sample)
         MAKE(copy_pages)
 #undef MAKE

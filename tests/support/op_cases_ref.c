@@ -302,6 +302,15 @@ static int32_t ref_keep(const struct weighed *c, int32_t n, const struct sample_
     return n;
 }
 
+static int32_t ref_best(const float *row, int32_t vocab)
+{
+    int32_t best = 0;
+    for (int32_t t = 1; t < vocab; t++)
+        if (row[t] > row[best])
+            best = t;
+    return best;
+}
+
 static int32_t ref_draw(const float *row, int32_t best, int32_t vocab,
                         const struct sample_params *p, int32_t pos)
 {
@@ -364,6 +373,64 @@ static void ref_logprobs(const struct ref *f, int32_t i, int32_t best,
     free(c);
 }
 
+/* One operation at a time, each result stored as f32. */
+static float ref_penalty(float x, uint16_t count, const struct sample_params *p)
+{
+    volatile float y = x, z;
+    float rep = p->repetition_penalty;
+    if (count == 0)
+        return x;
+    if (rep != 0)
+        y = y > 0 ? y / rep : y * rep;
+    z = p->frequency_penalty * (float)(count % 32768);
+    y = y - z;
+    if (count % 32768 > 0)
+        y = y - p->presence_penalty;
+    return y;
+}
+
+static void ref_adjust_row(const struct ref *f, int32_t i, const struct row_adjust *a)
+{
+    const struct op_adjust *o = &f->c->o.adjust;
+    size_t at = (size_t)i * (size_t)o->vocab;
+    int32_t slot = ((const int32_t *)data(f, "row_slot"))[i];
+    int32_t last = ((const int32_t *)data(f, "last_token"))[slot];
+    const float *x = (const float *)data(f, "logits") + at;
+    const uint32_t *area = data(f, "area");
+    const struct sample_params *p = (const struct sample_params *)data(f, "params") + i;
+    uint16_t *count = (uint16_t *)f->r->raw[find(f, "counts")] + (size_t)slot * (size_t)o->vocab;
+    double *y = out(f, "out") + at;
+    for (int32_t t = 0; t < o->vocab; t++) {
+        float b;
+        if (a->kind == ADJUST_COUNTED && t == last && count[t] % 32768 < 32767)
+            count[t]++;
+        if (a->kind == ADJUST_COUNTS)
+            count[t] = 0;
+        for (int32_t k = 0; a->kind == ADJUST_COUNTS && k < a->n_counts; k++)
+            if (area[a->counts0 + 2 * k] == (uint32_t)t) {
+                uint32_t w = area[a->counts0 + 2 * k + 1], n = w & 0xffffff;
+                count[t] = (uint16_t)((n > 32767 ? 32767 : n) + (w >> 31) * 32768);
+            }
+        float v = a->kind >= ADJUST_COUNTED ? ref_penalty(x[t], count[t], p) : x[t];
+        for (int32_t k = 0; k < a->n_bias; k++)
+            if (area[a->bias0 + 2 * k] == (uint32_t)t) {
+                memcpy(&b, &area[a->bias0 + 2 * k + 1], sizeof b);
+                v += b;
+            }
+        if (a->mask0 >= 0 && !(area[a->mask0 + t / 32] & 1u << t % 32))
+            v = -INFINITY;
+        y[t] = (double)v;
+    }
+}
+
+static void ref_adjust(const struct ref *f)
+{
+    const struct row_adjust *a = data(f, "adjust");
+    for (int32_t i = 0; i < f->c->o.adjust.n_rows; i++)
+        if (((const int32_t *)data(f, "row_out"))[i] >= 0 && a[i].kind != ADJUST_NONE)
+            ref_adjust_row(f, i, &a[i]);
+}
+
 static void ref_sample(const struct ref *f)
 {
     const struct op_sample *o = &f->c->o.sample;
@@ -371,15 +438,19 @@ static void ref_sample(const struct ref *f)
     const struct sample_params *p = data(f, "params");
     for (int32_t i = 0; i < o->n_rows; i++) {
         const float *row = (const float *)data(f, "logits") + (size_t)i * (size_t)o->vocab;
-        int32_t best = 0;
+        int32_t best = ref_best(row, o->vocab);
         out(f, "token")[i] = -1;
         if (row_out[i] < 0)
             continue;
-        for (int32_t t = 1; t < o->vocab; t++)
-            if (row[t] > row[best])
-                best = t;
-        bool sound = ref_sound(row, o->vocab);
-        out(f, "token")[i] = sound ? ref_draw(row, best, o->vocab, &p[i], pos[i]) : TOKEN_NUMERIC;
+        const struct row_adjust *a = data(f, "adjust");
+        const float *from = row;
+        int32_t first = best;
+        if (a && a[i].kind != ADJUST_NONE) {
+            from = (const float *)data(f, "adjusted") + (size_t)i * (size_t)o->vocab;
+            first = ref_best(from, o->vocab);
+        }
+        bool sound = ref_sound(row, o->vocab) && ref_sound(from, o->vocab);
+        out(f, "token")[i] = sound ? ref_draw(from, first, o->vocab, &p[i], pos[i]) : TOKEN_NUMERIC;
         out(f, "last_token")[slot[i]] = out(f, "token")[i];
         if (sound && o->any_logprobs && p[i].n_logprobs >= 0)
             ref_logprobs(f, i, best, &p[i]);
@@ -396,7 +467,9 @@ void op_case_reference(const struct op_case *c, struct op_result *r)
         if (b->role != CASE_OUT && b->role != CASE_INOUT)
             continue;
         if (b->dt >= CASE_RAW) {
-            r->raw[i] = xcalloc2(b->n, sizeof(struct token_logprob));
+            r->raw[i] = xcalloc2(b->n ? b->n : 1, sizeof(struct token_logprob));
+            if (b->data && b->dt == CASE_RAW)
+                memcpy(r->raw[i], b->data, b->n);
             continue;
         }
         r->val[i] = xcalloc2(b->n, sizeof(double));
@@ -419,6 +492,7 @@ void op_case_reference(const struct op_case *c, struct op_result *r)
         REF(rope_kv_write)
         REF(silu_mul)
         REF(gather)
+        REF(adjust)
         REF(sample)
         REF(copy_pages)
 #undef REF

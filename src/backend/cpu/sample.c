@@ -160,9 +160,10 @@ static int32_t filter(struct cand *c, int32_t n, const struct sample_params *p, 
     return n;
 }
 
-static token_id draw(const struct op_sample *o, int32_t i, token_id best, struct cand *c)
+/* row: what is drawn from; best: its best. */
+static token_id draw(const struct op_sample *o, int32_t i, const float *row, token_id best,
+                     struct cand *c)
 {
-    const float *row = o->logits + (size_t)i * (size_t)o->vocab;
     const struct sample_params *p = &o->params[i];
     int32_t n = weigh(row, o->vocab, row[best], p->temperature, c);
     n = filter(c, n, p, c + o->vocab);
@@ -212,7 +213,8 @@ static void logprobs(const struct op_sample *o, int32_t i, token_id best)
 static void sample_rows(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct op_sample *o = arg;
-    struct cand *c = (struct cand *)o->work + (size_t)worker * 2 * (size_t)o->vocab;
+    char *scratch = (char *)o->work + cpu_adjusted_bytes(o->n_rows, o->vocab);
+    struct cand *c = (struct cand *)scratch + (size_t)worker * 2 * (size_t)o->vocab;
     for (int64_t at = begin; at < end; at++) {
         int32_t i = (int32_t)at;
         o->n_top[i] = 0;
@@ -220,14 +222,18 @@ static void sample_rows(void *arg, int64_t begin, int64_t end, int worker)
         o->token[i] = -1;
         if (o->row_out[i] < 0)
             continue;
-        const float *row = o->logits + (size_t)i * (size_t)o->vocab;
-        token_id best = best_of(row, o->vocab);
-        if (best < 0)
+        const float *row = o->logits + (size_t)i * (size_t)o->vocab, *from = row;
+        token_id best = best_of(row, o->vocab), first = best;
+        if (best >= 0 && o->adjust && o->adjust[i].kind != ADJUST_NONE) {
+            from = o->adjusted + (size_t)i * (size_t)o->vocab;
+            first = best_of(from, o->vocab);
+        }
+        if (first < 0)
             o->token[i] = TOKEN_NUMERIC;
         else
-            o->token[i] = o->params[i].temperature < 1e-5f ? best : draw(o, i, best, c);
+            o->token[i] = o->params[i].temperature < 1e-5f ? first : draw(o, i, from, first, c);
         o->last_token[o->row_slot[i]] = o->token[i];
-        if (best >= 0 && o->any_logprobs && o->params[i].n_logprobs >= 0)
+        if (first >= 0 && o->any_logprobs && o->params[i].n_logprobs >= 0)
             logprobs(o, i, best);
     }
 }
