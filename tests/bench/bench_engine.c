@@ -87,7 +87,7 @@ static void bench(int rows, int turns)
     x.c.scheduler.max_seqs = rows;
     x.c.scheduler.max_step_tokens = 8192;
     x.c.limits.queue_size = 16;
-    const struct executor ex = {NULL, null_submit, null_wait, null_ready};
+    const struct executor ex = {.submit = null_submit, .wait = null_wait, .ready = null_ready};
     struct mbox *out = mbox_new(1 << 20, 1 << 24, NULL, NULL);
     struct engine *en = engine_fixture_new(&x, &ex, out);
     for (int i = 0; i < rows; i++)
