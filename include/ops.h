@@ -243,6 +243,24 @@ struct op_sample {
     size_t work_bytes;
 };
 
+/* The token whose log probability is asked for, and how many of the best beside it. */
+struct score_want {
+    token_id token; /* -1 = nothing is asked for here */
+    int32_t n_top;  /* 0 .. MAX_LOGPROBS */
+};
+
+/* Log probabilities of given tokens, of raw logits: no draw. Where a row is a numeric error (see
+ * op_sample) its logprob is a NaN and n_top 0; without a token of the vocabulary both are 0. A
+ * token that is among the best has the same float there. */
+struct op_score {
+    const float *logits;           /* [n_rows, vocab] */
+    const struct score_want *want; /* [n_rows] backend memory */
+    float *logprob;                /* [n_rows] out */
+    struct token_logprob *top;     /* [n_rows][MAX_LOGPROBS] out, best first */
+    int32_t *n_top;                /* [n_rows] out: that many, or the vocabulary */
+    int32_t n_rows, vocab;
+};
+
 /* Whole pages inside the pool, in list order semantics (no dst is a src or another dst). */
 struct op_copy_pages {
     struct kv_pool_view kv;
@@ -253,7 +271,7 @@ struct op_copy_pages {
 /* clang-format off */
 #define OP_LIST(X) \
     X(step_inputs) X(embed) X(add_rmsnorm) X(gemm) X(rope_kv_write) X(attn_prefill) X(attn_decode) \
-    X(silu_mul) X(gather) X(adjust) X(sample) X(copy_pages)
+    X(silu_mul) X(gather) X(adjust) X(sample) X(score) X(copy_pages)
 /* clang-format on */
 
 /* attn_prefill and attn_decode share one argument struct: same contract, other shapes. */

@@ -169,6 +169,13 @@ static inline int32_t step_result_add(struct step_result *r, int32_t i, int32_t 
     r->n = first + n;
     return first;
 }
+/* After it, for the same row: it has failed, and gives nothing. */
+static inline void step_result_undo(struct step_result *r, int32_t i, int32_t status)
+{
+    r->n = r->row[i].first;
+    r->row[i].n = 0;
+    r->row[i].status = status;
+}
 /* After it: room for n scores of the same row. Returns the index of the first. */
 static inline int32_t step_result_add_scores(struct step_result *r, int32_t i, int32_t n)
 {

@@ -107,6 +107,12 @@ __device__ __forceinline__ uint32_t order_bits_nan(float x)
     return isnan(x) ? 0xffffffffu : order_bits(x);
 }
 
+/* The float of order_bits. */
+__device__ __forceinline__ float float_of(uint32_t bits)
+{
+    return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
+}
+
 /* Is this the best of a row of numbers: finite, and no NaN among them? */
 __device__ __forceinline__ bool is_sound(mark best)
 {

@@ -117,6 +117,12 @@ int opcheck_sample(const struct op_sample *o)
                    o->logprob && o->top && o->n_top && (!o->adjust || o->adjusted));
 }
 
+int opcheck_score(const struct op_score *o)
+{
+    return verdict(o->n_rows >= 0 && o->n_rows <= MAX_STEP_TOKENS && o->vocab > 0 && o->logits &&
+                   o->want && o->logprob && o->top && o->n_top);
+}
+
 int opcheck_copy_pages(const struct op_copy_pages *o)
 {
     if (o->n < 0 || o->n > MAX_COPIES || !is_pool(&o->kv) || (o->n > 0 && !o->copies))

@@ -8,6 +8,7 @@
  */
 #include "adjust.h"
 #include "log.h"
+#include "score.h"
 #include "state.h"
 
 #include <string.h>
@@ -125,6 +126,8 @@ static int move_inputs(struct model *m, const struct step_slot *sl)
     int st = m->be->op->step_inputs(m->be, &in);
     if (st == 0)
         st = adjust_move(m, sl);
+    if (st == 0)
+        st = score_move(m, sl);
     if (st != 0 || s->n_copy == 0)
         return st;
     struct op_copy_pages cp = {.kv = m->kv, .copies = s->copy, .n = s->n_copy};
@@ -150,8 +153,8 @@ static int enqueue_pass(struct model *m, const struct step_slot *sl)
     const struct step *s = sl->step;
     int32_t kind = (int32_t)s->kind;
     int st = s->n_tokens > 0 ? forward_layers(m, kind) : 0;
-    if (st == 0 && sl->any_sample)
-        st = forward_sample(m, kind, sl);
+    if (st == 0 && (sl->any_sample || sl->score1 > 0))
+        st = forward_outputs(m, kind, sl);
     return st;
 }
 
@@ -181,6 +184,8 @@ static int model_submit(void *self, int slot, const struct step *s)
     struct step_slot *sl = &m->slot[slot];
     int32_t at;
     const char *what = adjust_plan(m, sl, s, &at);
+    if (!what)
+        what = score_plan(m, sl, s, &at);
     if (what)
         return bad(s, what, s->rows[at].row);
     copy_step(sl->step, s);
@@ -198,10 +203,29 @@ static int model_submit(void *self, int slot, const struct step *s)
     adjust_done(m, sl);
     if (sl->any_sample)
         st = fetch_results(m, sl);
+    if (st == 0 && sl->score1 > 0)
+        st = score_fetch(m, sl);
     if (st == 0)
         st = be_mark(m->be, slot);
     /* The pass runs and feeds its tokens to the next: it must not be submitted again. */
     return st != 0 ? ST_DEVICE : 0;
+}
+
+/* Row i drew a token, or could not. */
+static void take_token(const struct step_slot *sl, int32_t i, struct step_result *r)
+{
+    int32_t k = step_result_add(r, i, 1);
+    bool lp = sl->step->sample[i].n_logprobs >= 0;
+    if (sl->token[i] == TOKEN_NUMERIC) {
+        step_result_undo(r, i, ST_NUMERIC);
+        return;
+    }
+    r->token[k] = sl->token[i];
+    r->logprob[k] = lp ? sl->logprob[i] : 0.0f;
+    r->n_top[k] = lp ? sl->n_top[i] : 0;
+    if (r->n_top[k] > 0)
+        memcpy(r->top[k], sl->top + (size_t)i * MAX_LOGPROBS,
+               (size_t)r->n_top[k] * sizeof *sl->top);
 }
 
 static int model_wait(void *self, int slot, struct step_result *r)
@@ -214,23 +238,14 @@ static int model_wait(void *self, int slot, struct step_result *r)
         return st;
     const struct step_slot *sl = &m->slot[slot];
     const struct step *s = sl->step;
-    r->n_rows = r->n = 0;
+    r->n_rows = r->n = r->n_score = 0;
     for (int32_t i = 0; i < s->n_rows; i++) {
-        int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, k = step_result_add(r, i, n);
-        if (n == 0)
-            continue;
-        if (sl->token[i] == TOKEN_NUMERIC) {
+        if (s->rows[i].want == STEP_WANT_SAMPLE)
+            take_token(sl, i, r);
+        else
             step_result_add(r, i, 0);
-            r->row[i].status = ST_NUMERIC;
-            continue;
-        }
-        int lp = s->sample[i].n_logprobs >= 0;
-        r->token[k] = sl->token[i];
-        r->logprob[k] = lp ? sl->logprob[i] : 0.0f;
-        r->n_top[k] = lp ? sl->n_top[i] : 0;
-        if (r->n_top[k] > 0)
-            memcpy(r->top[k], sl->top + (size_t)i * MAX_LOGPROBS,
-                   (size_t)r->n_top[k] * sizeof *sl->top);
+        if (s->rows[i].n_score > 0 && r->row[i].status == 0)
+            score_take(m, sl, i, r);
     }
     return 0;
 }

@@ -134,13 +134,61 @@ static int adjust(struct model *m)
     return m->be->op->adjust(m->be, &a);
 }
 
-int forward_sample(struct model *m, int32_t kind, const struct step_slot *sl)
+/* Logits of n hidden states. */
+static int head(struct model *m, const void *in, int32_t n)
+{
+    struct op_gemm o = {.out = m->logits,
+                        .in = in,
+                        .w = &m->w.head,
+                        .m = n,
+                        .n_in = m->cfg.dim,
+                        .n_out = m->cfg.vocab,
+                        .dt = m->act_dt,
+                        .out_dt = DT_F32};
+    return m->be->op->gemm(m->be, &o);
+}
+
+static bool any_wanted(const struct score_want *w, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (w[i].token >= 0)
+            return true;
+    return false;
+}
+
+/* The tokens that are asked about, some at a time: from a multiple of ALIGN, because libraries of
+ * products want their operands to begin at 256 bytes. */
+static int score(struct model *m, const struct step_slot *sl)
+{
+    enum { ALIGN = 64 };
+    int32_t most = m->logit_rows / ALIGN * ALIGN, n;
+    int st = 0;
+    for (int32_t t = sl->score0 / ALIGN * ALIGN; st == 0 && t < sl->score1; t += n) {
+        n = sl->score1 - t < most ? sl->score1 - t : most;
+        size_t at = (size_t)t;
+        if (!any_wanted(sl->want + at, n))
+            continue;
+        struct op_score o = {.logits = m->logits,
+                             .want = m->want + at,
+                             .logprob = m->out_score + at,
+                             .top = m->out_score_top + at * MAX_LOGPROBS,
+                             .n_top = m->out_score_n_top + at,
+                             .n_rows = n,
+                             .vocab = m->cfg.vocab};
+        st = head(m, (char *)m->h + at * (size_t)m->cfg.dim * dtype_size(m->act_dt), n);
+        if (st == 0)
+            st = m->be->op->score(m->be, &o);
+    }
+    return st;
+}
+
+static int sample(struct model *m, int32_t kind, const struct step_slot *sl)
 {
     const struct model_config *c = &m->cfg;
     int32_t n = m->bv.n_rows;
-    int st = norm(m, m->h, m->w.final_norm);
+    int st = 0;
     const void *in = m->h;
-    if (st == 0 && !(kind == STEP_DECODE && m->bv.n_tokens == n)) {
+    if (!(kind == STEP_DECODE && m->bv.n_tokens == n)) {
         struct op_gather g = {.out = m->last,
                               .in = m->h,
                               .index = m->bv.row_out,
@@ -152,15 +200,7 @@ int forward_sample(struct model *m, int32_t kind, const struct step_slot *sl)
     }
     if (st != 0)
         return st;
-    struct op_gemm head = {.out = m->logits,
-                           .in = in,
-                           .w = &m->w.head,
-                           .m = n,
-                           .n_in = c->dim,
-                           .n_out = c->vocab,
-                           .dt = m->act_dt,
-                           .out_dt = DT_F32};
-    st = m->be->op->gemm(m->be, &head);
+    st = head(m, in, n);
     if (st == 0 && sl->any_adjust)
         st = adjust(m);
     if (st != 0)
@@ -183,4 +223,14 @@ int forward_sample(struct model *m, int32_t kind, const struct step_slot *sl)
                           .work = m->sample_work,
                           .work_bytes = m->sample_work_bytes};
     return m->be->op->sample(m->be, &s);
+}
+
+int forward_outputs(struct model *m, int32_t kind, const struct step_slot *sl)
+{
+    int st = norm(m, m->h, m->w.final_norm);
+    if (st == 0 && sl->score1 > 0)
+        st = score(m, sl);
+    if (st == 0 && sl->any_sample)
+        st = sample(m, kind, sl);
+    return st;
 }

@@ -349,6 +349,7 @@ KERNEL(attn_decode)
 KERNEL(silu_mul)
 KERNEL(gather)
 KERNEL(adjust)
+KERNEL(score)
 KERNEL(copy_pages)
 
 int cuda_sample(struct be *be, const struct op_sample *o)

@@ -247,6 +247,57 @@ static void test_numeric(void **state)
     model_run_close(&x);
 }
 
+/* Scores of a prompt in two chunks against logits taken position by position (other products, so
+ * not to the bit); in the best list a token has the float of its score. */
+static void test_scores(void **state)
+{
+    enum { LEN = 150, CUT = 83 };
+    static float raw[VOCAB], score[LEN];
+    struct model_run x;
+    token_id ids[LEN];
+    double worst = 0;
+    (void)state;
+    tiny_model_write(dir, &shapes[0]);
+    open_run(&x, BE_CUDA, 1);
+    for (int i = 0; i < LEN; i++)
+        ids[i] = id_at(i);
+    for (int32_t k = 0; k + 1 < LEN; k++) { /* every third token a greedy one */
+        feed(&x, STEP_DECODE, 0, k, 1, raw);
+        if (k % 3 == 0)
+            ids[k + 1] = penalty_best(raw, VOCAB);
+    }
+    for (int part = 0; part < 2; part++) {
+        int32_t at = part ? CUT : 0, n = part ? LEN - CUT : CUT;
+        model_run_begin(&x, STEP_PREFILL);
+        model_run_add(&x, 1, at, ids + at, n, NULL);
+        x.s->rows[0].n_score = part ? n - 1 : n;
+        x.s->rows[0].n_score_top = 5;
+        x.s->rows[0].next = part ? -1 : ids[CUT];
+        assert_int_equal(model_run_go(&x), 0);
+        assert_int_equal(x.r->row[0].n_score, x.s->rows[0].n_score);
+        for (int32_t j = 0; j < x.r->n_score; j++) {
+            score[at + j] = x.r->score[j];
+            for (int t = 0; t < 5; t++)
+                if (x.r->score_top[j][t].token == ids[at + j + 1])
+                    assert_memory_equal(&x.r->score_top[j][t].logprob, &x.r->score[j], 4);
+        }
+    }
+    for (int32_t k = 0; k + 1 < LEN; k++) {
+        struct sample_params sp = greedy_params();
+        model_run_begin(&x, STEP_DECODE);
+        model_run_add(&x, 2, k, &ids[k], 1, &sp);
+        assert_int_equal(model_run_go(&x), 0);
+        assert_int_equal(model_logits(x.m, 0, raw), 0);
+        double sum = 0;
+        for (int t = 0; t < VOCAB; t++)
+            sum += exp((double)raw[t]);
+        worst = fmax(worst, fabs((double)raw[ids[k + 1]] - log(sum) - (double)score[k]));
+    }
+    printf("scores of %d positions: largest difference to decoding %.4f\n", LEN - 1, worst);
+    assert_true(worst < 0.1);
+    model_run_close(&x);
+}
+
 static void test_memory_comes_back(void **state)
 {
     int64_t first = 0;
@@ -283,10 +334,10 @@ int main(void)
     }
     be_close(be);
     tiny_model_dir(dir, "cuda");
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logits), cmocka_unit_test(test_graphs),
-                                       cmocka_unit_test(test_penalties),
-                                       cmocka_unit_test(test_numeric),
-                                       cmocka_unit_test(test_memory_comes_back)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logits),    cmocka_unit_test(test_graphs),
+        cmocka_unit_test(test_penalties), cmocka_unit_test(test_numeric),
+        cmocka_unit_test(test_scores),    cmocka_unit_test(test_memory_comes_back)};
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     tiny_model_remove(dir);
     return r;

@@ -352,25 +352,39 @@ static bool ref_sound(const float *row, int32_t vocab)
     return finite;
 }
 
-static void ref_logprobs(const struct ref *f, int32_t i, int32_t best,
-                         const struct sample_params *p)
+/* The logprob of `token` and the k best, of row i. */
+static void ref_logprobs(const struct ref *f, int32_t i, int32_t vocab, int32_t token, int32_t k)
 {
-    int32_t vocab = f->c->o.sample.vocab, k = p->n_logprobs < vocab ? p->n_logprobs : vocab;
     const float *row = (const float *)data(f, "logits") + (size_t)i * (size_t)vocab;
     struct weighed *c = xcalloc2((size_t)vocab, sizeof *c);
-    double sum = 0;
+    double sum = 0, best = (double)row[ref_best(row, vocab)];
     for (int32_t t = 0; t < vocab; t++) {
         c[t] = (struct weighed){(double)row[t], t};
-        sum += exp((double)row[t] - (double)row[best]);
+        sum += exp((double)row[t] - best);
     }
-    double norm = (double)row[best] + log(sum);
+    double norm = best + log(sum);
     qsort(c, (size_t)vocab, sizeof *c, by_weight);
+    k = k < vocab ? k : vocab;
     struct token_logprob *top = f->r->raw[find(f, "top")];
     for (int32_t j = 0; j < k; j++)
         top[i * MAX_LOGPROBS + j] = (struct token_logprob){c[j].id, (float)(c[j].w - norm)};
     out(f, "n_top")[i] = k;
-    out(f, "logprob")[i] = (double)row[(int32_t)out(f, "token")[i]] - norm;
+    out(f, "logprob")[i] = (double)row[token] - norm;
     free(c);
+}
+
+static void ref_score(const struct ref *f)
+{
+    const struct op_score *o = &f->c->o.score;
+    const struct score_want *w = data(f, "want");
+    for (int32_t i = 0; i < o->n_rows; i++) {
+        if (w[i].token < 0 || w[i].token >= o->vocab)
+            continue;
+        if (ref_sound((const float *)data(f, "logits") + (size_t)i * (size_t)o->vocab, o->vocab))
+            ref_logprobs(f, i, o->vocab, w[i].token, w[i].n_top);
+        else
+            out(f, "logprob")[i] = NAN;
+    }
 }
 
 /* One operation at a time, each result stored as f32. */
@@ -453,7 +467,7 @@ static void ref_sample(const struct ref *f)
         out(f, "token")[i] = sound ? ref_draw(from, first, o->vocab, &p[i], pos[i]) : TOKEN_NUMERIC;
         out(f, "last_token")[slot[i]] = out(f, "token")[i];
         if (sound && o->any_logprobs && p[i].n_logprobs >= 0)
-            ref_logprobs(f, i, best, &p[i]);
+            ref_logprobs(f, i, o->vocab, (int32_t)out(f, "token")[i], p[i].n_logprobs);
     }
 }
 
@@ -494,6 +508,7 @@ void op_case_reference(const struct op_case *c, struct op_result *r)
         REF(gather)
         REF(adjust)
         REF(sample)
+        REF(score)
         REF(copy_pages)
 #undef REF
     default:

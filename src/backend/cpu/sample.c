@@ -6,6 +6,7 @@
  * matter: a row reads its own logits only.
  */
 #include "cpu.h"
+#include "logprob.h"
 #include "philox.h"
 
 #include <math.h>
@@ -20,21 +21,6 @@ struct cand {
 static inline int before(struct cand a, struct cand b)
 {
     return a.w > b.w || (a.w == b.w && a.id < b.id);
-}
-
-/* The largest, the first of equals; -1 where there is a NaN or +inf, or nothing finite. */
-static token_id best_of(const float *row, int32_t vocab)
-{
-    token_id best = -1;
-    float top = -INFINITY;
-    for (token_id i = 0; i < vocab; i++)
-        if (!(row[i] <= top)) { /* larger, or a NaN */
-            if (!(row[i] < INFINITY))
-                return -1;
-            top = row[i];
-            best = i;
-        }
-    return best;
 }
 
 /* Moves what comes before the pivot to the front; returns how many and their weight. */
@@ -176,40 +162,6 @@ static token_id draw(const struct op_sample *o, int32_t i, const float *row, tok
     return n > 0 ? c[n - 1].id : best;
 }
 
-/* The k best of the row, best first, by insertion into a short list. */
-static int32_t best_list(const float *row, int32_t vocab, int32_t k, struct token_logprob *top)
-{
-    int32_t n = 0;
-    for (token_id i = 0; i < vocab; i++) {
-        float x = row[i];
-        if (n == k && !(x > top[n - 1].logprob))
-            continue;
-        int32_t at = n < k ? n++ : k - 1;
-        for (; at > 0 && x > top[at - 1].logprob; at--)
-            top[at] = top[at - 1];
-        top[at] = (struct token_logprob){i, x};
-    }
-    return n;
-}
-
-static void logprobs(const struct op_sample *o, int32_t i, token_id best)
-{
-    const float *row = o->logits + (size_t)i * (size_t)o->vocab;
-    int32_t k = o->params[i].n_logprobs < MAX_LOGPROBS ? o->params[i].n_logprobs : MAX_LOGPROBS;
-    double sum = 0, max = (double)row[best];
-    for (token_id t = 0; t < o->vocab; t++)
-        if (row[t] > -INFINITY)
-            sum += (double)expf(row[t] - (float)max);
-    double norm = max + log(sum);
-    struct token_logprob *top = o->top + (size_t)i * MAX_LOGPROBS;
-    o->logprob[i] = (float)((double)row[o->token[i]] - norm);
-    if (k > o->vocab)
-        k = o->vocab;
-    o->n_top[i] = k > 0 ? best_list(row, o->vocab, k, top) : 0;
-    for (int32_t j = 0; j < o->n_top[i]; j++)
-        top[j].logprob = (float)((double)top[j].logprob - norm);
-}
-
 static void sample_rows(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct op_sample *o = arg;
@@ -223,10 +175,10 @@ static void sample_rows(void *arg, int64_t begin, int64_t end, int worker)
         if (o->row_out[i] < 0)
             continue;
         const float *row = o->logits + (size_t)i * (size_t)o->vocab, *from = row;
-        token_id best = best_of(row, o->vocab), first = best;
+        token_id best = cpu_best(row, o->vocab), first = best;
         if (best >= 0 && o->adjust && o->adjust[i].kind != ADJUST_NONE) {
             from = o->adjusted + (size_t)i * (size_t)o->vocab;
-            first = best_of(from, o->vocab);
+            first = cpu_best(from, o->vocab);
         }
         if (first < 0)
             o->token[i] = TOKEN_NUMERIC;
@@ -234,7 +186,8 @@ static void sample_rows(void *arg, int64_t begin, int64_t end, int worker)
             o->token[i] = o->params[i].temperature < 1e-5f ? first : draw(o, i, from, first, c);
         o->last_token[o->row_slot[i]] = o->token[i];
         if (first >= 0 && o->any_logprobs && o->params[i].n_logprobs >= 0)
-            logprobs(o, i, best);
+            o->n_top[i] = cpu_logprobs(row, o->vocab, best, o->token[i], o->params[i].n_logprobs,
+                                       &o->logprob[i], o->top + (size_t)i * MAX_LOGPROBS);
     }
 }
 
