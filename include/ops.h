@@ -261,6 +261,19 @@ struct op_score {
     int32_t n_rows, vocab;
 };
 
+/* Hidden states that are given back, by row (enum step_want): HIDDEN copies that of its last token
+ * to out; SUM and MEAN add those of all its tokens, one after the other, to the row's line of sum,
+ * which is 0 first where the row's chunk begins at position 0; MEAN divides the line by the row's
+ * tokens into out. Rows that want something else, and padding, are left alone. */
+struct op_hidden {
+    float *out;          /* [n_rows, dim] */
+    float *sum;          /* [max rows, dim], kept from step to step */
+    const void *in;      /* [n_tokens, dim] of dt */
+    const int32_t *want; /* [n_rows] backend memory */
+    const struct batch *bv;
+    int32_t dim, dt;
+};
+
 /* Whole pages inside the pool, in list order semantics (no dst is a src or another dst). */
 struct op_copy_pages {
     struct kv_pool_view kv;
@@ -271,7 +284,7 @@ struct op_copy_pages {
 /* clang-format off */
 #define OP_LIST(X) \
     X(step_inputs) X(embed) X(add_rmsnorm) X(gemm) X(rope_kv_write) X(attn_prefill) X(attn_decode) \
-    X(silu_mul) X(gather) X(adjust) X(sample) X(score) X(copy_pages)
+    X(silu_mul) X(gather) X(adjust) X(sample) X(score) X(hidden) X(copy_pages)
 /* clang-format on */
 
 /* attn_prefill and attn_decode share one argument struct: same contract, other shapes. */

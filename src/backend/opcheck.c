@@ -123,6 +123,12 @@ int opcheck_score(const struct op_score *o)
                    o->want && o->logprob && o->top && o->n_top);
 }
 
+int opcheck_hidden(const struct op_hidden *o)
+{
+    return verdict(o->dim > 0 && is_dt(o->dt) && o->out && o->sum && o->in && o->want &&
+                   is_batch(o->bv));
+}
+
 int opcheck_copy_pages(const struct op_copy_pages *o)
 {
     if (o->n < 0 || o->n > MAX_COPIES || !is_pool(&o->kv) || (o->n > 0 && !o->copies))

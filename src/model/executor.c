@@ -7,10 +7,12 @@
  * be a bug of the engine, and memory of other sequences is at stake.
  */
 #include "adjust.h"
+#include "hidden.h"
 #include "log.h"
 #include "score.h"
 #include "state.h"
 
+#include <math.h>
 #include <string.h>
 
 static int bad(const struct step *s, const char *what, int64_t got)
@@ -31,9 +33,7 @@ static int check_row(const struct model *m, const struct step *s, int32_t i, int
         return bad(s, "position", r->first);
     if (r->want == STEP_WANT_VERIFY || r->n_verify != 0)
         return bad(s, "verify", r->n_verify);
-    if (r->want == STEP_WANT_HIDDEN)
-        return bad(s, "hidden", i);
-    if (r->want != STEP_WANT_NONE && r->want != STEP_WANT_SAMPLE)
+    if (r->want < STEP_WANT_NONE || r->want >= N_STEP_WANTS)
         return bad(s, "want", r->want);
     return 0;
 }
@@ -128,6 +128,8 @@ static int move_inputs(struct model *m, const struct step_slot *sl)
         st = adjust_move(m, sl);
     if (st == 0)
         st = score_move(m, sl);
+    if (st == 0)
+        st = hidden_move(m, sl);
     if (st != 0 || s->n_copy == 0)
         return st;
     struct op_copy_pages cp = {.kv = m->kv, .copies = s->copy, .n = s->n_copy};
@@ -153,7 +155,7 @@ static int enqueue_pass(struct model *m, const struct step_slot *sl)
     const struct step *s = sl->step;
     int32_t kind = (int32_t)s->kind;
     int st = s->n_tokens > 0 ? forward_layers(m, kind) : 0;
-    if (st == 0 && (sl->any_sample || sl->score1 > 0))
+    if (st == 0 && (sl->any_sample || sl->any_hidden || sl->score1 > 0))
         st = forward_outputs(m, kind, sl);
     return st;
 }
@@ -186,6 +188,8 @@ static int model_submit(void *self, int slot, const struct step *s)
     const char *what = adjust_plan(m, sl, s, &at);
     if (!what)
         what = score_plan(m, sl, s, &at);
+    if (!what)
+        what = hidden_plan(m, sl, s, &at);
     if (what)
         return bad(s, what, s->rows[at].row);
     copy_step(sl->step, s);
@@ -201,10 +205,13 @@ static int model_submit(void *self, int slot, const struct step *s)
     if (st != 0)
         return st;
     adjust_done(m, sl);
+    hidden_done(m, sl);
     if (sl->any_sample)
         st = fetch_results(m, sl);
     if (st == 0 && sl->score1 > 0)
         st = score_fetch(m, sl);
+    if (st == 0)
+        st = hidden_fetch(m, sl);
     if (st == 0)
         st = be_mark(m->be, slot);
     /* The pass runs and feeds its tokens to the next: it must not be submitted again. */
@@ -228,6 +235,14 @@ static void take_token(const struct step_slot *sl, int32_t i, struct step_result
                (size_t)r->n_top[k] * sizeof *sl->top);
 }
 
+static bool all_finite(const float *v, int32_t n)
+{
+    for (int32_t i = 0; v && i < n; i++)
+        if (!isfinite(v[i]))
+            return false;
+    return true;
+}
+
 static int model_wait(void *self, int slot, struct step_result *r)
 {
     struct model *m = self;
@@ -246,6 +261,8 @@ static int model_wait(void *self, int slot, struct step_result *r)
             step_result_add(r, i, 0);
         if (s->rows[i].n_score > 0 && r->row[i].status == 0)
             score_take(m, sl, i, r);
+        if (!all_finite(hidden_of(m, sl, i), m->cfg.dim))
+            step_result_undo(r, i, ST_NUMERIC);
     }
     return 0;
 }
@@ -256,10 +273,26 @@ static int model_ready(void *self, int slot)
     return be_ready(m->be, slot);
 }
 
+static int model_hidden(void *self, int slot, int32_t i, float *dst)
+{
+    const struct model *m = self;
+    if (slot < 0 || slot >= MAX_INFLIGHT || i < 0 || i >= m->slot[slot].step->n_rows)
+        return ST_INVALID_VALUE;
+    const float *v = hidden_of(m, &m->slot[slot], i);
+    if (!v)
+        return ST_INVALID_VALUE;
+    memcpy(dst, v, (size_t)m->cfg.dim * sizeof *dst);
+    return 0;
+}
+
 void model_executor(struct model *m, struct executor *ex)
 {
-    *ex = (struct executor){
-        .self = m, .submit = model_submit, .wait = model_wait, .ready = model_ready};
+    *ex = (struct executor){.self = m,
+                            .submit = model_submit,
+                            .wait = model_wait,
+                            .ready = model_ready,
+                            .hidden = model_hidden,
+                            .hidden_dim = m->cfg.dim};
 }
 
 int model_logits(struct model *m, int32_t i, float *dst)

@@ -230,6 +230,16 @@ int forward_outputs(struct model *m, int32_t kind, const struct step_slot *sl)
     int st = norm(m, m->h, m->w.final_norm);
     if (st == 0 && sl->score1 > 0)
         st = score(m, sl);
+    if (st == 0 && sl->any_hidden) {
+        struct op_hidden o = {.out = m->out_hidden,
+                              .sum = m->hidden_sum,
+                              .in = m->h,
+                              .want = m->hidden_want,
+                              .bv = &m->bv,
+                              .dim = m->cfg.dim,
+                              .dt = m->act_dt};
+        st = m->be->op->hidden(m->be, &o);
+    }
     if (st == 0 && sl->any_sample)
         st = sample(m, kind, sl);
     return st;

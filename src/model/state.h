@@ -22,7 +22,9 @@ struct step_slot {
     float *score;                    /* [max_tokens], be_alloc_host */
     struct token_logprob *score_top; /* [max_tokens][MAX_LOGPROBS], be_alloc_host */
     int32_t score0, score1; /* the tokens from the first that is asked for; score1 0: none */
-    bool any_logprobs, any_sample, any_adjust, any_score_top;
+    int32_t *hidden_want;   /* [max_seqs], be_alloc_host */
+    float *hidden;          /* [max_seqs, dim], be_alloc_host */
+    bool any_logprobs, any_sample, any_adjust, any_score_top, any_hidden;
 };
 
 /* What this rank holds and computes. model_config is the file's shape, these are the rank's own: a
@@ -61,7 +63,10 @@ struct model {
     uint16_t *counts;          /* [max_seqs][vocab], see op_adjust */
     /* host: the position at which a row may draw with its counts as they are; 0 = nowhere */
     int32_t count_next[MAX_ROWS];
-    struct score_want *want; /* [max_tokens] */
+    struct score_want *want;    /* [max_tokens] */
+    int32_t *hidden_want;       /* [max_seqs] */
+    float *hidden_sum;          /* [max_seqs, dim], see op_hidden */
+    int32_t sum_next[MAX_ROWS]; /* host: the position at which a row's sum may go on; 0 = nowhere */
 
     /* workspace: backend memory, act_dt unless said */
     float *x;      /* [max_tokens, dim] residual */
@@ -80,7 +85,8 @@ struct model {
     float *out_logprob;
     int32_t *out_n_top;
     struct token_logprob *out_top;
-    float *out_score; /* [max_tokens] */
+    float *out_hidden; /* [max_seqs, dim] */
+    float *out_score;  /* [max_tokens] */
     int32_t *out_score_n_top;
     struct token_logprob *out_score_top; /* [max_tokens][MAX_LOGPROBS] */
 

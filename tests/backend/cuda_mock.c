@@ -350,6 +350,7 @@ KERNEL(silu_mul)
 KERNEL(gather)
 KERNEL(adjust)
 KERNEL(score)
+KERNEL(hidden)
 KERNEL(copy_pages)
 
 int cuda_sample(struct be *be, const struct op_sample *o)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A whole model on the GPU: logits against the CPU backend, recorded decode steps against eager
- * ones, two steps in flight, memory given back. Random weights. Skipped without a GPU. */
+ * ones, two steps in flight, penalties, verdicts, scores and hidden states, memory given back.
+ * Random weights. Skipped without a GPU. */
 #include "testing.h"
 
 #include "model/state.h"
@@ -254,6 +255,7 @@ static void test_scores(void **state)
     enum { LEN = 150, CUT = 83 };
     static float raw[VOCAB], score[LEN];
     struct model_run x;
+    struct sample_params sp = greedy_params();
     token_id ids[LEN];
     double worst = 0;
     (void)state;
@@ -262,9 +264,11 @@ static void test_scores(void **state)
     for (int i = 0; i < LEN; i++)
         ids[i] = id_at(i);
     for (int32_t k = 0; k + 1 < LEN; k++) { /* every third token a greedy one */
-        feed(&x, STEP_DECODE, 0, k, 1, raw);
+        model_run_begin(&x, STEP_DECODE);
+        model_run_add(&x, 0, k, &ids[k], 1, &sp);
+        assert_int_equal(model_run_go(&x), 0);
         if (k % 3 == 0)
-            ids[k + 1] = penalty_best(raw, VOCAB);
+            ids[k + 1] = x.r->token[0];
     }
     for (int part = 0; part < 2; part++) {
         int32_t at = part ? CUT : 0, n = part ? LEN - CUT : CUT;
@@ -283,7 +287,6 @@ static void test_scores(void **state)
         }
     }
     for (int32_t k = 0; k + 1 < LEN; k++) {
-        struct sample_params sp = greedy_params();
         model_run_begin(&x, STEP_DECODE);
         model_run_add(&x, 2, k, &ids[k], 1, &sp);
         assert_int_equal(model_run_go(&x), 0);
@@ -296,6 +299,46 @@ static void test_scores(void **state)
     printf("scores of %d positions: largest difference to decoding %.4f\n", LEN - 1, worst);
     assert_true(worst < 0.1);
     model_run_close(&x);
+}
+
+/* Vectors of a prompt in two chunks near those of the CPU. */
+static void test_hidden(void **state)
+{
+    enum { LEN = 180, CUT = 77, DIM = 512 };
+    static float v[4][DIM]; /* CPU last, mean; GPU last, mean */
+    struct model_run x;
+    token_id ids[LEN];
+    (void)state;
+    tiny_model_write(dir, &shapes[0]);
+    for (int i = 0; i < LEN; i++)
+        ids[i] = id_at(i);
+    for (int gpu = 0; gpu < 2; gpu++) {
+        open_run(&x, gpu ? BE_CUDA : BE_CPU, 1);
+        for (int part = 0; part < 2; part++) {
+            int32_t at = part ? CUT : 0, n = part ? LEN - CUT : CUT;
+            model_run_begin(&x, STEP_PREFILL);
+            model_run_add(&x, 0, at, ids + at, n, NULL);
+            model_run_add(&x, 1, at, ids + at, n, NULL);
+            x.s->rows[0].want = part ? STEP_WANT_HIDDEN : STEP_WANT_NONE;
+            x.s->rows[1].want = part ? STEP_WANT_MEAN : STEP_WANT_SUM;
+            assert_int_equal(model_run_go(&x), 0);
+        }
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(x.r->row[k].status, 0);
+            assert_int_equal(x.ex.hidden(x.ex.self, 0, k, v[2 * gpu + k]), 0);
+        }
+        model_run_close(&x);
+    }
+    for (int k = 0; k < 2; k++) {
+        double ab = 0, aa = 0, bb = 0;
+        for (int j = 0; j < DIM; j++) {
+            ab += (double)v[k][j] * (double)v[2 + k][j];
+            aa += (double)v[k][j] * (double)v[k][j];
+            bb += (double)v[2 + k][j] * (double)v[2 + k][j];
+        }
+        printf("%s: cosine to the CPU %.6f\n", k ? "mean" : "last token", ab / sqrt(aa * bb));
+        assert_true(ab / sqrt(aa * bb) >= 0.9995 && fabs(aa / bb - 1) < 0.02);
+    }
 }
 
 static void test_memory_comes_back(void **state)
@@ -335,9 +378,10 @@ int main(void)
     be_close(be);
     tiny_model_dir(dir, "cuda");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),    cmocka_unit_test(test_graphs),
-        cmocka_unit_test(test_penalties), cmocka_unit_test(test_numeric),
-        cmocka_unit_test(test_scores),    cmocka_unit_test(test_memory_comes_back)};
+        cmocka_unit_test(test_logits),           cmocka_unit_test(test_graphs),
+        cmocka_unit_test(test_penalties),        cmocka_unit_test(test_numeric),
+        cmocka_unit_test(test_scores),           cmocka_unit_test(test_hidden),
+        cmocka_unit_test(test_memory_comes_back)};
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     tiny_model_remove(dir);
     return r;

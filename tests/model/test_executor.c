@@ -410,7 +410,7 @@ static void test_refusals(void **state)
             s->rows[0].n_verify = 2;
             break;
         case 12:
-            s->rows[0].want = STEP_WANT_HIDDEN;
+            s->rows[0].want = -1;
             break;
         case 13:
             s->rows[0].want = N_STEP_WANTS;

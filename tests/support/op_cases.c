@@ -285,6 +285,8 @@ int op_rig_run(struct op_rig *r, const struct op_case *c, enum op_id id, struct 
         run.o.step_inputs.bv = &run.bv;
     if (id == OP_rope_kv_write)
         run.o.rope_kv_write.bv = &run.bv;
+    if (id == OP_hidden)
+        run.o.hidden.bv = &run.bv;
     if (id == OP_attn_prefill || id == OP_attn_decode)
         run.o.attn_prefill.bv = &run.bv;
     int st = call_op(r, id, &run.o);

@@ -330,6 +330,27 @@ static void make_attn(struct maker *m)
     free(w);
 }
 
+/* Chunks that go on and chunks that begin, some of which want nothing. */
+static void make_hidden(struct maker *m)
+{
+    struct op_hidden *o = &m->c->o.hidden;
+    struct rows *w = xalloc(sizeof *w);
+    make_batch(m, w, 16, 0);
+    size_t nr = (size_t)m->c->bv.n_rows, nt = (size_t)m->c->bv.n_tokens;
+    o->dim = rng_range(&m->rng, 1, 700);
+    o->dt = m->dt;
+    size_t dim = (size_t)o->dim;
+    maker_add_random(m, AT(m, hidden.out), "out", CASE_INOUT, DT_F32, nr * dim, 1.0f);
+    maker_add_random(m, AT(m, hidden.sum), "sum", CASE_INOUT, DT_F32, (nr + 3) * dim, 9.0f);
+    maker_add_random(m, AT(m, hidden.in), "in", CASE_IN, o->dt, nt * dim, 1.0f);
+    int want = maker_add(m, AT(m, hidden.want), "want", CASE_IN, CASE_INT, nr);
+    for (size_t i = 0; i < nr; i++)
+        maker_ints(m, want)[i] = rng_range(&m->rng, STEP_WANT_NONE, STEP_WANT_MEAN);
+    snprintf(m->c->text, sizeof m->c->text, "rows=%d tokens=%d dim=%d dt=%d", m->c->bv.n_rows,
+             m->c->bv.n_tokens, o->dim, o->dt);
+    free(w);
+}
+
 static void make_copy_pages(struct maker *m)
 {
     struct op_copy_pages *o = &m->c->o.copy_pages;
@@ -435,6 +456,7 @@ void op_case_make(struct op_case *c, enum op_id id, uint64_t seed, struct case_o
         MAKE(adjust)
         MAKE(sample)
         MAKE(score)
+        MAKE(hidden)
         MAKE(copy_pages)
 #undef MAKE
     default:

@@ -208,6 +208,27 @@ static void ref_attn(const struct ref *f)
             ref_attend(f, t, h);
 }
 
+static void ref_hidden(const struct ref *f)
+{
+    const struct op_hidden *o = &f->c->o.hidden;
+    const int32_t *want = data(f, "want"), *tok0 = data(f, "row_tok0"), *n = data(f, "row_new"),
+                  *kv = data(f, "row_kv"), *slot = data(f, "row_slot");
+    for (int32_t i = 0; i < f->c->bv.n_rows; i++)
+        for (int32_t j = 0; n[i] > 0 && j < o->dim; j++) {
+            double *to = &out(f, "out")[i * o->dim + j],
+                   *sum = &out(f, "sum")[slot[i] * o->dim + j];
+            if (want[i] == STEP_WANT_HIDDEN)
+                *to = in(f, "in", (size_t)((tok0[i] + n[i] - 1) * o->dim + j));
+            if (want[i] != STEP_WANT_SUM && want[i] != STEP_WANT_MEAN)
+                continue;
+            *sum = kv[i] == n[i] ? 0 : *sum;
+            for (int32_t t = tok0[i]; t < tok0[i] + n[i]; t++)
+                *sum = to_storage(*sum + in(f, "in", (size_t)(t * o->dim + j)), DT_F32);
+            if (want[i] == STEP_WANT_MEAN)
+                *to = *sum / kv[i];
+        }
+}
+
 static void ref_copy_pages(const struct ref *f)
 {
     const struct op_copy_pages *o = &f->c->o.copy_pages;
@@ -509,6 +530,7 @@ void op_case_reference(const struct op_case *c, struct op_result *r)
         REF(adjust)
         REF(sample)
         REF(score)
+        REF(hidden)
         REF(copy_pages)
 #undef REF
     default:
