@@ -14,9 +14,11 @@
 #include "http.h"
 #include "mailbox.h"
 #include "status.h"
-#include "text.h"
 
 #include <stdint.h>
+
+struct chat;
+struct tok;
 
 /* What the loaded model brings. Everything pointed to outlives http_run. */
 struct api_service {
@@ -27,7 +29,7 @@ struct api_service {
     int64_t created_unix_s;
     const char *fingerprint; /* "fp_..." or NULL: made from the names and the version */
     /* sampling defaults of the model (generation_config); negative = not said */
-    double temperature, top_p, min_p;
+    double temperature, top_p, min_p, repetition;
     int32_t top_k;
     const char *kv_dtype; /* for cache_config_info; may be NULL */
 };

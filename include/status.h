@@ -3,7 +3,7 @@
  *
  * Functions that can fail return 0 or a negative ST_*. Cold paths take `struct err *` last; the
  * lowest frame that knows the values writes the message. The table also carries what the HTTP front
- * end answers: status, OpenAI error type and code (openai error shape; see http/json_out.c).
+ * end answers: status, OpenAI error type and code (their shape: src/api/shapes.c).
  */
 #ifndef QUIRE_STATUS_H
 #define QUIRE_STATUS_H

@@ -6,6 +6,7 @@
  * Where top-k and top-p cut: select.cuh. The draw sums in double in ascending id order, in fixed
  * pieces.
  */
+#include "sample.h"
 #include "select.cuh"
 
 namespace

@@ -4,6 +4,7 @@
 #include "life.h"
 #include "mem.h"
 #include "routes.h"
+#include "shapes.h"
 #include "stream.h"
 
 #include <stdlib.h>
@@ -111,6 +112,7 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
                                      .failed = on_failed,
                                      .wake = on_wake,
                                      .dump = on_dump,
+                                     .error = out_error,
                                      .count = on_count,
                                      .over = on_over,
                                      .failed_exit_us = l ? l->failed_exit_us : 500000};

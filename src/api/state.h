@@ -10,7 +10,6 @@
 #include "engine.h"
 #include "metrics.h"
 #include "slot.h"
-#include "text.h"
 
 #include <stdatomic.h>
 

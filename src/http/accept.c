@@ -66,7 +66,7 @@ static void newcomer_refuse(struct newcomer *c, const struct err *e, const struc
 {
     struct http *h = c->h;
     newcomer_unwatch(c);
-    answer_raw(c->fd, e, f->id, f->is_head);
+    answer_raw(h, c->fd, e, f->id, f->is_head);
     h->hooks.count(h->hooks.arg, NULL, "", st_http(e->st));
     log_info("http.refused", "status=%d code=%s", st_http(e->st), st_code(e->st));
     shutdown(c->fd, SHUT_WR);
@@ -185,7 +185,7 @@ static void on_listen(uv_poll_t *p, int status, int events)
         }
         struct err e;
         err_set(&e, ST_ENGINE_DOWN, "Too many connections; try again later.");
-        answer_raw(fd, &e, "", false);
+        answer_raw(h, fd, &e, "", false);
         h->hooks.count(h->hooks.arg, NULL, "", 503);
         shutdown(fd, SHUT_WR);
         raw_linger(h, fd);

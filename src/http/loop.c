@@ -134,7 +134,7 @@ static bool sweep_conns(struct http *h, int64_t now)
         busy |= c->phase != PH_IDLE;
         if (!is_late(h, c, now) || (x && x->r.answered))
             continue;
-        answer_raw(c->fd, &e, x ? x->r.id : "", false);
+        answer_raw(h, c->fd, &e, x ? x->r.id : "", false);
         shutdown(c->fd, SHUT_RDWR);
         c->phase = PH_IDLE;
         if (x) {

@@ -120,7 +120,7 @@ static enum MHD_Result refuse_upload(struct exchange *x)
     err_set(&e, ST_BODY_TOO_LARGE, "The body is larger than %lld bytes.",
             (long long)x->r.http->c->http.max_body_bytes);
     int fd = dup(x->at.fd);
-    answer_raw(x->at.fd, &e, x->r.id, false);
+    answer_raw(x->r.http, x->at.fd, &e, x->r.id, false);
     if (fd >= 0)
         raw_linger(x->r.http, fd);
     x->answer.close = true;

@@ -4,7 +4,6 @@
 
 #include "clock.h"
 #include "exchange.h"
-#include "json.h"
 #include "preflight.h"
 
 #include <microhttpd.h>
@@ -90,7 +89,7 @@ void reply_error(struct req *r, const struct err *e)
         r->retry_after = r->retry_after ? r->retry_after : e->st == ST_LOADING ? 2 : 1;
     if (e->st == ST_DRAINING)
         exchange_of(r)->answer.close = true;
-    out_error(&b, e);
+    r->http->hooks.error(&b, e);
     reply(r, http, "application/json", b.p, b.n);
     buf_free(&b);
 }

@@ -6,19 +6,21 @@
  * memory is per slot. A plan that breaks a bound is refused before anything is enqueued: it would
  * be a bug of the engine, and memory of other sequences is at stake.
  */
+#include "executor.h"
+
 #include "adjust.h"
+#include "forward.h"
 #include "hidden.h"
 #include "log.h"
 #include "score.h"
-#include "state.h"
 
 #include <math.h>
 #include <string.h>
 
 static int bad(const struct step *s, const char *what, int64_t got)
 {
-    log_error("step_refused", "seq_no=%llu what=%s value=%lld", (unsigned long long)s->seq_no, what,
-              (long long)got);
+    log_error("model.step_refused", "seq_no=%llu what=%s value=%lld", (unsigned long long)s->seq_no,
+              what, (long long)got);
     return ST_INVALID_VALUE;
 }
 

@@ -4,7 +4,7 @@
  * Families differ in what their weight table holds (biases, q/k norms, a tied head), never in this
  * file. Ops are enqueued in order on the backend; nothing here waits. Engine thread.
  */
-#include "state.h"
+#include "forward.h"
 
 static int gemm(struct model *m, void *out, const void *in, const struct matrix *w,
                 const void *bias, int32_t n_in, int32_t n_out)
@@ -44,7 +44,7 @@ static int attention(struct model *m, int32_t kind, int32_t layer, const struct 
     struct op_rope_kv_write r = {.qkv = m->qkv,
                                  .q_norm = w->q_norm,
                                  .k_norm = w->k_norm,
-                                 .inv_freq = m->inv_freq + k->rope * (MAX_HEAD_DIM / 2),
+                                 .inv_freq = m->inv_freq + (size_t)k->rope * (MAX_HEAD_DIM / 2),
                                  .attn_factor = m->cfg.rope[k->rope].attn_factor,
                                  .eps = m->cfg.norm_eps,
                                  .n_heads = d->n_heads,

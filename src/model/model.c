@@ -6,9 +6,11 @@
  * never under load.
  */
 #include "clock.h"
+#include "kvmem.h"
 #include "log.h"
 #include "mem.h"
 #include "state.h"
+#include "warm.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -75,7 +77,7 @@ static int alloc_inputs(struct model *m, struct err *e)
     if (st != 0)
         return st;
     for (int32_t i = 0; st == 0 && i < m->cfg.n_ropes; i++)
-        st = be_upload(m->be, m->inv_freq + i * (MAX_HEAD_DIM / 2), m->cfg.rope[i].inv_freq,
+        st = be_upload(m->be, m->inv_freq + (size_t)i * (MAX_HEAD_DIM / 2), m->cfg.rope[i].inv_freq,
                        sizeof m->cfg.rope[i].inv_freq);
     return st != 0 ? err_set(e, st, "the first copy to %s failed", m->be->info.name) : 0;
 }

@@ -93,21 +93,4 @@ struct model {
     struct step_slot slot[MAX_INFLIGHT];
 };
 
-/* kvmem.c: bytes of one page, and the pool itself (m->kv, m->max_len). */
-int64_t kv_page_bytes(const struct model_dims *d, int32_t kv_dt, int32_t page_tokens);
-int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e);
-
-/* executor.c: what rows and context of a decode step are rounded up to, so that few graphs serve.
- */
-int32_t row_bucket(const struct model *m, int32_t n);
-int32_t kv_bucket(const struct model *m, int32_t n);
-
-/* warm.c: `how` is enum warm of model.h. 0, or the status of the pass that failed. */
-int model_warm(struct model *m, int how, struct err *e);
-
-/* forward.c: enqueue the layers for the batch in m->bv, then what the step in sl asks for of what
- * they give. 0 or ST_*. */
-int forward_layers(struct model *m, int32_t kind);
-int forward_outputs(struct model *m, int32_t kind, const struct step_slot *sl);
-
 #endif

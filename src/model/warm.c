@@ -6,8 +6,10 @@
  * Loader thread, at the end of model_load. The steps are real ones over pages that nobody owns yet;
  * what they leave in the pool, the tables and the results is overwritten before it is ever read.
  */
+#include "warm.h"
+
+#include "executor.h"
 #include "mem.h"
-#include "state.h"
 
 #include <stdlib.h>
 

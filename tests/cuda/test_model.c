@@ -5,6 +5,7 @@
 #include "testing.h"
 
 #include "model/state.h"
+#include "model/warm.h"
 #include "model_run.h"
 #include "penalty.h"
 #include "tiny_model.h"

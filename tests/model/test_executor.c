@@ -6,6 +6,7 @@
 
 #include "backend/cpu/vec.h"
 #include "model/state.h"
+#include "model/warm.h"
 #include "model_run.h"
 #include "tiny_model.h"
 

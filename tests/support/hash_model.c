@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { NOBODY = 0, MANY = -1 };
+#define NOT_A_NUMBER UINT64_MAX /* an entry as if of NaNs: all that is computed from it is such */
 
 struct slot {
     const struct step *step; /* NULL: not in flight */
@@ -26,6 +27,9 @@ struct hash_model {
     uint64_t *kv;          /* [n_pages][page_tokens] */
     page_id *table, *seen; /* [max_rows][max_pages] */
     token_id *last;        /* [max_rows] */
+    uint32_t *count;       /* [max_rows][vocab] what penalties see, see step.h */
+    int32_t *drew;         /* [max_rows]: position that a row with a penalty draws next, -1 */
+    uint8_t *banned;       /* [vocab] scratch */
     int32_t *row_next;     /* [max_rows]: position after the row's chunk in the other slot, -1 */
     struct slot slot[MAX_INFLIGHT];
     int next, n_flight;
@@ -34,6 +38,7 @@ struct hash_model {
     struct hm_counts n;
     uint64_t fail_no;
     int fail_status, fail_times, fail_on_wait;
+    uint64_t spoil_no;
 };
 
 uint64_t hm_mix(uint64_t a, uint64_t x)
@@ -47,15 +52,18 @@ uint64_t hm_entry(uint64_t acc, token_id tok, int32_t pos)
     return hm_mix(acc + 0x1234567u, ((uint64_t)(uint32_t)tok << 32) | (uint32_t)pos);
 }
 
-token_id hm_draw(uint64_t acc, const struct sample_params *p, int32_t pos, int32_t vocab,
-                 float *logprob)
+token_id hm_draw(uint64_t acc, const struct sample_params *p, const struct hm_inputs *in,
+                 int32_t pos, int32_t vocab, float *logprob)
 {
     uint32_t t;
     memcpy(&t, &p->temperature, sizeof t);
     uint64_t h = hm_mix(hm_mix(hm_mix(acc, p->seed), t), (uint32_t)pos);
-    h = hm_mix(h, 77);
+    h = hm_mix(hm_mix(h, in->bias), has_penalty(p) ? in->counts : 0);
     *logprob = -(float)(h & 1023) / 64.0f;
-    return (token_id)((h >> 16) % (uint64_t)vocab);
+    token_id drawn = (token_id)((h >> 16) % (uint64_t)vocab);
+    for (int32_t i = 0; i < vocab && in->banned && in->banned[drawn]; i++)
+        drawn = (drawn + 1) % vocab;
+    return drawn;
 }
 
 static void violation(struct hash_model *hm, const char *what, int64_t a, int64_t b)
@@ -81,6 +89,9 @@ struct hash_model *hm_new(const struct hm_config *c)
         hm->table[i] = hm->seen[i] = -1;
     hm->last = xcalloc2((size_t)c->max_rows, sizeof *hm->last);
     hm->row_next = xcalloc2((size_t)c->max_rows, sizeof *hm->row_next);
+    hm->count = xcalloc2((size_t)c->max_rows * (size_t)c->vocab, sizeof *hm->count);
+    hm->drew = xcalloc2((size_t)c->max_rows, sizeof *hm->drew);
+    hm->banned = xcalloc2((size_t)c->vocab, 1);
     for (int i = 0; i < MAX_INFLIGHT; i++) {
         hm->slot[i].reader = xcalloc2(pages, sizeof(int32_t));
         hm->slot[i].writer = xcalloc2(pages, sizeof(int32_t));
@@ -95,6 +106,9 @@ void hm_free(struct hash_model *hm)
     free(hm->seen);
     free(hm->last);
     free(hm->row_next);
+    free(hm->count);
+    free(hm->drew);
+    free(hm->banned);
     for (int i = 0; i < MAX_INFLIGHT; i++) {
         free(hm->slot[i].reader);
         free(hm->slot[i].writer);
@@ -118,6 +132,11 @@ void hm_fail(struct hash_model *hm, uint64_t no, int status, int times, int on_w
     hm->fail_status = status;
     hm->fail_times = times;
     hm->fail_on_wait = on_wait;
+}
+
+void hm_spoil(struct hash_model *hm, uint64_t no)
+{
+    hm->spoil_no = no;
 }
 
 static int must_fail(struct hash_model *hm, uint64_t no, int on_wait)
@@ -144,7 +163,35 @@ static uint64_t step_sum(const struct step *s)
                           (uint32_t)s->edits[i].page);
     for (int32_t i = 0; i < s->n_copy; i++)
         h = hm_mix(h, hm_mix((uint32_t)s->copy[i].src, (uint32_t)s->copy[i].dst));
+    for (int32_t i = 0; i < s->n_area; i++)
+        h = hm_mix(h, s->area[i]);
     return h;
+}
+
+/* The records of row i are whole, of a kind each, and name tokens of the vocabulary. */
+static int bad_area(const struct hash_model *hm, const struct step *s, int32_t i)
+{
+    const struct step_row *r = &s->rows[i];
+    uint32_t seen = 0;
+    if (r->area0 < 0 || r->n_area < 0 || r->area0 + r->n_area > s->n_area ||
+        (r->n_area > 0 && r->want != STEP_WANT_SAMPLE))
+        return 1;
+    for (int32_t at = 0; at < r->n_area;) {
+        const uint32_t *rec = s->area + r->area0 + at;
+        uint32_t kind = rec[0] & 255;
+        int32_t n = (int32_t)(rec[0] >> 8);
+        if (kind < STEP_AREA_BIAS || kind > STEP_AREA_COUNTS || (seen >> kind & 1) ||
+            at + 1 + n > r->n_area ||
+            (kind == STEP_AREA_MASK ? n != (hm->c.vocab + 31) / 32 : n == 0 || n % 2 != 0) ||
+            (kind == STEP_AREA_COUNTS && !has_penalty(&s->sample[i])))
+            return 1;
+        for (int32_t k = 1; k <= n && kind != STEP_AREA_MASK; k += 2)
+            if (rec[k] >= (uint32_t)hm->c.vocab)
+                return 1;
+        seen |= 1u << kind;
+        at += 1 + n;
+    }
+    return 0;
 }
 
 /* Ranges and the table entries of rows; 0 = the step can be executed at all. */
@@ -152,7 +199,8 @@ static int check_shape(struct hash_model *hm, const struct step *s)
 {
     int64_t before = hm->n.violations;
     if (s->version != STEP_VERSION || s->kind > STEP_PREFILL || s->n_rows < 1 ||
-        s->n_rows > hm->c.max_rows || s->n_tokens > MAX_STEP_TOKENS || s->n_area != 0)
+        s->n_rows > hm->c.max_rows || s->n_tokens > MAX_STEP_TOKENS || s->n_area < 0 ||
+        s->n_area > MAX_AREA)
         violation(hm, "bad head", s->n_rows, s->n_tokens);
     for (int32_t i = 0; i < s->n_edits; i++) {
         const struct page_edit *e = &s->edits[i];
@@ -168,7 +216,7 @@ static int check_shape(struct hash_model *hm, const struct step *s)
         if (r->row < 0 || r->row >= hm->c.max_rows || r->first < 0 || r->n < 1 ||
             (r->first + r->n - 1) / hm->c.page_tokens >= hm->c.max_pages || r->token0 != at ||
             r->want < STEP_WANT_NONE || r->want > STEP_WANT_SAMPLE || r->n_verify != 0 ||
-            r->n_area != 0 ||
+            bad_area(hm, s, i) ||
             (s->kind == STEP_DECODE && (r->n != 1 || r->want != STEP_WANT_SAMPLE)))
             violation(hm, "bad row", r->row, r->first);
         for (int32_t k = 0; k < i; k++)
@@ -246,25 +294,77 @@ static uint64_t *entry(struct hash_model *hm, const page_id *t, int32_t pos)
     return hm->kv + (size_t)p * (size_t)hm->c.page_tokens + (size_t)(pos % hm->c.page_tokens);
 }
 
+/* Read the records of row i; its counts are those of the row from the first record on. */
+static void read_area(struct hash_model *hm, const struct step *s, int32_t i, struct hm_inputs *in)
+{
+    const struct step_row *r = &s->rows[i];
+    const int32_t vocab = hm->c.vocab;
+    uint32_t *count = hm->count + (size_t)r->row * (size_t)vocab;
+    int counted = 0;
+    *in = (struct hm_inputs){.banned = r->n_area > 0 ? hm->banned : NULL};
+    if (r->n_area > 0)
+        memset(hm->banned, 0, (size_t)vocab);
+    for (int32_t at = r->area0; at < r->area0 + r->n_area; at += 1 + (int32_t)(s->area[at] >> 8)) {
+        const uint32_t *rec = s->area + at + 1, kind = s->area[at] & 255, n = s->area[at] >> 8;
+        if (kind == STEP_AREA_COUNTS) {
+            counted = 1;
+            memset(count, 0, (size_t)vocab * sizeof *count);
+        }
+        for (uint32_t k = 0; k < n && kind != STEP_AREA_MASK; k += 2) {
+            float bias;
+            memcpy(&bias, &rec[k + 1], sizeof bias);
+            if (kind == STEP_AREA_COUNTS)
+                count[rec[k]] = rec[k + 1];
+            else if (bias < -1e30f)
+                hm->banned[rec[k]] = 1;
+            else
+                in->bias += hm_mix(rec[k], rec[k + 1]);
+        }
+        for (int32_t t = 0; t < vocab && kind == STEP_AREA_MASK; t++)
+            hm->banned[t] |= !(rec[t / 32] >> (t % 32) & 1);
+    }
+    if (!has_penalty(&s->sample[i]))
+        return;
+    if (!counted && hm->drew[r->row] != r->first + r->n)
+        violation(hm, "counts of somebody else", r->row, r->first);
+    for (int32_t t = 0; t < vocab; t++)
+        in->counts += count[t] > 0 ? hm_mix((uint32_t)t, count[t]) : 0;
+}
+
 static void run_row(struct hash_model *hm, const struct step *s, int32_t i, struct step_result *res)
 {
     const struct step_row *r = &s->rows[i];
     const page_id *t = hm->table + (size_t)r->row * (size_t)hm->c.max_pages;
     uint64_t acc = 0;
-    for (int32_t k = 0; k < r->first; k++)
-        acc = hm_mix(acc, *entry(hm, t, k));
+    int broken = s->seq_no == hm->spoil_no;
+    for (int32_t k = 0; k < r->first; k++) {
+        uint64_t e = *entry(hm, t, k);
+        broken |= e == NOT_A_NUMBER;
+        acc = hm_mix(acc, e);
+    }
     for (int32_t k = 0; k < r->n; k++) {
         token_id tok = s->tokens[r->token0 + k];
-        uint64_t e = hm_entry(acc, tok == TOKEN_FROM_ROW ? hm->last[r->row] : tok, r->first + k);
+        tok = tok == TOKEN_FROM_ROW ? hm->last[r->row] : tok;
+        broken |= hm->c.bad_token > 0 && tok == hm->c.bad_token;
+        uint64_t e = broken ? NOT_A_NUMBER : hm_entry(acc, tok, r->first + k);
         *entry(hm, t, r->first + k) = e;
         acc = hm_mix(acc, e);
     }
-    int32_t n = r->want == STEP_WANT_SAMPLE, j = step_result_add(res, i, n);
+    int32_t n = r->want == STEP_WANT_SAMPLE && !broken, j = step_result_add(res, i, n);
+    if (broken && r->want == STEP_WANT_SAMPLE) {
+        res->row[i].status = ST_NUMERIC;
+        hm->last[r->row] = 0;
+    }
     if (n == 0)
         return;
     const struct sample_params *p = &s->sample[i];
-    res->token[j] = hm_draw(acc, p, r->first + r->n, hm->c.vocab, &res->logprob[j]);
+    struct hm_inputs in;
+    read_area(hm, s, i, &in);
+    res->token[j] = hm_draw(acc, p, &in, r->first + r->n, hm->c.vocab, &res->logprob[j]);
     hm->last[r->row] = res->token[j];
+    hm->drew[r->row] = r->first + r->n + 1;
+    if (has_penalty(p))
+        hm->count[(size_t)r->row * (size_t)hm->c.vocab + (size_t)res->token[j]]++;
     res->n_top[j] = 0;
     for (int32_t k = 0; k < p->n_logprobs; k++)
         res->top[j][res->n_top[j]++] = (struct token_logprob){

@@ -341,9 +341,8 @@ static double compare_values(const struct case_buf *b, const double *got, const 
         double e;
         if (isnan(want[i]) || isnan(got[i]))
             e = isnan(want[i]) && isnan(got[i]) ? 0 : INFINITY;
-        else if (b->dt == CASE_INT || isinf(want[i]) || isinf(got[i]))
-            e = got[i] == want[i] ? 0 : INFINITY;
-        else if (b->role == CASE_INOUT && case_get(b->data, b->dt, i) == want[i])
+        else if (b->dt == CASE_INT || isinf(want[i]) || isinf(got[i]) ||
+                 (b->role == CASE_INOUT && case_get(b->data, b->dt, i) == want[i]))
             e = got[i] == want[i] ? 0 : INFINITY;
         else
             e = fabs(got[i] - want[i]) / (fabs(want[i]) + rms);

@@ -2,7 +2,9 @@
 /* rig.c - the rig's server: script executor, byte tokenizer, start and stop. See rig.h. */
 #include "rig.h"
 
+#include "chat.h"
 #include "log.h"
+#include "tokenizer.h"
 
 #include <pthread.h>
 #include <string.h>

@@ -5,6 +5,7 @@
  * trivial. Large blocks are mapped directly with huge pages advised: they start out zero and cost
  * nothing until touched.
  */
+#include "backend/open.h"
 #include "cpu.h"
 #include "mem.h"
 #include "status.h"

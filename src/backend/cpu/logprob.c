@@ -45,6 +45,7 @@ int32_t cpu_logprobs(const float *row, int32_t vocab, token_id best, token_id to
     for (token_id t = 0; t < vocab; t++)
         if (row[t] > -INFINITY)
             sum += (double)expf(row[t] - (float)max);
+    /* cppcheck-suppress invalidFunctionArg ; 1 at least, of the best */
     double norm = max + log(sum);
     *logprob = (float)((double)row[token] - norm);
     k = k < MAX_LOGPROBS ? k : MAX_LOGPROBS;
