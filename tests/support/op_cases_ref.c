@@ -436,27 +436,24 @@ static void ref_adjust_row(const struct ref *f, int32_t i, const struct row_adju
     const struct sample_params *p = (const struct sample_params *)data(f, "params") + i;
     uint16_t *count = (uint16_t *)f->r->raw[find(f, "counts")] + (size_t)slot * (size_t)o->vocab;
     double *y = out(f, "out") + at;
-    for (int32_t t = 0; t < o->vocab; t++) {
-        float b;
-        if (a->kind == ADJUST_COUNTED && t == last && count[t] % 32768 < 32767)
-            count[t]++;
-        if (a->kind == ADJUST_COUNTS)
-            count[t] = 0;
-        for (int32_t k = 0; a->kind == ADJUST_COUNTS && k < a->n_counts; k++)
-            if (area[a->counts0 + 2 * k] == (uint32_t)t) {
-                uint32_t w = area[a->counts0 + 2 * k + 1], n = w & 0xffffff;
-                count[t] = (uint16_t)((n > 32767 ? 32767 : n) + (w >> 31) * 32768);
-            }
-        float v = a->kind >= ADJUST_COUNTED ? ref_penalty(x[t], count[t], p) : x[t];
-        for (int32_t k = 0; k < a->n_bias; k++)
-            if (area[a->bias0 + 2 * k] == (uint32_t)t) {
-                memcpy(&b, &area[a->bias0 + 2 * k + 1], sizeof b);
-                v += b;
-            }
-        if (a->mask0 >= 0 && !(area[a->mask0 + t / 32] & 1u << t % 32))
-            v = -INFINITY;
-        y[t] = (double)v;
+    if (a->kind == ADJUST_COUNTED && last >= 0 && last < o->vocab && count[last] % 32768 < 32767)
+        count[last]++;
+    for (int32_t t = 0; a->kind == ADJUST_COUNTS && t < o->vocab; t++)
+        count[t] = 0;
+    for (int32_t k = 0; a->kind == ADJUST_COUNTS && k < a->n_counts; k++) {
+        uint32_t w = area[a->counts0 + 2 * k + 1], n = w & 0xffffff;
+        count[area[a->counts0 + 2 * k]] = (uint16_t)((n > 32767 ? 32767 : n) + (w >> 31) * 32768);
     }
+    for (int32_t t = 0; t < o->vocab; t++)
+        y[t] = (double)(a->kind >= ADJUST_COUNTED ? ref_penalty(x[t], count[t], p) : x[t]);
+    for (int32_t k = 0; k < a->n_bias; k++) {
+        float b;
+        memcpy(&b, &area[a->bias0 + 2 * k + 1], sizeof b);
+        y[area[a->bias0 + 2 * k]] = (double)((float)y[area[a->bias0 + 2 * k]] + b);
+    }
+    for (int32_t t = 0; a->mask0 >= 0 && t < o->vocab; t++)
+        if (!(area[a->mask0 + t / 32] & 1u << t % 32))
+            y[t] = -INFINITY;
 }
 
 static void ref_adjust(const struct ref *f)
