@@ -179,7 +179,7 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
     const struct model_opts o = {.kv_dt = kv_dtype(d, c),
                                  .act_dt = dt,
                                  .weight_dt = dt,
-                                 .warm = d->be->info.kind != BE_CUDA           ? WARM_NONE
+                                 .warm = d->be->info.kind != BE_CUDA           ? WARM_ANSWER
                                          : c->cuda.graphs == CONF_GRAPHS_START ? WARM_GRAPHS
                                                                                : WARM_PASSES,
                                  .page_tokens = (int32_t)c->kv.page_tokens,
