@@ -139,8 +139,9 @@ struct step_result {
     struct {
         int32_t first, n; /* token[first, first + n) are this row's */
         int32_t status;   /* 0; ST_NUMERIC: raw logits of the row had a NaN, +infinity or nothing
-                             finite, or nothing was left to draw. Then it has neither tokens nor
-                             scores, and what it computed is not to be kept */
+                             finite, nothing was left to draw, or its hidden state is not finite.
+                             Then it has neither tokens nor scores, and what it computed is not to
+                             be kept */
         int32_t score0, n_score; /* score[score0, score0 + n_score) are this row's */
     } row[MAX_ROWS];
     token_id token[MAX_RESULTS];
@@ -169,6 +170,14 @@ static inline int32_t step_result_add(struct step_result *r, int32_t i, int32_t 
     r->n = first + n;
     return first;
 }
+/* After it, for the same row: it has failed, and gives nothing. */
+static inline void step_result_undo(struct step_result *r, int32_t i, int32_t status)
+{
+    r->n = r->row[i].first;
+    r->n_score = r->row[i].score0;
+    r->row[i].n = r->row[i].n_score = 0;
+    r->row[i].status = status;
+}
 /* After it: room for n scores of the same row. Returns the index of the first. */
 static inline int32_t step_result_add_scores(struct step_result *r, int32_t i, int32_t n)
 {
@@ -192,7 +201,7 @@ struct executor {
     /* 1 if wait(slot) would return at once. */
     int (*ready)(void *self, int slot);
     /* Between the wait for slot and the next submit into it: copy the vector of its row i, which
-     * wanted STEP_WANT_HIDDEN or _MEAN, to dst [hidden_dim]. 0; ST_NUMERIC where it is not finite;
+     * wanted STEP_WANT_HIDDEN or _MEAN and has status 0, to dst [hidden_dim]. 0, or
      * ST_INVALID_VALUE where the row has none. NULL: an executor without, hidden_dim is 0. */
     int (*hidden)(void *self, int slot, int32_t i, float *dst);
     int32_t hidden_dim;

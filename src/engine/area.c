@@ -148,7 +148,8 @@ static int32_t collect_bans(const struct engine *en, const struct seq *s, token_
     if (s->min_new <= 0)
         return 0;
     for (int32_t i = 0; i < en->facts.n_eos && !s->ignore_eos; i++)
-        ban[n++] = en->facts.eos[i];
+        if (en->facts.eos[i] < en->lim.vocab) /* a tokenizer may have more than the head */
+            ban[n++] = en->facts.eos[i];
     for (int32_t i = 0; i < s->n_stop; i++)
         if (s->stop[i] >= 0 && s->stop[i] < en->lim.vocab)
             ban[n++] = s->stop[i];

@@ -7,7 +7,8 @@
 
 /* Enqueue the layers for the batch in m->bv; `kind` is enum step_kind. 0 or ST_*. */
 int forward_layers(struct model *m, int32_t kind);
-/* After the layers, when any row samples: the head and the sampler. 0 or ST_*. */
-int forward_sample(struct model *m, int32_t kind, bool any_logprobs);
+/* After the layers, where the step in sl asks for anything of what they give: scores, hidden
+ * states, draws. 0 or ST_*. */
+int forward_outputs(struct model *m, int32_t kind, const struct step_slot *sl);
 
 #endif

@@ -20,6 +20,7 @@ struct slot {
     uint64_t sum; /* of the step at submit */
     struct step_result result;
     int32_t *reader, *writer; /* [n_pages]: row + 1, NOBODY, MANY */
+    float (*vector)[HM_DIM];  /* [max_rows]: of the step's rows */
 };
 
 struct hash_model {
@@ -30,6 +31,8 @@ struct hash_model {
     uint32_t *count;       /* [max_rows][vocab] what penalties see, see step.h */
     int32_t *drew;         /* [max_rows]: position that a row with a penalty draws next, -1 */
     uint8_t *banned;       /* [vocab] scratch */
+    float (*sum)[HM_DIM];  /* [max_rows] of hidden states */
+    int32_t *sum_next;     /* [max_rows]: position at which the sum goes on */
     int32_t *row_next;     /* [max_rows]: position after the row's chunk in the other slot, -1 */
     struct slot slot[MAX_INFLIGHT];
     int next, n_flight;
@@ -66,6 +69,17 @@ token_id hm_draw(uint64_t acc, const struct sample_params *p, const struct hm_in
     return drawn;
 }
 
+float hm_score(uint64_t acc, token_id next)
+{
+    return -(float)(hm_mix(acc + 99, (uint32_t)next) & 1023) / 64.0f;
+}
+
+void hm_hidden(uint64_t acc, float v[HM_DIM])
+{
+    for (int j = 0; j < HM_DIM; j++)
+        v[j] = (float)(hm_mix(acc + 7, (uint64_t)j) >> 40 & 1023) / 64.0f - 8.0f;
+}
+
 static void violation(struct hash_model *hm, const char *what, int64_t a, int64_t b)
 {
     if (hm->n.violations++ == 0)
@@ -92,7 +106,10 @@ struct hash_model *hm_new(const struct hm_config *c)
     hm->count = xcalloc2((size_t)c->max_rows * (size_t)c->vocab, sizeof *hm->count);
     hm->drew = xcalloc2((size_t)c->max_rows, sizeof *hm->drew);
     hm->banned = xcalloc2((size_t)c->vocab, 1);
+    hm->sum = xcalloc2((size_t)c->max_rows, sizeof *hm->sum);
+    hm->sum_next = xcalloc2((size_t)c->max_rows, sizeof *hm->sum_next);
     for (int i = 0; i < MAX_INFLIGHT; i++) {
+        hm->slot[i].vector = xcalloc2((size_t)c->max_rows, sizeof *hm->slot[i].vector);
         hm->slot[i].reader = xcalloc2(pages, sizeof(int32_t));
         hm->slot[i].writer = xcalloc2(pages, sizeof(int32_t));
     }
@@ -108,10 +125,13 @@ void hm_free(struct hash_model *hm)
     free(hm->row_next);
     free(hm->count);
     free(hm->drew);
+    free(hm->sum);
+    free(hm->sum_next);
     free(hm->banned);
     for (int i = 0; i < MAX_INFLIGHT; i++) {
         free(hm->slot[i].reader);
         free(hm->slot[i].writer);
+        free(hm->slot[i].vector);
     }
     free(hm);
 }
@@ -155,6 +175,8 @@ static uint64_t step_sum(const struct step *s)
         h = hm_mix(h, ((uint64_t)(uint32_t)r->row << 32) | (uint32_t)r->first);
         h = hm_mix(h, ((uint64_t)(uint32_t)r->n << 32) | (uint32_t)(r->token0 * 2 + r->want));
         h = hm_mix(h, s->sample[i].seed);
+        h = hm_mix(h, ((uint64_t)(uint32_t)r->n_score << 32) | (uint32_t)r->n_score_top);
+        h = hm_mix(h, (uint32_t)r->next);
     }
     for (int32_t i = 0; i < s->n_tokens; i++)
         h = hm_mix(h, (uint32_t)s->tokens[i]);
@@ -194,6 +216,19 @@ static int bad_area(const struct hash_model *hm, const struct step *s, int32_t i
     return 0;
 }
 
+/* What row i wants is possible: hidden states and scores in prefill only, scores of tokens that the
+ * step has or names. */
+static int bad_want(const struct hash_model *hm, const struct step *s, int32_t i)
+{
+    const struct step_row *r = &s->rows[i];
+    if (s->kind == STEP_DECODE)
+        return r->n != 1 || r->want != STEP_WANT_SAMPLE || r->n_score != 0;
+    return r->want < STEP_WANT_NONE || r->want >= N_STEP_WANTS || r->want == STEP_WANT_VERIFY ||
+           r->n_score < 0 || r->n_score > r->n || r->n_score_top < 0 ||
+           r->n_score_top > MAX_LOGPROBS ||
+           (r->n_score == r->n && (r->next < 0 || r->next >= hm->c.vocab));
+}
+
 /* Ranges and the table entries of rows; 0 = the step can be executed at all. */
 static int check_shape(struct hash_model *hm, const struct step *s)
 {
@@ -215,9 +250,7 @@ static int check_shape(struct hash_model *hm, const struct step *s)
         const struct step_row *r = &s->rows[i];
         if (r->row < 0 || r->row >= hm->c.max_rows || r->first < 0 || r->n < 1 ||
             (r->first + r->n - 1) / hm->c.page_tokens >= hm->c.max_pages || r->token0 != at ||
-            r->want < STEP_WANT_NONE || r->want > STEP_WANT_SAMPLE || r->n_verify != 0 ||
-            bad_area(hm, s, i) ||
-            (s->kind == STEP_DECODE && (r->n != 1 || r->want != STEP_WANT_SAMPLE)))
+            r->n_verify != 0 || bad_area(hm, s, i) || bad_want(hm, s, i))
             violation(hm, "bad row", r->row, r->first);
         for (int32_t k = 0; k < i; k++)
             if (s->rows[k].row == r->row)
@@ -331,8 +364,38 @@ static void read_area(struct hash_model *hm, const struct step *s, int32_t i, st
         in->counts += count[t] > 0 ? hm_mix((uint32_t)t, count[t]) : 0;
 }
 
-static void run_row(struct hash_model *hm, const struct step *s, int32_t i, struct step_result *res)
+/* After token k of row i: its score and its part of the row's vector. */
+static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t k, uint64_t acc)
 {
+    const struct step *s = a->step;
+    const struct step_row *r = &s->rows[i];
+    float v[HM_DIM], *sum = hm->sum[r->row];
+    if (k < r->n_score) {
+        int32_t at = (i > 0 ? a->result.n_score : 0) + k;
+        token_id next = k + 1 < r->n ? s->tokens[r->token0 + k + 1] : r->next;
+        a->result.score[at] = hm_score(acc, next);
+        for (int32_t j = 0; j < r->n_score_top; j++)
+            a->result.score_top[at][j] = (struct token_logprob){
+                .token = (next + j) % hm->c.vocab, .logprob = a->result.score[at] - (float)j};
+    }
+    hm_hidden(acc, v);
+    if (r->want == STEP_WANT_HIDDEN)
+        memcpy(a->vector[i], v, sizeof v);
+    if (r->want != STEP_WANT_SUM && r->want != STEP_WANT_MEAN)
+        return;
+    if (k == 0 && r->first > 0 && hm->sum_next[r->row] != r->first)
+        violation(hm, "sum of somebody else", r->row, r->first);
+    for (int j = 0; j < HM_DIM; j++) {
+        sum[j] = r->first + k == 0 ? v[j] : sum[j] + v[j];
+        a->vector[i][j] = sum[j] / (float)(r->first + k + 1);
+    }
+    hm->sum_next[r->row] = r->first + k + 1;
+}
+
+static void run_row(struct hash_model *hm, struct slot *a, int32_t i)
+{
+    const struct step *s = a->step;
+    struct step_result *res = &a->result;
     const struct step_row *r = &s->rows[i];
     const page_id *t = hm->table + (size_t)r->row * (size_t)hm->c.max_pages;
     uint64_t acc = 0;
@@ -349,11 +412,16 @@ static void run_row(struct hash_model *hm, const struct step *s, int32_t i, stru
         uint64_t e = broken ? NOT_A_NUMBER : hm_entry(acc, tok, r->first + k);
         *entry(hm, t, r->first + k) = e;
         acc = hm_mix(acc, e);
+        give_back(hm, a, i, k, acc);
     }
     int32_t n = r->want == STEP_WANT_SAMPLE && !broken, j = step_result_add(res, i, n);
-    if (broken && r->want == STEP_WANT_SAMPLE) {
+    bool asked = r->n_score > 0 || r->want == STEP_WANT_SAMPLE || r->want == STEP_WANT_HIDDEN ||
+                 r->want == STEP_WANT_MEAN;
+    if (broken && asked) {
         res->row[i].status = ST_NUMERIC;
         hm->last[r->row] = 0;
+    } else {
+        step_result_add_scores(res, i, r->n_score);
     }
     if (n == 0)
         return;
@@ -388,7 +456,7 @@ static void execute(struct hash_model *hm, struct slot *a)
                hm->kv + (size_t)s->copy[i].src * (size_t)hm->c.page_tokens,
                (size_t)hm->c.page_tokens * sizeof *hm->kv);
     for (int32_t i = 0; i < s->n_rows; i++)
-        run_row(hm, s, i, &a->result);
+        run_row(hm, a, i);
 }
 
 static int chance(struct hash_model *hm, unsigned one_in)
@@ -461,6 +529,9 @@ static int hm_wait(void *self, int slot, struct step_result *r)
     memcpy(r->logprob, a->result.logprob, n * sizeof *r->logprob);
     memcpy(r->n_top, a->result.n_top, n * sizeof *r->n_top);
     memcpy(r->top, a->result.top, n * sizeof *r->top);
+    r->n_score = a->result.n_score;
+    memcpy(r->score, a->result.score, (size_t)r->n_score * sizeof *r->score);
+    memcpy(r->score_top, a->result.score_top, (size_t)r->n_score * sizeof *r->score_top);
     a->step = NULL;
     hm->n_flight--;
     return 0;
@@ -472,7 +543,22 @@ static int hm_ready(void *self, int slot)
     return hm->slot[slot].step && hm->slot[slot].executed && chance(hm, 2);
 }
 
+/* Whether the row wanted one is not known any more: the step may be gone. */
+static int hm_vector(void *self, int slot, int32_t i, float *dst)
+{
+    const struct hash_model *hm = self;
+    if (i < 0 || i >= hm->slot[slot].result.n_rows)
+        return ST_INVALID_VALUE;
+    memcpy(dst, hm->slot[slot].vector[i], sizeof *hm->slot[slot].vector);
+    return 0;
+}
+
 void hm_executor(struct hash_model *hm, struct executor *ex)
 {
-    *ex = (struct executor){.self = hm, .submit = hm_submit, .wait = hm_wait, .ready = hm_ready};
+    *ex = (struct executor){.self = hm,
+                            .submit = hm_submit,
+                            .wait = hm_wait,
+                            .ready = hm_ready,
+                            .hidden = hm_vector,
+                            .hidden_dim = HM_DIM};
 }
