@@ -39,7 +39,7 @@ static int too_much(const struct genreq *g, int64_t bytes, int64_t most, const c
     return err_param(e, ST_INVALID_VALUE, param,
                      "The answer to this request (%d prompts, n = %lld) may take %lld bytes or "
                      "more, but answers of this server have at most %lld.",
-                     (int)g->n_prompts, (long long)g->n, (long long)bytes, (long long)most);
+                     (int)g->n_prompts, (long long)g->n_made, (long long)bytes, (long long)most);
 }
 
 /* One prompt's text; *bytes has that of those before it and gets this one's. */
@@ -58,7 +58,7 @@ static int echo_prompt(struct genreq *g, int32_t i, int64_t *bytes, int64_t most
             detok_push(&d, g->ids.p[k++], text);
         if (k == g->first[i + 1])
             detok_flush(&d, text);
-        *bytes += g->n * (int64_t)cost_json(text->p ? text->p + before : "", text->n - before);
+        *bytes += g->n_made * (int64_t)cost_json(text->p ? text->p + before : "", text->n - before);
         if (*bytes > most)
             return too_much(g, *bytes, most, "echo", e);
     }
@@ -71,10 +71,10 @@ static int bound_tokens(struct genreq *g, int64_t bytes, int64_t most, struct er
     int64_t each = token_bytes(g), all = bytes;
     bool chat_max = g->chat && g->max_completion_tokens != INT64_MIN;
     for (int32_t i = 0; i < g->n_prompts; i++)
-        all += g->n * g->max_new[i] * each;
+        all += (int64_t)g->n_made * g->max_new[i] * each;
     if (all <= most)
         return 0;
-    int64_t fit = (most - bytes) / each / g->n / g->n_prompts;
+    int64_t fit = (most - bytes) / each / g->n_made / g->n_prompts;
     if (chat_max || g->max_tokens != INT64_MIN || fit < 1 || fit < g->min_tokens)
         return too_much(g, all, most, chat_max ? "max_completion_tokens" : "max_tokens", e);
     for (int32_t i = 0; i < g->n_prompts; i++)

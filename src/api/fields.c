@@ -4,6 +4,7 @@
  * is ignored. A new field is a member of struct genreq and one row here. */
 #include "fields.h"
 
+#include "field.h"
 #include "handler.h"
 #include "prompt.h"
 #include "stop.h"
@@ -17,25 +18,6 @@
 enum { BOTH = 3, CHAT = 1, TEXT = 2 };
 #define I53 9007199254740992.0
 #define I64 INFINITY
-
-struct reader {
-    struct genreq *g;
-    const struct json_doc *d;
-    const struct config *c;
-    const struct api_service *s;
-    struct err *e;
-};
-
-struct field {
-    const char *name;
-    int (*read)(struct reader *r, const struct field *f, const struct json *v); /* never null */
-    size_t off;                              /* of the value in struct genreq */
-    double lo, hi;                           /* of numbers; of strings: hi characters */
-    double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
-    double only;                             /* read_only: the one value that is built */
-    uint8_t where;                           /* CHAT, TEXT or BOTH */
-    bool required;
-};
 
 static double limit_n(const struct config *c)
 {
@@ -152,13 +134,6 @@ static int empty_string(struct reader *r, const struct field *f, const struct js
 {
     if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
-    return v->n ? refuse(r->e, f->name) : 0;
-}
-
-static int empty_object(struct reader *r, const struct field *f, const struct json *v)
-{
-    if (v->type != JSON_OBJ)
-        return wrong_type(r->e, f->name, "an object", v);
     return v->n ? refuse(r->e, f->name) : 0;
 }
 
@@ -383,10 +358,10 @@ static const struct field fields[] = {
     ROW("top_p", BOTH, read_num, TO(top_p), .lo = 0, .hi = 1),
     ROW("top_k", BOTH, read_int, TO(top_k), .lo = -1, .hi = I53),
     ROW("min_p", BOTH, read_num, TO(min_p), .lo = 0, .hi = 1),
-    ROW("presence_penalty", BOTH, read_only, .lo = -2, .hi = 2, .only = 0),
-    ROW("frequency_penalty", BOTH, read_only, .lo = -2, .hi = 2, .only = 0),
-    ROW("repetition_penalty", BOTH, read_only, .lo = 0, .hi = 10, .only = 1),
-    ROW("logit_bias", BOTH, empty_object),
+    ROW("presence_penalty", BOTH, read_num, TO(presence), .lo = -2, .hi = 2),
+    ROW("frequency_penalty", BOTH, read_num, TO(frequency), .lo = -2, .hi = 2),
+    ROW("repetition_penalty", BOTH, read_num, TO(repetition), .lo = 1e-6, .hi = 10),
+    ROW("logit_bias", BOTH, read_logit_bias),
     ROW("seed", BOTH, read_int, TO(seed), .lo = -I64, .hi = I64),
     ROW("stop", BOTH, read_stop),
     ROW("stop_token_ids", BOTH, read_stop_ids),
@@ -395,8 +370,8 @@ static const struct field fields[] = {
     ROW("min_tokens", BOTH, read_int, TO(min_tokens), .lo = 0, .hi = I53),
     ROW("skip_special_tokens", BOTH, read_bool, TO(skip_special)),
     ROW("spaces_between_special_tokens", BOTH, any_bool),
-    ROW("truncate_prompt_tokens", BOTH, not_built),
-    ROW("allowed_token_ids", BOTH, not_built),
+    ROW("truncate_prompt_tokens", BOTH, read_truncate),
+    ROW("allowed_token_ids", BOTH, read_allowed_ids),
     ROW("bad_words", BOTH, not_built),
     ROW("stream", BOTH, read_bool, TO(stream)),
     ROW("stream_options", BOTH, read_stream_options),
@@ -404,8 +379,8 @@ static const struct field fields[] = {
     ROW("priority", BOTH, read_priority),
     ROW("cache_salt", BOTH, read_salt),
     ROW("request_id", BOTH, read_request_id),
-    ROW("return_token_ids", BOTH, only_false),
-    ROW("return_tokens_as_token_ids", BOTH, only_false),
+    ROW("return_token_ids", BOTH, read_bool, TO(return_ids)),
+    ROW("return_tokens_as_token_ids", BOTH, read_bool, TO(ids_as_texts)),
     ROW("prompt_logprobs", BOTH, not_built),
     ROW("use_beam_search", BOTH, only_false),
     ROW("length_penalty", BOTH, read_only, .lo = 0, .hi = 1e9, .only = 1),
@@ -485,8 +460,10 @@ static int check_combinations(struct reader *r)
     if (g->best_of > 0 && g->best_of < g->n)
         return err_param(r->e, ST_INVALID_COMBINATION, "best_of",
                          "'best_of' must not be below 'n'.");
-    if (g->best_of > 0 && g->best_of != g->n)
-        return refuse(r->e, "best_of");
+    if (g->best_of > g->n && g->stream)
+        return err_param(r->e, ST_INVALID_COMBINATION, "best_of",
+                         "'best_of' above 'n' cannot be streamed.");
+    g->n_made = (int32_t)(g->best_of > g->n ? g->best_of : g->n);
     return 0;
 }
 
@@ -523,8 +500,8 @@ static void set_defaults(struct genreq *g)
 {
     g->n = 1;
     g->max_tokens = g->max_completion_tokens = g->seed = g->logprobs = INT64_MIN;
-    g->top_k = g->best_of = INT64_MIN;
-    g->temperature = g->top_p = g->min_p = NAN;
+    g->top_k = g->best_of = g->truncate = INT64_MIN;
+    g->temperature = g->top_p = g->min_p = g->repetition = NAN;
     g->skip_special = g->add_generation_prompt = true;
     g->add_special = !g->chat;
     g->n_logprobs = -1;
@@ -535,6 +512,7 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
     double t = !isnan(g->temperature) ? g->temperature : s->temperature >= 0 ? s->temperature : 1;
     double p = !isnan(g->top_p) ? g->top_p : s->top_p >= 0 ? s->top_p : 1;
     double m = !isnan(g->min_p) ? g->min_p : s->min_p >= 0 ? s->min_p : 0;
+    double rep = !isnan(g->repetition) ? g->repetition : s->repetition > 0 ? s->repetition : 1;
     int64_t k = g->top_k != INT64_MIN ? g->top_k : s->top_k >= 0 ? s->top_k : 0;
     if (t < 1e-5)
         t = 0;
@@ -548,7 +526,12 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
                                        .top_p = (float)p,
                                        .min_p = (float)m,
                                        .top_k = (int32_t)k,
-                                       .n_logprobs = g->n_logprobs};
+                                       .n_logprobs = g->n_made > g->n && g->n_logprobs < 0
+                                                         ? 0 /* the best are chosen by them */
+                                                         : g->n_logprobs,
+                                       .presence_penalty = (float)g->presence,
+                                       .frequency_penalty = (float)g->frequency,
+                                       .repetition_penalty = (float)rep};
 }
 
 /* The row of a key in this kind of request, or -1. */

@@ -138,11 +138,36 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     return st;
 }
 
+/* truncate_prompt_tokens: the last so many of each prompt; -1: as many as leave room for the new
+ * ones. */
+static void truncate_prompts(struct genreq *g, const struct engine_limits *l)
+{
+    enum { NEW = 16 }; /* where the client does not say how many */
+    int64_t keep = g->truncate, pool = (int64_t)l->n_pages * l->page_tokens;
+    int64_t want = g->max_completion_tokens != INT64_MIN ? g->max_completion_tokens : g->max_tokens;
+    if (keep == INT64_MIN)
+        return;
+    if (keep < 0)
+        keep = (l->max_model_len < pool ? l->max_model_len : pool) - (want < 0 ? NEW : want);
+    if (keep < 1)
+        keep = 1;
+    size_t to = 0, from = 0;
+    for (int32_t i = 0; i < g->n_prompts; i++) {
+        size_t end = g->first[i + 1], n = end - from;
+        size_t kept = n < (size_t)keep ? n : (size_t)keep;
+        memmove(g->ids.p + to, g->ids.p + end - kept, kept * sizeof *g->ids.p);
+        g->first[i] = to;
+        to += kept;
+        from = end;
+    }
+    g->first[g->n_prompts] = g->ids.n = to;
+}
+
 /* Sequences: what the settings allow, and what this server has places for at all; a request with
  * more could wait for ever. */
 static int check_count(const struct genreq *g, const struct gen_rules *u, struct err *e)
 {
-    int64_t n = g->n_prompts * g->n, most = u->c->limits.max_sequences_per_request;
+    int64_t n = (int64_t)g->n_prompts * g->n_made, most = u->c->limits.max_sequences_per_request;
     int64_t places = (int64_t)u->s->limits.max_seqs + u->c->limits.queue_size;
     if (n > most)
         return err_param(e, ST_INVALID_LENGTH, "n", "Prompts times 'n' must be at most %lld.",
@@ -176,6 +201,8 @@ int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const s
     } else if (st == 0) {
         st = read_prompts(g, &d, u, e);
     }
+    if (st == 0)
+        truncate_prompts(g, &u->s->limits);
     st = st ? st : check_count(g, u, e);
     for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
         st = check_length(g, i, u, e);
@@ -192,6 +219,8 @@ void genreq_fini(struct genreq *g)
     for (int32_t i = 0; g->echo_text && i < g->n_prompts; i++)
         buf_free(&g->echo_text[i]);
     free(g->echo_text);
+    free(g->bias);
+    free(g->mask);
     ids_free(&g->ids);
     free(g->first);
     free(g->max_new);

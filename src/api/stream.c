@@ -7,12 +7,12 @@
 #include "clock.h"
 #include "cost.h"
 #include "events.h"
-#include "hash.h"
 #include "life.h"
 #include "log.h"
 #include "mem.h"
 #include "random.h"
 #include "reply.h"
+#include "submit.h"
 #include "utf8.h"
 
 #include <stdio.h>
@@ -160,6 +160,7 @@ static void note_token(struct choice *c, const struct out_rec *rec, int64_t now)
     }
     c->last_us = now;
     c->n_tokens++;
+    c->sum_logprob += (double)rec->logprob;
 }
 
 /* Sums over the choices, the earliest first token, the worst ending. */
@@ -175,7 +176,7 @@ void stream_line(const struct req *r, char *out, size_t n)
     for (int32_t i = 0; i < s->n_choices; i++) {
         const struct choice *c = &s->choice[i];
         made += c->n_tokens;
-        cached += c->index == 0 ? c->n_cached : 0; /* each prompt once, as in usage */
+        cached += i % s->g.n_made == 0 ? c->n_cached : 0; /* each prompt once, as in usage */
         queue = c->queue_us > queue ? c->queue_us : queue;
         if (c->first_us && (!first || c->first_us < first))
             first = c->first_us;
@@ -263,7 +264,7 @@ static void hold(struct choice *c, const struct buf *shown)
     c->held = true;
     buf_add(&c->text, shown->p, shown->n);
     size_t kept = c->text.n + c->lp.tokens.n + c->lp.token_logprobs.n + c->lp.top_logprobs.n +
-                  c->lp.text_offset.n;
+                  c->lp.text_offset.n + c->token_ids.n;
     if ((int64_t)kept <= s->a->c->limits.max_answer_bytes / s->n_choices)
         return;
     s->a->m.slow_readers++;
@@ -294,8 +295,10 @@ static void on_token(struct choice *c, const struct out_rec *rec, const struct t
     if (token)
         note_token(c, rec, now);
     bool hit = add_text(c, token && !hidden ? rec->token : -1, end, &shown);
-    if (token)
+    if (token) {
         logprob_add(c, rec, top);
+        token_id_add(c, rec->token);
+    }
     if (hit) {
         finish_choice(c, "stop");
         if (!end)
@@ -360,62 +363,17 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 
 /* ---- start ---- */
 
-static uint64_t seed_of(const struct stream *s, int32_t i)
-{
-    char hex[17];
-    if (s->g.seed == INT64_MIN || s->g.seed == -1) {
-        random_hex(hex, 16);
-        return strtoull(hex, NULL, 16);
-    }
-    /* choice i draws from a stream of its own, wherever in a batch its prompt stands */
-    uint64_t seed = (uint64_t)s->g.seed;
-    return i == 0 ? seed : mix64(seed + 0x9e3779b97f4a7c15u * (uint64_t)i);
-}
-
-static int submit(struct choice *c, struct msg_submit *m, int32_t i)
-{
-    struct stream *s = c->s;
-    struct slots *slots = &s->a->slots;
-    const struct genreq *g = &s->g;
-    size_t n = g->first[c->prompt + 1] - g->first[c->prompt];
-    token_id *tok = (token_id *)(m + 1);
-    *m = (struct msg_submit){.id = slot_take(slots, c),
-                             .arrival_us = s->r->arrival_us,
-                             .priority = g->priority,
-                             .tenant = s->r->tenant,
-                             .cache_ns = ns_of(&s->a->cache_key, s->r->tenant, g->salt, g->n_salt),
-                             .n_prompt = (int32_t)n,
-                             .max_new = g->max_new[c->prompt],
-                             .n_stop_ids = g->n_stop_ids,
-                             .min_new = (int32_t)g->min_tokens,
-                             .ignore_eos = g->ignore_eos,
-                             .params = g->sample};
-    m->h.kind = MSG_SUBMIT;
-    m->h.bytes = (uint32_t)(sizeof *m + (n + (size_t)g->n_stop_ids) * sizeof *tok);
-    m->params.seed = seed_of(s, i);
-    memcpy(tok, g->ids.p + g->first[c->prompt], n * sizeof *tok);
-    memcpy(tok + n, g->stop_ids, (size_t)g->n_stop_ids * sizeof *tok);
-    int st = engine_submit(s->a->s.engine, m);
-    if (st) {
-        slot_give(slots, m->id);
-        return st;
-    }
-    c->id = m->id;
-    s->n_open++;
-    return 0;
-}
-
 static void set_up(struct stream *s)
 {
     const struct genreq *g = &s->g;
     size_t n_kind = g->chat ? 9 : 5;
-    s->n_choices = s->n_left = g->n_prompts * (int32_t)g->n;
+    s->n_choices = s->n_left = g->n_prompts * g->n_made;
     s->choice = xcalloc2((size_t)s->n_choices, sizeof *s->choice);
     for (int32_t i = 0; i < s->n_choices; i++) {
         struct choice *c = &s->choice[i];
         c->s = s;
         c->index = i;
-        c->prompt = i / (int32_t)g->n;
+        c->prompt = i / g->n_made;
         c->stop_string = c->stop_id = -1;
         detok_init(&c->detok, s->a->s.tok, g->skip_special);
         stopper_init(&c->stopper, g->stops);
@@ -451,22 +409,6 @@ static void echo_prompts(struct stream *s)
         all_done(s, now);
 }
 
-static int submit_all(struct stream *s)
-{
-    const struct genreq *g = &s->g;
-    size_t most = 0;
-    for (int32_t p = 0; p < g->n_prompts; p++)
-        if (g->first[p + 1] - g->first[p] > most)
-            most = g->first[p + 1] - g->first[p];
-    struct msg_submit *m = malloc(sizeof *m + (most + (size_t)g->n_stop_ids) * sizeof(token_id));
-    int st = m ? 0 : ST_NOMEM;
-    for (int32_t i = 0; i < s->n_choices && !st; i++)
-        if (g->max_new[s->choice[i].prompt] > 0)
-            st = submit(&s->choice[i], m, i % (int32_t)g->n);
-    free(m);
-    return st;
-}
-
 static void count_admission(struct stream *s)
 {
     const struct genreq *g = &s->g;
@@ -492,7 +434,7 @@ void stream_begin(struct stream *s)
         return;
     }
     life_slots(a);
-    if (a->slots.n_live + (int64_t)s->g.n_prompts * s->g.n > a->slots.max_live) {
+    if (a->slots.n_live + (int64_t)s->g.n_prompts * s->g.n_made > a->slots.max_live) {
         a->m.rejected++;
         reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
@@ -502,7 +444,10 @@ void stream_begin(struct stream *s)
     if (st) {
         bool full = st == ST_QUEUE_FULL || st == ST_FULL;
         err_set(&e, full ? ST_QUEUE_FULL : st, "%s",
-                full ? queue_full : "The engine did not take the request.");
+                full ? queue_full
+                : st == ST_INVALID_VALUE
+                    ? "What this request forbids and allows leaves no token to draw."
+                    : "The engine did not take the request.");
         a->m.rejected += full;
         stream_fail(s, &e);
         return;
@@ -601,6 +546,7 @@ void stream_free(struct req *r)
         buf_free(&c->lp.token_logprobs);
         buf_free(&c->lp.top_logprobs);
         buf_free(&c->lp.text_offset);
+        buf_free(&c->token_ids);
     }
     free(s->choice);
     buf_free(&s->pre);

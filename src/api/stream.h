@@ -34,6 +34,8 @@ struct choice {
         struct buf tokens; /* chat: the whole entries */
         struct buf token_logprobs, top_logprobs, text_offset;
     } lp;
+    struct buf token_ids;         /* return_token_ids: comma separated, since last written out */
+    double sum_logprob;           /* of its tokens; best_of */
     int64_t offset, emitted;      /* code points: text_offset of the last token; of text so far */
     const char *finish;           /* NULL while running */
     int32_t stop_string, stop_id; /* -1 */
@@ -50,6 +52,7 @@ struct stream { /* r->user */
     struct choice *choice;             /* [n_choices] */
     int32_t n_choices, n_open, n_left; /* n_open: the engine still owes an end; n_left: not done */
     int32_t n_held;                    /* choices that hold something back */
+    bool prompt_shown;                 /* chat: the ids of the prompt were sent */
     char object_id[48];
     int64_t created;
     struct buf pre; /* the constant beginning of every event or answer */

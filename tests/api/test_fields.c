@@ -57,12 +57,17 @@ static const struct {
     {"top_p", 3, INT | NUM, {"0", "1", "0.5"}, {"1.01", "-0.01"}, "invalid_value"},
     {"top_k", 3, INT, {"-1", "0", "1", "100000"}, {"-2"}, "invalid_value"},
     {"min_p", 3, INT | NUM, {"0", "1"}, {"1.5", "-1"}, "invalid_value"},
-    {"presence_penalty", 3, INT | NUM, {"0", "0.0"}, {"2.1", "-2.1"}, "invalid_value"},
-    {"presence_penalty", 3, INT | NUM, {"0"}, {"2", "-2", "0.5"}, "unsupported_parameter"},
-    {"frequency_penalty", 3, INT | NUM, {"0"}, {"1"}, "unsupported_parameter"},
-    {"repetition_penalty", 3, INT | NUM, {"1", "1.0"}, {"1.1", "10"}, "unsupported_parameter"},
-    {"repetition_penalty", 3, INT | NUM, {"1"}, {"10.5", "-1"}, "invalid_value"},
-    {"logit_bias", 3, OBJ, {"{}"}, {"{\"5\":1}"}, "unsupported_parameter"},
+    {"presence_penalty", 3, INT | NUM, {"0", "2", "-2", "0.5"}, {"2.1", "-2.1"}, "invalid_value"},
+    {"frequency_penalty", 3, INT | NUM, {"0", "2", "-2", "0.5"}, {"2.1", "-2.1"}, "invalid_value"},
+    {"repetition_penalty",
+     3,
+     INT | NUM,
+     {"1", "1.1", "10", "0.01"},
+     {"10.5", "-1", "0"},
+     "invalid_value"},
+    {"logit_bias", 3, OBJ, {"{}", "{\"5\":1}", "{\"7\":-100,\"0\":100}"}, {NULL}, NULL},
+    {"allowed_token_ids", 3, ARR, {"[5]", "[0,257]", "[5,5]"}, {"[]"}, "invalid_length"},
+    {"truncate_prompt_tokens", 3, INT, {"-1", "1", "2048"}, {"0", "-2", "2049"}, "invalid_value"},
     {"seed",
      3,
      INT,
@@ -92,7 +97,8 @@ static const struct {
      {"\"a/b\"", "\"a@\"", "\"\\\\\"", "\"\\u0000\""},
      "invalid_value"},
     {"request_id", 3, STR, {"\"a\"", "\"a b\""}, {NULL}, NULL},
-    {"return_token_ids", 3, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
+    {"return_token_ids", 3, BOOL, {"false", "true"}, {NULL}, NULL},
+    {"return_tokens_as_token_ids", 3, BOOL, {"false", "true"}, {NULL}, NULL},
     {"use_beam_search", 3, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
     {"length_penalty", 3, INT | NUM, {"1", "1.0"}, {"1.5"}, "unsupported_parameter"},
     {"response_format",
@@ -104,8 +110,7 @@ static const struct {
     {"echo", 1, BOOL, {"false", "true"}, {NULL}, NULL},
     {"echo", 2, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
     {"suffix", 1, STR, {"\"\""}, {"\"x\""}, "unsupported_parameter"},
-    {"best_of", 1, INT, {"0", "1"}, {"21", "-1"}, "invalid_value"},
-    {"best_of", 1, INT, {"1"}, {"2"}, "unsupported_parameter"},
+    {"best_of", 1, INT, {"0", "1", "2", "20"}, {"21", "-1"}, "invalid_value"},
     {"add_special_tokens", 3, BOOL, {"false", "true"}, {NULL}, NULL},
     {"logprobs", 1, INT, {"0", "5", "20"}, {"-1", "21"}, "invalid_value"},
     {"logprobs", 2, BOOL, {"false", "true"}, {NULL}, NULL},
@@ -131,9 +136,7 @@ static const struct {
 static const struct {
     const char *name;
     int where;
-} refused[] = {{"truncate_prompt_tokens", 3},
-               {"allowed_token_ids", 3},
-               {"bad_words", 3},
+} refused[] = {{"bad_words", 3},
                {"prompt_logprobs", 3},
                {"structured_outputs", 3},
                {"guided_json", 3},
@@ -238,6 +241,14 @@ static void test_lengths(void **s)
     field(TEXT, "stop_token_ids", "[\"a\"]", 400, "invalid_type", "stop_token_ids[0]");
     field(TEXT, "stream_options", "{\"include_usage\":1},\"stream\":true", 400, "invalid_type",
           "stream_options.include_usage");
+    field(TEXT, "logit_bias", "{\"258\":1}", 400, "invalid_value", "logit_bias.258");
+    field(TEXT, "logit_bias", "{\"05\":1}", 400, "invalid_value", "logit_bias.05");
+    field(TEXT, "logit_bias", "{\"-1\":1}", 400, "invalid_value", "logit_bias.-1");
+    field(TEXT, "logit_bias", "{\"5\":1,\"6\":101}", 400, "invalid_value", "logit_bias.6");
+    field(TEXT, "logit_bias", "{\"5\":\"1\"}", 400, "invalid_type", "logit_bias.5");
+    field(TEXT, "allowed_token_ids", "[5,258]", 400, "invalid_value", "allowed_token_ids[1]");
+    field(TEXT, "allowed_token_ids", "[257],\"min_tokens\":1", 400, "invalid_value", NULL);
+    field(TEXT, "best_of", "2,\"stream\":true", 400, "invalid_combination", "best_of");
     field(TEXT, "response_format", "{}", 400, "missing_required_parameter", "response_format.type");
 }
 
