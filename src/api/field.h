@@ -5,6 +5,8 @@
 
 #include "genreq.h"
 
+enum { BOTH = 3, CHAT = 1, TEXT = 2 }; /* where a field is known */
+
 struct reader {
     struct genreq *g;
     const struct json_doc *d;
@@ -23,6 +25,20 @@ struct field {
     uint8_t where;                           /* CHAT, TEXT or BOTH */
     bool required;
 };
+
+#define ROW(n, w, r, ...)                                                                          \
+    {                                                                                              \
+        .name = n, .where = w, .read = r, __VA_ARGS__                                              \
+    }
+
+/* A number of which one value is built; outside of its bounds it is a range error all the same. */
+int read_only(struct reader *r, const struct field *f, const struct json *v);
+int only_false(struct reader *r, const struct field *f, const struct json *v);
+/* Known, but not built. */
+int not_built(struct reader *r, const struct field *f, const struct json *v);
+int no_effect(struct reader *r, const struct field *f, const struct json *v);
+/* -1: as many as fit. */
+int read_max_tokens(struct reader *r, const struct field *f, const struct json *v);
 
 /* {"TOKEN": bias, ...} */
 int read_logit_bias(struct reader *r, const struct field *f, const struct json *v);

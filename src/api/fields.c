@@ -5,6 +5,7 @@
 #include "fields.h"
 
 #include "field.h"
+#include "foreign.h"
 #include "handler.h"
 #include "prompt.h"
 #include "stop.h"
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BOTH = 3, CHAT = 1, TEXT = 2 };
 #define I53 9007199254740992.0
 #define I64 INFINITY
 
@@ -36,13 +36,31 @@ static int refuse(struct err *e, const char *param)
 
 /* ---- readers of many fields ---- */
 
+/* A bound as a person writes it. */
+static const char *say(double v, char *out, size_t n)
+{
+    if (v == floor(v)) {
+        snprintf(out, n, "%.0f", v);
+        return out;
+    }
+    snprintf(out, n, "%.6f", v);
+    for (char *end = out + strlen(out); end[-1] == '0';)
+        *--end = '\0';
+    return out;
+}
+
 static int check_bounds(struct reader *r, const struct field *f, const struct json *v)
 {
+    char least[40], most[40];
     double hi = f->limit ? f->limit(r->c) : f->hi;
-    if (!(v->d >= f->lo && v->d <= hi) || isinf(v->d))
-        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' must be between %.15g and %.15g.",
-                         f->name, f->lo, hi);
-    return 0;
+    if (v->d >= f->lo && v->d <= hi && !isinf(v->d))
+        return 0;
+    say(f->lo, least, sizeof least);
+    if (v->d < f->lo && hi >= I53)
+        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' must be at least %s.", f->name,
+                         least);
+    return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' must be between %s and %s.", f->name,
+                     least, say(hi, most, sizeof most));
 }
 
 /* Where a value goes: the row's reader knows its type. */
@@ -51,7 +69,7 @@ static void *member(struct reader *r, const struct field *f)
     return (char *)r->g + f->off;
 }
 
-static int read_int(struct reader *r, const struct field *f, const struct json *v)
+static int read_int_to(struct reader *r, const struct field *f, const struct json *v, int64_t *at)
 {
     if (v->type == JSON_NUM && !v->is_int && v->d == floor(v->d))
         return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
@@ -60,9 +78,13 @@ static int read_int(struct reader *r, const struct field *f, const struct json *
     int st = check_bounds(r, f, v);
     if (st)
         return st;
-    int64_t *at = member(r, f);
     *at = v->i;
     return 0;
+}
+
+static int read_int(struct reader *r, const struct field *f, const struct json *v)
+{
+    return read_int_to(r, f, v, member(r, f));
 }
 
 static int read_num(struct reader *r, const struct field *f, const struct json *v)
@@ -77,8 +99,7 @@ static int read_num(struct reader *r, const struct field *f, const struct json *
     return 0;
 }
 
-/* A number of which one value is built; outside of its bounds it is a range error all the same. */
-static int read_only(struct reader *r, const struct field *f, const struct json *v)
+int read_only(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_NUM)
         return wrong_type(r->e, f->name, "a number", v);
@@ -97,7 +118,7 @@ static int read_bool(struct reader *r, const struct field *f, const struct json 
     return 0;
 }
 
-static int only_false(struct reader *r, const struct field *f, const struct json *v)
+int only_false(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_BOOL)
         return wrong_type(r->e, f->name, "a boolean", v);
@@ -137,14 +158,13 @@ static int empty_string(struct reader *r, const struct field *f, const struct js
     return v->n ? refuse(r->e, f->name) : 0;
 }
 
-/* Known, but not built. */
-static int not_built(struct reader *r, const struct field *f, const struct json *v)
+int not_built(struct reader *r, const struct field *f, const struct json *v)
 {
     (void)v;
     return refuse(r->e, f->name);
 }
 
-static int no_effect(struct reader *r, const struct field *f, const struct json *v)
+int no_effect(struct reader *r, const struct field *f, const struct json *v)
 {
     (void)r;
     (void)f;
@@ -267,6 +287,12 @@ static int read_priority(struct reader *r, const struct field *f, const struct j
     return 0;
 }
 
+int read_max_tokens(struct reader *r, const struct field *f, const struct json *v)
+{
+    r->g->fit_max = v->type == JSON_NUM && v->is_int && v->i == -1;
+    return r->g->fit_max ? 0 : read_int_to(r, f, v, &r->g->max_tokens);
+}
+
 static int read_request_id(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
@@ -342,17 +368,13 @@ static int read_effort(struct reader *r, const struct field *f, const struct jso
 
 /* ---- the table: a request is told of the first wrong row, so the order is part of it ---- */
 
-#define ROW(n, w, r, ...)                                                                          \
-    {                                                                                              \
-        .name = n, .where = w, .read = r, __VA_ARGS__                                              \
-    }
 #define TO(member) .off = offsetof(struct genreq, member)
 static const struct field fields[] = {
     ROW("model", BOTH, any_string, .hi = INFINITY),
     ROW("messages", CHAT, any_array, .required = true),
     ROW("prompt", TEXT, read_prompt, .required = true),
     ROW("n", BOTH, read_int, TO(n), .lo = 1, .limit = limit_n),
-    ROW("max_tokens", BOTH, read_int, TO(max_tokens), .lo = 0, .hi = I53),
+    ROW("max_tokens", BOTH, read_max_tokens, .lo = 0, .hi = I53),
     ROW("max_completion_tokens", CHAT, read_int, TO(max_completion_tokens), .lo = 1, .hi = I53),
     ROW("temperature", BOTH, read_num, TO(temperature), .lo = 0, .hi = 2),
     ROW("top_p", BOTH, read_num, TO(top_p), .lo = 0, .hi = 1),
@@ -439,6 +461,13 @@ static const struct field fields[] = {
     ROW("rid", BOTH, no_effect),
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
+enum { N_SEEN = N_FIELDS + MAX_FOREIGN };
+
+/* Ours, then those of other servers. */
+static const struct field *row(int i)
+{
+    return i < N_FIELDS ? &fields[i] : &foreign_fields[i - N_FIELDS];
+}
 
 static int check_combinations(struct reader *r)
 {
@@ -537,10 +566,12 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
 /* The row of a key in this kind of request, or -1. */
 static int find_field(int mode, const struct json *v)
 {
-    for (int i = 0; i < N_FIELDS; i++)
-        if ((fields[i].where & mode) && strlen(fields[i].name) == v->n_key &&
-            memcmp(fields[i].name, v->key, v->n_key) == 0)
+    for (int i = 0; v->n_key && i < N_FIELDS + n_foreign; i++) {
+        const struct field *f = row(i);
+        if (f->name[0] == v->key[0] && (f->where & mode) && strlen(f->name) == v->n_key &&
+            memcmp(f->name, v->key, v->n_key) == 0)
             return i;
+    }
     return -1;
 }
 
@@ -565,8 +596,8 @@ static int match_fields(struct reader *r, int mode, const struct json **seen)
 
 static int read_fields(struct reader *r, int mode, const struct json *const *seen)
 {
-    for (int i = 0; i < N_FIELDS; i++) {
-        const struct field *f = &fields[i];
+    for (int i = 0; i < N_FIELDS + n_foreign; i++) {
+        const struct field *f = row(i);
         const struct json *v = seen[i];
         bool given = v && v->type != JSON_NULL;
         if (!given && f->required && (f->where & mode))
@@ -582,7 +613,7 @@ int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rul
                 struct err *e)
 {
     struct reader r = {g, d, u->c, u->s, e};
-    const struct json *seen[N_FIELDS] = {0};
+    const struct json *seen[N_SEEN] = {0};
     int mode = g->chat ? CHAT : TEXT;
     set_defaults(g);
     int st = match_fields(&r, mode, seen);
@@ -598,8 +629,10 @@ int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rul
     if (st)
         return st;
     set_sampling(g, u->s);
+    if (g->other_window && g->sample.repetition_penalty != 1.0f)
+        return refuse(e, "repeat_last_n");
     if (u->c->stream.force_usage)
-        g->include_usage = true;
+        g->include_usage = g->continuous_usage = true;
     if (g->n_stop)
         return stops_new(&g->stops, g->stop, g->n_stop, e);
     return 0;

@@ -105,8 +105,8 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
                          "%lld tokens.",
                          (long long)max, (long long)n);
     if (!given)
-        want = g->chat ? max - n : 16;
-    if (!given && g->chat && most && want > most)
+        want = g->chat || g->fit_max ? max - n : 16;
+    if (!given && (g->chat || g->fit_max) && most && want > most)
         want = most;
     if (!given && want > max - n)
         want = max - n;
@@ -123,7 +123,7 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     if (want == 0)
         return 0;
     int st = fits(&s->limits, n, want, e);
-    if (st && !given && st == ST_CONTEXT_LENGTH && g->chat) {
+    if (st && !given && st == ST_CONTEXT_LENGTH && (g->chat || g->fit_max)) {
         /* the omitted maximum means what fits: also what fits in the pool */
         int64_t pool = (int64_t)s->limits.n_pages * s->limits.page_tokens - n;
         want = want < pool ? want : pool;

@@ -21,7 +21,9 @@ struct genreq {
     bool stream, include_stop, ignore_eos, skip_special, echo, add_special, add_special_given,
         want_logprobs, include_usage, continuous_usage, add_generation_prompt,
         return_ids,   /* return_token_ids */
-        ids_as_texts; /* return_tokens_as_token_ids */
+        ids_as_texts, /* return_tokens_as_token_ids */
+        fit_max,      /* max_tokens -1 */
+        other_window; /* repeat_last_n: penalties over a part of the text */
     /* computed */
     int32_t n_logprobs; /* -1 = none */
     int32_t

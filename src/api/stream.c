@@ -239,7 +239,7 @@ static void send_event(struct choice *c, const struct buf *text)
     reply_more(c->s->r);
 }
 
-/* S-11: what was held back goes out as one event a choice, as far as there is room for more. `all`:
+/* What was held back goes out as one event a choice, as far as there is room for more. `all`:
  * whatever the room. */
 static void send_held(struct stream *s, bool all)
 {

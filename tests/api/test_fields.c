@@ -29,7 +29,7 @@ static void field(const char *path, const char *name, const char *value, int sta
     const char *base = strcmp(path, TEXT) == 0
                            ? "\"prompt\":\"x\""
                            : "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]";
-    bool ours = strcmp(name, "max_tokens") == 0;
+    bool ours = strcmp(name, "max_tokens") == 0 || strcmp(name, "n_predict") == 0;
     snprintf(body, sizeof body, "{%s%s,\"%s\":%s}", base, ours ? "" : ",\"max_tokens\":1", name,
              value);
     expect(path, body, status, code, param);
@@ -45,8 +45,8 @@ static const struct {
     const char *good[4], *bad[4], *code; /* bad: right type, wrong value */
 } fields[] = {
     {"n", 3, INT, {"1", "1.0", "128"}, {"0", "129", "-1"}, "invalid_value"},
-    {"max_tokens", 1, INT, {"1", "2.0"}, {"0", "-1"}, "invalid_value"},
-    {"max_tokens", 2, INT, {"1"}, {"0", "-1"}, "invalid_value"},
+    {"max_tokens", 1, INT, {"1", "2.0", "-1"}, {"0", "-2"}, "invalid_value"},
+    {"max_tokens", 2, INT, {"1", "-1"}, {"0", "-2"}, "invalid_value"},
     {"max_completion_tokens", 2, INT, {"1", "9"}, {"0", "-5"}, "invalid_value"},
     {"temperature",
      3,
@@ -129,6 +129,16 @@ static const struct {
      {"\"none\""},
      {"\"auto\""},
      "invalid_combination"},
+    {"repeat_penalty", 3, INT | NUM, {"1", "1.1"}, {"0", "11"}, "invalid_value"},
+    {"n_predict", 3, INT, {"1", "-1"}, {"-2"}, "invalid_value"},
+    {"repeat_last_n", 3, INT, {"64", "-1"}, {NULL}, NULL},
+    {"mirostat", 3, INT | NUM, {"0"}, {"1", "2"}, "unsupported_parameter"},
+    {"typical_p", 3, INT | NUM, {"1"}, {"0.5"}, "unsupported_parameter"},
+    {"tfs_z", 3, INT | NUM, {"1"}, {"0.5"}, "unsupported_parameter"},
+    {"xtc_probability", 3, INT | NUM, {"0"}, {"0.5"}, "unsupported_parameter"},
+    {"dry_multiplier", 3, INT | NUM, {"0"}, {"0.8"}, "unsupported_parameter"},
+    {"dynatemp_range", 3, INT | NUM, {"0"}, {"0.5"}, "unsupported_parameter"},
+    {"penalize_nl", 3, BOOL, {"true"}, {"false"}, "unsupported_parameter"},
     {"model", 3, STR, {"\"\"", "\"tiny\"", "\"other/name\""}, {NULL}, NULL},
 };
 
@@ -241,6 +251,9 @@ static void test_lengths(void **s)
     field(TEXT, "stop_token_ids", "[\"a\"]", 400, "invalid_type", "stop_token_ids[0]");
     field(TEXT, "stream_options", "{\"include_usage\":1},\"stream\":true", 400, "invalid_type",
           "stream_options.include_usage");
+    field(TEXT, "repeat_last_n", "64,\"repeat_penalty\":1.1", 400, "unsupported_parameter",
+          "repeat_last_n");
+    field(TEXT, "repeat_last_n", "-1,\"repeat_penalty\":1.1", 200, NULL, NULL);
     field(TEXT, "logit_bias", "{\"258\":1}", 400, "invalid_value", "logit_bias.258");
     field(TEXT, "logit_bias", "{\"05\":1}", 400, "invalid_value", "logit_bias.05");
     field(TEXT, "logit_bias", "{\"-1\":1}", 400, "invalid_value", "logit_bias.-1");

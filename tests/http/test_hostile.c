@@ -52,7 +52,7 @@ static void test_fields(void **s)
         {"\"n\":0", 400, "invalid_value", "n"},
         {"\"n\":129", 400, "invalid_value", "n"},
         {"\"max_tokens\":0", 400, "invalid_value", "max_tokens"},
-        {"\"max_tokens\":-1", 400, "invalid_value", "max_tokens"},
+        {"\"max_tokens\":-2", 400, "invalid_value", "max_tokens"},
         {"\"max_tokens\":\"5\"", 400, "invalid_type", "max_tokens"},
         {"\"max_tokens\":5000", 400, "context_length_exceeded", "prompt"},
         {"\"min_tokens\":50", 400, "invalid_value", "min_tokens"},
