@@ -118,7 +118,7 @@ static const struct {
     {"top_logprobs", 2, INT, {"0"}, {"1", "20"}, "invalid_combination"},
     {"chat_template_kwargs", 2, OBJ, {"{}", "{\"a\":[1]}"}, {NULL}, NULL},
     {"add_generation_prompt", 2, BOOL, {"true", "false"}, {NULL}, NULL},
-    {"continue_final_message", 2, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
+    {"continue_final_message", 2, BOOL, {"false", "true"}, {NULL}, NULL},
     {"reasoning_effort", 2, STR, {"\"none\"", "\"max\""}, {"\"much\""}, "invalid_value"},
     {"include_reasoning", 2, BOOL, {"true"}, {NULL}, NULL},
     {"tools", 2, ARR, {NULL}, {"[]"}, "invalid_length"},
@@ -539,6 +539,20 @@ static void test_template(void **s)
            "\"note\":\"n\",\"enable_thinking\":false,\"messages\":[],\"add_generation_prompt\":"
            "false}}",
            "user=hi|go note n think False");
+#define GO_ON "\"continue_final_message\":true"
+    render("{" GO_ON ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+           "\"content\":\"so a\",\"name\":\"N\"}]}",
+           "user=a|assistant=so a");
+    render("{" GO_ON
+           ",\"messages\":[{\"role\":\"assistant\",\"content\":[{\"text\":\"a\"},{\"text\":"
+           "\"b c\"}]}],\"add_generation_prompt\":false}",
+           "assistant=a\\nb c");
+    expect("/tokenize",
+           "{" GO_ON ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
+           "\"add_generation_prompt\":true}",
+           400, "invalid_combination", "continue_final_message");
+    expect("/tokenize", "{" GO_ON ",\"messages\":[{\"role\":\"assistant\"}]}", 400,
+           "invalid_combination", "continue_final_message");
     render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":\"none\"}",
            "user=hi|go think False");
     render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":\"low\"}",
