@@ -27,6 +27,8 @@ void chat_close(struct chat *c);
  * mention the role "developer" (a template that does not gets such messages as "system"). */
 bool chat_wants_parts(const struct chat *c);
 bool chat_knows_developer(const struct chat *c);
+/* Is s a name or a string constant of the template. */
+bool chat_mentions(const struct chat *c, const char *s);
 
 struct chat_args {
     const struct json_doc *vars; /* its root is an object of template variables: messages, tools,

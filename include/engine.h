@@ -29,6 +29,7 @@ struct engine_limits {
     int32_t n_pages, page_tokens;
     int32_t max_seqs;    /* rows, <= MAX_ROWS */
     int32_t max_waiting; /* admission bound; more is refused with ST_QUEUE_FULL */
+    int32_t max_live;    /* of both together: a request of more sequences can never be served */
     int32_t max_model_len, vocab;
     bool prefix_cache;
 };

@@ -14,11 +14,10 @@
 static inline uint64_t fnv1a(uint64_t h, const void *p, size_t n)
 {
     const uint8_t *b = p;
-    /* The analyzer takes the second byte of an int for garbage.
-     * NOLINTBEGIN(clang-analyzer-core.UndefinedBinaryOperatorResult) */
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ b[i]) * 0x100000001b3u;
-    /* NOLINTEND(clang-analyzer-core.UndefinedBinaryOperatorResult) */
+    for (size_t i = 0; i < n; i++) {
+        h ^= b[i]; /* NOLINT(clang-analyzer-core*): takes the second byte of an int for garbage */
+        h *= 0x100000001b3u;
+    }
     return h;
 }
 

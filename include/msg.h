@@ -39,7 +39,7 @@ struct msg_submit {
     int64_t arrival_us;
     int64_t priority;  /* lower runs earlier; orders the requests of one tenant and no others */
     uint64_t tenant;   /* hash of the API key (fair share); 0 = anonymous */
-    uint64_t cache_ns; /* namespace of the prefix cache: hash of cache_salt; 0 = shared */
+    uint64_t cache_ns; /* namespace of the prefix cache: of tenant and cache_salt */
     int32_t n_prompt, max_new;
     int32_t n_stop_ids;
     int32_t min_new; /* tokens that must be drawn before EOS and stop ids can be */

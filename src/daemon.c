@@ -64,6 +64,12 @@ int daemon_open_files(struct daemon *d, const struct config *c, struct err *e)
 {
     const struct model_source_opts o = {
         .path = c->model.path, .dummy = c->model.load_format == CONF_LOAD_DUMMY, .seed = 1};
+    if (!c->model.path[0]) {
+        err_set(e, ST_NOT_FOUND,
+                "no model is set: give its folder or .gguf file as model.path in a file named with "
+                "--config FILE, or with --set model.path=PATH; --help lists the settings");
+        return EXIT_NO_MODEL;
+    }
     if (access(c->model.path, R_OK) != 0) {
         int why = errno;
         err_set(e, ST_NOT_FOUND,

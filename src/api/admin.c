@@ -39,7 +39,7 @@ static void put_model(const struct api *a, struct buf *b, const char *name, bool
                 "\"min_p\":%g,\"repetition_penalty\":%g}",
                 s->temperature >= 0 ? s->temperature : 1.0, s->top_p >= 0 ? s->top_p : 1.0,
                 s->top_k >= 0 ? s->top_k : 0, s->min_p >= 0 ? s->min_p : 0.0,
-                s->repetition >= 0 ? s->repetition : 1.0);
+                s->repetition > 0 ? s->repetition : 1.0);
     out_str(b, "}");
 }
 

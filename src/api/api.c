@@ -120,6 +120,7 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
     a->c = c;
     a->limits = (struct api_limits){l ? l->watchdog_us : 10000000, hooks.failed_exit_us};
     a->start_unix_s = clock_unix_s();
+    a->cache_key = ns_key_new();
     a->names = c->model.served_names;
     if (a->names.n == 0) {
         a->own_name = name_of_path(c->model.path);

@@ -5,7 +5,6 @@
 #include "fields.h"
 
 #include "handler.h"
-#include "hash.h"
 #include "prompt.h"
 #include "stop.h"
 #include "utf8.h"
@@ -262,13 +261,6 @@ static int read_stream_options(struct reader *r, const struct field *f, const st
     return read_option(r, f, v, "include_obfuscation", &ignored);
 }
 
-static uint64_t hash_bytes(const char *s, size_t n)
-{
-    uint64_t h = fnv1a(FNV1A_BASIS, s, n);
-    h ^= h >> 31;
-    return h ? h : 1;
-}
-
 static int read_salt(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
@@ -280,7 +272,8 @@ static int read_salt(struct reader *r, const struct field *f, const struct json 
         if (v->s[i] == '@' || v->s[i] == '/' || v->s[i] == '\\' || v->s[i] == '\0')
             return err_param(r->e, ST_INVALID_VALUE, f->name,
                              "'%s' must not contain @, /, \\ or NUL.", f->name);
-    r->g->cache_ns = hash_bytes(v->s, v->n);
+    memcpy(r->g->salt, v->s, v->n);
+    r->g->n_salt = v->n;
     return 0;
 }
 

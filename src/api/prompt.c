@@ -232,6 +232,35 @@ static void write_calls(struct writer *w, const struct json *v)
     json_make_close(&w->m);
 }
 
+/* Roles are OpenAI's and what the template names: a template writes a role as it comes, often
+ * beside the tokens that begin a turn, so one with a line feed in it would be a turn of its own.
+ * (M-1 passed every role on; it does not hold any more.) */
+static int check_role(struct writer *w, const struct json *role, const char *at)
+{
+    enum { MAX_ROLE = 64 };
+    static const char *const known[] = {"system",    "developer", "user",
+                                        "assistant", "tool",      "function"};
+    char name[MAX_ROLE + 1];
+    if (role->type != JSON_STR)
+        return wrong_type(w->e, at, "a string", role);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (json_is(role, known[i]))
+            return 0;
+    bool ok = role->n > 0 && role->n <= MAX_ROLE;
+    for (uint32_t i = 0; ok && i < role->n; i++)
+        ok = (unsigned char)role->s[i] > ' ' && role->s[i] != 0x7f;
+    if (ok) {
+        memcpy(name, role->s, role->n);
+        name[role->n] = '\0';
+        if (chat_mentions(w->s->chat, name))
+            return 0;
+    }
+    return err_param(w->e, ST_INVALID_VALUE, at,
+                     "'%s' must be system, developer, user, assistant, tool, function or a role "
+                     "that the model's chat template names.",
+                     at);
+}
+
 static int write_message(struct writer *w, const struct json *m, int i)
 {
     char at[64];
@@ -242,15 +271,16 @@ static int write_message(struct writer *w, const struct json *m, int i)
     snprintf(at, sizeof at, "messages[%d].role", i);
     if (!role || role->type == JSON_NULL)
         return err_param(w->e, ST_MISSING, at, "'%s' is required.", at);
-    if (role->type != JSON_STR)
-        return wrong_type(w->e, at, "a string", role);
+    int st = check_role(w, role, at);
+    if (st)
+        return st;
     json_make_open(&w->m, no_key, JSON_OBJ);
     if (json_is(role, "developer") && !chat_knows_developer(w->s->chat))
         json_make_str(&w->m, name_of("role"), name_of("system"));
     else
         json_make_copy(&w->m, w->d, role);
     snprintf(at, sizeof at, "messages[%d].content", i);
-    int st = write_content(w, json_get(w->d, m, "content"), json_is(role, "assistant"), at);
+    st = write_content(w, json_get(w->d, m, "content"), json_is(role, "assistant"), at);
     if (st)
         return st;
     static const char *const passed[] = {"name", "tool_calls", "tool_call_id", "reasoning_content",
@@ -321,7 +351,7 @@ int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool ad
                     bool add_special, struct ids *out, struct err *e)
 {
     const struct api_service *s = u->s;
-    bool parse = u->c->security.parse_special_tokens;
+    bool parse = u->c->security.parse_special_in_messages;
     struct json_doc vars;
     struct buf text = {0};
     struct spans spans = {0};

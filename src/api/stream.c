@@ -325,7 +325,7 @@ static int submit(struct choice *c, struct msg_submit *m, int32_t i)
                              .arrival_us = s->r->arrival_us,
                              .priority = g->priority,
                              .tenant = s->r->tenant,
-                             .cache_ns = g->cache_ns,
+                             .cache_ns = ns_of(&s->a->cache_key, s->r->tenant, g->salt, g->n_salt),
                              .n_prompt = (int32_t)n,
                              .max_new = g->max_new[c->prompt],
                              .n_stop_ids = g->n_stop_ids,

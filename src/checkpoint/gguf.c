@@ -252,7 +252,8 @@ static int take_header(struct cursor *c, uint64_t *n_tensors, uint64_t *n_kv, st
     if (st)
         return st;
     if (memcmp(magic, "GGUF", 4) != 0)
-        return err_set(e, ST_FORMAT, "not a GGUF file");
+        return err_set(e, ST_FORMAT,
+                       "not a GGUF file (a model is a .gguf file, or a folder with a config.json)");
     if ((st = take_u32(c, &version, "version", e)) != 0)
         return st;
     if (version != 3)

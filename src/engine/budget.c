@@ -13,7 +13,7 @@
 
 enum { MIN_CHUNK = 64, MIN_LONE_CHUNK = 16, FIRST_CHUNK = 64, MAX_STEP_US = 1000000 };
 enum { SHORT_SHARE = 4, SHORT_LEAST = 64, LONG_SHARE = 4 };
-enum { LIMIT_FACTOR = 8, UNKNOWN_TOKEN_US = 500000 };
+enum { LIMIT_FACTOR = 16, UNKNOWN_TOKEN_US = 500000 };
 
 static double token_us(const struct sched *sc)
 {

@@ -27,7 +27,7 @@ int outbox_init(struct engine *en, struct err *e)
 {
     struct staging *o = &en->staging;
     size_t rec, top, bytes;
-    o->cap_rec = 2 * en->max_live + en->lim.max_seqs;
+    o->cap_rec = 2 * en->lim.max_live + en->lim.max_seqs;
     o->cap_top = en->lim.max_seqs * MAX_LOGPROBS;
     if (!mul_size((size_t)o->cap_rec, sizeof *o->rec, &rec) ||
         !mul_size((size_t)o->cap_top, sizeof *o->top, &top) || !add_size(rec, top, &bytes) ||

@@ -36,6 +36,7 @@ void engine_limits_of(struct engine_limits *l, const struct config *c, const str
                                 .page_tokens = (int32_t)c->kv.page_tokens,
                                 .max_seqs = (int32_t)rows,
                                 .max_waiting = (int32_t)c->limits.queue_size,
+                                .max_live = (int32_t)(rows + c->limits.queue_size),
                                 .max_model_len = f->max_model_len,
                                 .vocab = f->vocab,
                                 .prefix_cache = c->kv.prefix_cache.enabled};
@@ -148,14 +149,13 @@ int engine_new(struct engine **out, const struct config *c, const struct engine_
                                .max_decode_gap_us = c->scheduler.max_decode_gap,
                                .gate_seq = -1,
                                .area_full = -1};
-    en->max_live = en->lim.max_seqs + en->lim.max_waiting;
     en->stats.healthy = 1;
     const struct kv_config k = {.n_pages = f->n_pages,
                                 .page_tokens = en->lim.page_tokens,
                                 .eviction = c->kv.prefix_cache.eviction,
                                 .seed = f->cache_seed};
     if ((st = kv_new(&en->kv, &k, e)) != 0 ||
-        (st = seqs_init(&en->seqs, &en->lim, en->max_live + en->lim.max_seqs, e)) != 0 ||
+        (st = seqs_init(&en->seqs, &en->lim, en->lim.max_live + en->lim.max_seqs, e)) != 0 ||
         (st = area_init(en, e)) != 0 || (st = outbox_init(en, e)) != 0) {
         engine_free(en);
         return st;
@@ -252,7 +252,7 @@ int engine_submit(struct engine *en, const struct msg_submit *m)
     /* Work begins now: the last turn of an engine that slept says nothing about its health. */
     if (atomic_load(&en->live) == 0)
         atomic_store(&en->beat_us, clock_us());
-    if (atomic_fetch_add(&en->live, 1) >= en->max_live) {
+    if (atomic_fetch_add(&en->live, 1) >= en->lim.max_live) {
         atomic_fetch_sub(&en->live, 1);
         return ST_QUEUE_FULL;
     }

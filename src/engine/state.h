@@ -170,7 +170,6 @@ struct engine {
     struct engine_facts facts;
     struct mbox *in, *out;
     struct kv *kv;
-    int32_t max_live; /* admission bound: max_seqs + max_waiting */
     struct seqs seqs;
     struct area area;
     struct lane lane;

@@ -82,6 +82,11 @@ bool chat_knows_developer(const struct chat *c)
     return c->knows_developer;
 }
 
+bool chat_mentions(const struct chat *c, const char *s)
+{
+    return jinja_mentions(c->j, s);
+}
+
 /* ---- use ---- */
 
 int chat_render(const struct chat *c, const struct chat_args *a, struct buf *out,

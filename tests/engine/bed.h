@@ -129,10 +129,13 @@ static inline int try_ask(struct bed *b, int i, const token_id *tok, int n, int 
     token_id *to = (token_id *)(m + 1);
     for (int k = 0; k < n; k++)
         to[k] = tok ? tok[k] : (i * 31 + k * 7) % (VOCAB - 1);
-    memcpy(to + n, x->stop, (size_t)x->n_stop * sizeof *to);
+    if (x->n_stop > 0)
+        memcpy(to + n, x->stop, (size_t)x->n_stop * sizeof *to);
     struct token_bias *bias = (struct token_bias *)(to + n + x->n_stop);
-    memcpy(bias, x->bias, (size_t)x->n_bias * sizeof *bias);
-    memcpy(bias + x->n_bias, x->mask, (size_t)x->n_mask * sizeof *x->mask);
+    if (x->n_bias > 0)
+        memcpy(bias, x->bias, (size_t)x->n_bias * sizeof *bias);
+    if (x->n_mask > 0)
+        memcpy(bias + x->n_bias, x->mask, (size_t)x->n_mask * sizeof *x->mask);
     int st = engine_submit(b->en, m);
     free(m);
     return st;

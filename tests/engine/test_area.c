@@ -22,17 +22,15 @@ static void test_bounds(void **state)
         bias[i] = (struct token_bias){.token = i % VOCAB, .bias = 1};
 #define TRY(...) try_ask(b, 0, NULL, 4, 4, 0, 0, &(struct extra){__VA_ARGS__})
     assert_int_equal(TRY(.bias = bias, .n_bias = MAX_BIAS), ST_INVALID_VALUE); /* one twice */
-    struct {
-        struct msg_submit m;
-        token_id tok[4];
-    } raw = {.m = {.h = {.kind = MSG_SUBMIT}, .id = 1, .n_prompt = 4, .max_new = 1}};
+    struct msg_submit raw[2] = {/* the second is the prompt */
+                                {.h = {.kind = MSG_SUBMIT}, .id = 1, .n_prompt = 4, .max_new = 1}};
     for (int i = 0; i < 2; i++) { /* lengths are judged before what they count is read */
-        raw.m.n_bias = i ? MAX_BIAS + 1 : -1;
-        assert_int_equal(engine_submit(b->en, &raw.m), ST_INVALID_VALUE);
-        raw.m.n_bias = 0;
-        raw.m.n_mask = i ? MSG_MASK_WORDS(VOCAB) + 1 : -1;
-        assert_int_equal(engine_submit(b->en, &raw.m), ST_INVALID_VALUE);
-        raw.m.n_mask = 0;
+        raw[0].n_bias = i ? MAX_BIAS + 1 : -1;
+        assert_int_equal(engine_submit(b->en, raw), ST_INVALID_VALUE);
+        raw[0].n_bias = 0;
+        raw[0].n_mask = i ? MSG_MASK_WORDS(VOCAB) + 1 : -1;
+        assert_int_equal(engine_submit(b->en, raw), ST_INVALID_VALUE);
+        raw[0].n_mask = 0;
     }
     struct token_bias bad[] = {{5, 1}, {4, 1}, {VOCAB, 1}, {1, NAN}, {1, INFINITY}, {-1, 1}};
     assert_int_equal(TRY(.bias = bad, .n_bias = 2), ST_INVALID_VALUE);

@@ -98,7 +98,7 @@ static void test_tenants(void **state)
     bed_free(b);
 }
 
-/* R8: a heavy tenant fills all rows for thousands of steps, more of it waits; a light one's short
+/* A heavy tenant fills all rows for thousands of steps, more of it waits; a light one's short
  * request has its first token within five steps, whatever priority the heavy one claims; so has the
  * tenth after it, and then nobody is pushed out any more, because a row is kept. */
 static void test_light_beside_heavy(void **state)
@@ -218,7 +218,7 @@ static void test_row_bound(void **state)
     bed_free(b);
 }
 
-/* R15: on a device of 50 tokens a second, a prompt of 3,000 is a minute of work in steps of a
+/* On a device of 50 tokens a second, a prompt of 3,000 is a minute of work in steps of a
  * second or so, each within what the engine says it may take; a cancel in the middle is done at
  * once. */
 static void test_slow_device(void **state)

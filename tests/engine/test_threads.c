@@ -304,6 +304,7 @@ static void test_refusals(void **state)
     struct engine_limits l;
     struct engine_misfit why;
     engine_limits_of(&l, &h->x.c, &h->x.f);
+    assert_int_equal(l.max_live, l.max_seqs + l.max_waiting);
     assert_int_equal(engine_fits(&l, 50, 10, &why), 0);
     assert_int_equal(engine_fits(&l, 50, 11, &why), ST_CONTEXT_LENGTH);
     assert_true(why.bound == ENGINE_BOUND_MODEL && why.tokens == 60);
