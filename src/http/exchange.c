@@ -9,6 +9,7 @@
 #include "exchange.h"
 
 #include "clock.h"
+#include "conn.h"
 #include "log.h"
 #include "mem.h"
 #include "wake.h"
@@ -32,12 +33,8 @@ struct exchange *exchange_new(struct http *h, const char *uri, void *mc, int fd,
     x->at.mc = mc;
     x->at.fd = fd;
     x->at.conn = conn;
-    if (conn) {
-        if (conn->phase == PH_IDLE)
-            conn->since_us = x->r.arrival_us;
-        conn->phase = PH_HEAD;
+    if (conn)
         conn->x = x;
-    }
     LIST_INSERT_HEAD(&h->wire.exchanges, x, link);
     h->wire.n_exchanges++;
     h->wire.n_active++;
@@ -123,6 +120,7 @@ void req_release(struct req *r)
     free(x->head.uri);
     free(x->head.path);
     free(x->head.origin);
+    free(x->head.cors_headers);
     buf_free(&r->body);
     buf_free(&r->out);
     free(x);
@@ -153,10 +151,8 @@ void exchange_complete(struct exchange *x, bool whole)
                        x->r.answered ? x->answer.status : 400);
         access_line(x, whole ? x->answer.status : 499);
     }
-    if (x->at.conn) {
-        x->at.conn->phase = PH_IDLE;
-        x->at.conn->x = NULL;
-    }
+    if (x->at.conn)
+        conn_again(h, x->at.conn);
     x->at.conn = NULL;
     x->at.completed = x->r.gone = true;
     x->at.suspended = false;

@@ -163,7 +163,7 @@ void reply_more(struct req *r)
     exchange_resume(exchange_of(r));
 }
 
-void reply_options(struct exchange *x, const char *asked)
+void reply_options(struct exchange *x)
 {
     const char *o;
     struct MHD_Response *resp = MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
@@ -174,7 +174,8 @@ void reply_options(struct exchange *x, const char *asked)
     if (origin_allowed(x, &o)) {
         MHD_add_response_header(resp, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
         MHD_add_response_header(resp, "Access-Control-Allow-Headers",
-                                asked ? asked : "Authorization, Content-Type, X-Request-Id");
+                                x->head.cors_headers ? x->head.cors_headers
+                                                     : "Authorization, Content-Type, X-Request-Id");
         MHD_add_response_header(resp, "Access-Control-Max-Age", "600");
     }
     send_response(x, resp);
