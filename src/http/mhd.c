@@ -197,6 +197,7 @@ static void on_panic(void *cls, const char *file, unsigned line, const char *rea
 {
     (void)cls;
     log_error("http.panic", "file=%s line=%u reason=%s", file, line, reason ? reason : "");
+    log_flush(1000);
     abort();
 }
 
