@@ -27,6 +27,11 @@ void *xalloc(size_t n)
     return or_die(calloc(1, n ? n : 1), n);
 }
 
+void *try_alloc(size_t n)
+{
+    return fault_point("alloc") ? NULL : calloc(1, n ? n : 1);
+}
+
 void *xcalloc2(size_t n, size_t size)
 {
     size_t total;

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "intake.h"
 #include "log.h"
+#include "mem.h"
 #include "raw.h"
 #include "wake.h"
 
@@ -69,7 +70,7 @@ void conn_again(struct http *h, struct conn *c)
 
 struct conn *conn_open(struct http *h, void *mc, int fd)
 {
-    struct conn *c = calloc(1, sizeof *c);
+    struct conn *c = try_alloc(sizeof *c);
     if (!c)
         return NULL;
     c->fd = fd;

@@ -8,6 +8,7 @@
  */
 #include "exchange.h"
 
+#include "body.h"
 #include "clock.h"
 #include "conn.h"
 #include "log.h"
@@ -22,12 +23,17 @@
 
 struct exchange *exchange_new(struct http *h, const char *uri, void *mc, int fd, struct conn *conn)
 {
-    struct exchange *x = xalloc(sizeof *x);
+    size_t n = strlen(uri) + 1;
+    struct exchange *x = try_alloc(sizeof *x + 2 * n + 1);
     const char *q = strchr(uri, '?');
+    if (!x)
+        return NULL;
     x->r.http = h;
     x->r.service = h->hooks.arg;
     x->r.arrival_us = clock_us();
-    x->head.uri = xstrdup(uri);
+    x->r.body.soft = x->r.out.soft = true;
+    x->head.uri = memcpy(x + 1, uri, n);
+    x->head.path = x->head.uri + n; /* decoding makes it no longer */
     x->r.tail = "";
     x->r.query = q ? x->head.uri + (q - uri) + 1 : "";
     x->at.mc = mc;
@@ -117,12 +123,11 @@ void req_release(struct req *r)
     r->http->wire.n_exchanges--;
     if (x->at.ran && h->free)
         h->free(r);
-    free(x->head.uri);
-    free(x->head.path);
     free(x->head.origin);
     free(x->head.cors_headers);
     buf_free(&r->body);
     buf_free(&r->out);
+    body_settle(x);
     free(x);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* job.c - work of a request that is too long for the loop when its body is large. */
+#include "body.h"
 #include "exchange.h"
 #include "pump.h"
 #include "reply.h"
@@ -21,6 +22,7 @@ static void on_worked(uv_work_t *w, int status)
         reply_fail(&x->r, ST_DRAINING, "The server is shutting down.");
     else if (!x->r.gone)
         x->pool.done(&x->r);
+    body_settle(x);
     req_release(&x->r);
     pump(h);
 }

@@ -6,11 +6,11 @@
  */
 #include "mhd.h"
 
+#include "body.h"
 #include "conn.h"
 #include "exchange.h"
 #include "intake.h"
 #include "log.h"
-#include "mem.h"
 #include "preflight.h"
 #include "raw.h"
 #include "reply.h"
@@ -50,7 +50,14 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mc)
 {
     const union MHD_ConnectionInfo *ci = MHD_get_connection_info(
         mc, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return exchange_new(cls, uri, mc, fd_of(mc), ci ? ci->socket_context : NULL);
+    struct conn *c = ci ? ci->socket_context : NULL;
+    struct exchange *x = exchange_new(cls, uri, mc, fd_of(mc), c);
+    struct err e;
+    if (!x && c) {
+        err_set(&e, ST_ENGINE_DOWN, "The server is short of memory; try again later.");
+        conn_refuse(cls, c, &e, "", false);
+    }
+    return x; /* NULL: on_request ends the connection */
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mc, void **con_cls,
@@ -102,6 +109,8 @@ static enum MHD_Result on_head(struct exchange *x, const char *method, const cha
     MHD_get_connection_values_n(x->at.mc, MHD_HEADER_KIND, on_field, cls);
     request_id(x, hd.id);
     int st = request_check(x, &hd, version, &x->head.err);
+    if (st == 0)
+        st = body_room(x->r.http, hd.body_bytes, &x->head.err);
     if (st == 0 && no_room_for(x))
         st = conn_full(&x->head.err);
     x->head.err.st = st;
@@ -114,28 +123,19 @@ static enum MHD_Result on_head(struct exchange *x, const char *method, const cha
     return result_of(x);
 }
 
-/* A chunked body that outgrows the limit: microhttpd takes no answer in the middle of a body, so it
- * is written by hand and a copy of the socket lingers until the client has read it. */
-static enum MHD_Result refuse_upload(struct exchange *x)
+/* In the middle of a body microhttpd takes no answer: a refusal is written by hand. */
+static enum MHD_Result on_upload(struct exchange *x, const char *data, size_t *n)
 {
     struct err e;
-    err_set(&e, ST_BODY_TOO_LARGE, "The body is larger than %lld bytes.",
-            (long long)x->r.http->c->http.max_body_bytes);
+    size_t k = *n;
+    *n = 0;
+    if (x->head.err.st || x->head.options || x->r.answered)
+        return MHD_YES; /* dropped */
+    if (body_take(x, data, k, &e) == 0)
+        return MHD_YES;
     if (x->at.conn)
         conn_refuse(x->r.http, x->at.conn, &e, x->r.id, false);
     return MHD_NO;
-}
-
-static enum MHD_Result on_upload(struct exchange *x, const char *data, size_t *n)
-{
-    size_t k = *n;
-    *n = 0;
-    if (x->head.err.st || x->r.answered)
-        return MHD_YES; /* dropped */
-    if (x->r.body.n + k > (size_t)x->r.http->c->http.max_body_bytes)
-        return refuse_upload(x);
-    buf_add(&x->r.body, data, k);
-    return MHD_YES;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mc, const char *url,
@@ -165,6 +165,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mc, const ch
     } else {
         x->at.ran = true;
         x->r.handler->run(&x->r);
+        if (!x->pool.pending)
+            body_settle(x);
     }
     return result_of(x);
 }

@@ -84,14 +84,17 @@ void reply(struct req *r, int status, const char *ctype, const char *body, size_
 
 void reply_error(struct req *r, const struct err *e)
 {
-    struct buf b = {0};
+    struct buf b = {.soft = true};
     int http = st_http(e->st);
     if (http == 429 || http == 503)
         r->retry_after = r->retry_after ? r->retry_after : e->st == ST_LOADING ? 2 : 1;
     if (e->st == ST_DRAINING)
         exchange_of(r)->answer.close = true;
     out_error(&b, e);
-    reply(r, http, "application/json", b.p, b.n);
+    if (b.oom)
+        req_drop(r);
+    else
+        reply(r, http, "application/json", b.p, b.n);
     buf_free(&b);
 }
 
@@ -118,7 +121,7 @@ static ssize_t on_read(void *cls, uint64_t pos, char *out, size_t max)
     struct exchange *x = cls;
     struct req *r = &x->r;
     (void)pos;
-    if (x->at.dead)
+    if (x->at.dead || r->out.oom)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     size_t n = r->out.n - r->out_at;
     const char *p = r->out.p + r->out_at;
@@ -160,7 +163,10 @@ void reply_events(struct req *r)
 
 void reply_more(struct req *r)
 {
-    exchange_resume(exchange_of(r));
+    if (r->out.oom) /* some event is not whole */
+        req_drop(r);
+    else
+        exchange_resume(exchange_of(r));
 }
 
 void reply_options(struct exchange *x)

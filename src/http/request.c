@@ -6,7 +6,6 @@
  */
 #include "request.h"
 
-#include "mem.h"
 #include "random.h"
 #include "route.h"
 
@@ -121,8 +120,6 @@ int request_check(struct exchange *x, struct head_fields *hd, const char *versio
     struct req *r = &x->r;
     const struct http *h = r->http;
     x->head.http10 = strcmp(version, "HTTP/1.0") == 0;
-    free(x->head.path);
-    x->head.path = xalloc(strlen(x->head.uri) + 2);
     if (!route_path(x->head.uri, x->head.path))
         return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
     r->handler = route_find(h->table, h->n_handlers, x->head.path);

@@ -87,7 +87,8 @@ struct exchange {
         bool dead;      /* dropped */
         bool completed; /* microhttpd is through with it */
     } at;
-    struct { /* reply.c */
+    int64_t n_counted; /* body.c */
+    struct {           /* reply.c */
         int status;
         bool close;   /* the connection ends with it */
         bool refused; /* microhttpd did not take it */
@@ -128,6 +129,7 @@ struct http {
         LIST_HEAD(, conn) nudges;
         LIST_HEAD(, exchange) exchanges; /* completed ones too, until they are released */
         int n_conns, n_exchanges, n_active;
+        int64_t body_bytes; /* of all exchanges: their n_counted */
     } wire;
     struct {                 /* intake.c */
         struct conn **by_fd; /* [n_fds]; NULL = not microhttpd's */
