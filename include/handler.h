@@ -60,8 +60,9 @@ struct req {
     bool answered, streaming; /* the status line is decided; it is a stream of events */
     bool gone;                /* answered to the end, or nobody listens any more */
     bool ended;               /* nothing more will be appended to out */
-    int retry_after;          /* seconds; 0 = the status' own */
-    struct buf out;           /* events; [out_at, n) not yet taken by the client */
+    int retry_after; /* seconds; 0 = as hooks->retry_after says. Each client is told up to half more
+                      */
+    struct buf out;  /* events; [out_at, n) not yet taken by the client */
     size_t out_at;
     int64_t out_since_us; /* since when the client took nothing */
 };
@@ -81,7 +82,7 @@ static inline bool req_id_ok(const char *s, size_t n)
     return true;
 }
 
-/* The service behind all handlers. All are required. */
+/* The service behind all handlers. All are required but retry_after. */
 struct http_hooks {
     void *arg;
     int (*ready)(void *arg,
@@ -92,6 +93,9 @@ struct http_hooks {
     void (*dump)(void *arg);     /* SIGUSR2: log the state */
     /* An answer was given, or the request ended without one; h NULL: none of the table's paths. */
     void (*count)(void *arg, const struct handler *h, const char *method, int status);
+    /* In how many seconds a client that is told *e (429, 503) may come back: what was measured.
+     * NULL: 1, and 2 while the model loads. */
+    int (*retry_after)(void *arg, const struct err *e);
     /* The loop is closed and nothing of the service runs: let go of every request. */
     void (*over)(void *arg);
     int64_t failed_exit_us; /* http_run returns this long after failed(); negative: it stays */

@@ -24,7 +24,7 @@
 struct exchange *exchange_new(struct http *h, const char *uri, void *mc, int fd, struct conn *conn)
 {
     size_t n = strlen(uri) + 1;
-    struct exchange *x = try_alloc(sizeof *x + 2 * n + 1);
+    struct exchange *x = try_alloc(sizeof *x + 2 * n);
     const char *q = strchr(uri, '?');
     if (!x)
         return NULL;
@@ -33,7 +33,7 @@ struct exchange *exchange_new(struct http *h, const char *uri, void *mc, int fd,
     x->r.arrival_us = clock_us();
     x->r.body.soft = x->r.out.soft = true;
     x->head.uri = memcpy(x + 1, uri, n);
-    x->head.path = x->head.uri + n; /* decoding makes it no longer */
+    x->head.tail = x->head.uri + n; /* decoding makes it no longer */
     x->r.tail = "";
     x->r.query = q ? x->head.uri + (q - uri) + 1 : "";
     x->at.mc = mc;

@@ -27,7 +27,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FD_RESERVE = 64 };
+enum { FD_RESERVE = 64 + 128 + SURPLUS_MAX, FD_LEAST = 16 };
 
 int http_port(const struct http *h)
 {
@@ -147,23 +147,29 @@ static void on_sweep(uv_timer_t *t)
 
 /* ---- start ---- */
 
-/* Accepting must never be what runs out of descriptors: the process' own files stay possible when
- * every connection is taken. */
-static void raise_fd_limit(struct http *h)
+/* Accepting must never be what runs out of descriptors: the process' own files, those that linger
+ * or are being closed, and probes stay possible when every connection is taken. */
+static int raise_fd_limit(struct http *h, struct err *e)
 {
     struct rlimit l;
     if (getrlimit(RLIMIT_NOFILE, &l) != 0)
-        return;
+        return 0;
     if (l.rlim_cur < 65536 && l.rlim_cur < l.rlim_max) {
         l.rlim_cur = l.rlim_max < 65536 ? l.rlim_max : 65536;
         if (setrlimit(RLIMIT_NOFILE, &l) != 0)
             getrlimit(RLIMIT_NOFILE, &l);
     }
-    int64_t room = l.rlim_cur > 1 << 20 ? 1 << 20 : (int64_t)l.rlim_cur - FD_RESERVE;
-    if (h->max_connections > room) {
-        h->max_connections = room > 1 ? (int32_t)room : 1;
-        log_warn("http.connections", "limited to %d by the open files limit", h->max_connections);
-    }
+    int64_t all = l.rlim_cur > 1 << 20 ? 1 << 20 : (int64_t)l.rlim_cur, room = all - FD_RESERVE;
+    if (h->max_connections <= room)
+        return 0;
+    if (room < FD_LEAST)
+        return err_set(e, ST_IO,
+                       "the limit of open files is %lld, too low to serve: at least %d are needed "
+                       "(ulimit -n)",
+                       (long long)all, FD_RESERVE + FD_LEAST);
+    h->max_connections = (int32_t)room;
+    log_warn("http.connections", "limited to %d by the open files limit", h->max_connections);
+    return 0;
 }
 
 static int loop_open(struct http *h, struct err *e)
@@ -223,8 +229,8 @@ int http_new(struct http **out, const struct config *c, const struct handler *ta
     h->max_connections = (int32_t)c->http.max_connections;
     conn_init(h);
     signal(SIGPIPE, SIG_IGN);
-    raise_fd_limit(h);
-    int st = open_all(h, e);
+    int st = raise_fd_limit(h, e);
+    st = st ? st : open_all(h, e);
     if (st) {
         http_free(h);
         return st;

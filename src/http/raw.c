@@ -138,7 +138,10 @@ void answer_raw(int fd, const struct err *e, const char *id, bool head_only)
             "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: quire/" QUIRE_VERSION "\r\nX-Request-Id: %s\r\n"
             "Content-Type: application/json\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n",
             status, reason_of(status), date, *id ? id : made,
-            status == 503 ? "Retry-After: 1\r\n" : "", body.n);
+            status != 503 ? ""
+            : now & 1     ? "Retry-After: 1\r\n"
+                          : "Retry-After: 2\r\n",
+            body.n);
     if (!head_only)
         buf_add(&all, body.p, body.n);
     if (!body.oom && !all.oom) {

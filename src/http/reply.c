@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "exchange.h"
+#include "hash.h"
 #include "json.h"
 #include "preflight.h"
 
@@ -11,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EVENT_BLOCK = 4096 };
+enum { EVENT_BLOCK = 4096, RETRY_MAX = 39 /* and half more: at most a minute */ };
 
 static bool origin_allowed(const struct exchange *x, const char **value)
 {
@@ -82,12 +83,23 @@ void reply(struct req *r, int status, const char *ctype, const char *body, size_
     send_response(x, resp);
 }
 
+/* Those that are refused together must not all come back together. */
+static int retry_after(const struct req *r, const struct err *e)
+{
+    const struct http_hooks *k = &r->http->hooks;
+    int s = r->retry_after;
+    if (s <= 0)
+        s = k->retry_after ? k->retry_after(k->arg, e) : e->st == ST_LOADING ? 2 : 1;
+    s = s < 1 ? 1 : s > RETRY_MAX ? RETRY_MAX : s;
+    return s + (int)(mix64((uint64_t)clock_us()) % (uint64_t)(s / 2 + 2));
+}
+
 void reply_error(struct req *r, const struct err *e)
 {
     struct buf b = {.soft = true};
     int http = st_http(e->st);
     if (http == 429 || http == 503)
-        r->retry_after = r->retry_after ? r->retry_after : e->st == ST_LOADING ? 2 : 1;
+        r->retry_after = retry_after(r, e);
     if (e->st == ST_DRAINING)
         exchange_of(r)->answer.close = true;
     out_error(&b, e);

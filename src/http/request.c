@@ -120,12 +120,12 @@ int request_check(struct exchange *x, struct head_fields *hd, const char *versio
     struct req *r = &x->r;
     const struct http *h = r->http;
     x->head.http10 = strcmp(version, "HTTP/1.0") == 0;
-    if (!route_path(x->head.uri, x->head.path))
-        return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
-    r->handler = route_find(h->table, h->n_handlers, x->head.path);
+    r->handler = route_find(h->table, h->n_handlers, x->head.uri);
     if (!r->handler)
         return err_set(e, ST_NOT_FOUND, "There is no such path.");
-    r->tail = x->head.path + strlen(r->handler->path);
+    if (!route_tail(x->head.uri, r->handler, x->head.tail))
+        return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
+    r->tail = x->head.tail;
     x->head.allow = route_allow(r->handler);
     x->head.options = strcmp(x->head.method, "OPTIONS") == 0;
     if (x->head.options)

@@ -70,7 +70,7 @@ struct exchange {
     struct req r;
     LIST_ENTRY(exchange) link;
     struct {                         /* request.c: what the head said */
-        char *uri, *path;            /* path: decoded; NULL before the head was read */
+        char *uri, *tail;            /* both behind the exchange itself */
         char *origin, *cors_headers; /* of CORS; NULL = not there */
         const char *allow;           /* methods, when the answer names them */
         char method[METHOD_MAX + 1];

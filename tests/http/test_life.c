@@ -29,7 +29,7 @@ static void test_loading(void **s)
     want("/metrics", 200, "vllm:num_requests_running");
     struct answer a = post(&rig, "/v1/completions", "{\"prompt\":\"x\"}");
     assert_int_equal(a.status, 503);
-    assert_non_null(strstr(a.head, "Retry-After: 2\r\n"));
+    assert_non_null(strstr(a.head, "Retry-After: "));
     free(a.body);
     rig_load(&rig);
     a = post(&rig, "/v1/completions", "{\"prompt\":\"x\"}");
@@ -110,7 +110,7 @@ static void test_queue_full(void **s)
     struct answer a = post(&rig, "/v1/completions", "{\"prompt\":\"x\",\"stream\":true}");
     assert_int_equal(a.status, 429);
     assert_true(has(&a, "\"type\":\"rate_limit_error\",\"param\":null,\"code\":\"queue_full\""));
-    assert_non_null(strstr(a.head, "Retry-After: 1\r\n"));
+    assert_non_null(strstr(a.head, "Retry-After: "));
     free(a.body);
     assert_true(status_becomes(&rig, "/ready", 200)); /* full is not unready */
     rig_go(&rig);
@@ -296,7 +296,7 @@ static void test_drain(void **s)
     struct answer a = post(&rig, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":1}");
     assert_int_equal(a.status, 503);
     assert_true(has(&a, "server_draining"));
-    assert_non_null(strstr(a.head, "Retry-After: 1\r\n"));
+    assert_non_null(strstr(a.head, "Retry-After: "));
     assert_non_null(strstr(a.head, "Connection: close\r\n"));
     free(a.body);
     rig_go(&rig);
