@@ -64,8 +64,17 @@ struct req {
                       */
     struct buf out;  /* events; [out_at, n) not yet taken by the client */
     size_t out_at;
-    int64_t out_since_us; /* since when the client took nothing */
+    /* While bytes of out wait: when the socket last took some, or, if it had taken all before, when
+     * they were offered. What the server did not try to send does not count. */
+    int64_t out_since_us;
 };
+
+/* Bytes of events that the client's socket has not taken: full sockets are for the handler to see.
+ */
+static inline size_t req_waiting(const struct req *r)
+{
+    return r->out.n - r->out_at;
+}
 
 /* May this request id be echoed: 1 to 128 of letters, digits and ._:-, so that it can stand in a
  * header, in a log line and in JSON as it is. */

@@ -228,6 +228,8 @@ int http_new(struct http **out, const struct config *c, const struct handler *ta
     h->in.fd = h->wire.watch_fd = -1;
     h->max_connections = (int32_t)c->http.max_connections;
     conn_init(h);
+    for (int i = 0; i < N_LANES; i++)
+        TAILQ_INIT(&h->jobs.lane[i].waiting);
     signal(SIGPIPE, SIG_IGN);
     int st = raise_fd_limit(h, e);
     st = st ? st : open_all(h, e);

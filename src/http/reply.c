@@ -175,10 +175,14 @@ void reply_events(struct req *r)
 
 void reply_more(struct req *r)
 {
-    if (r->out.oom) /* some event is not whole */
+    struct exchange *x = exchange_of(r);
+    if (r->out.oom) { /* some event is not whole */
         req_drop(r);
-    else
-        exchange_resume(exchange_of(r));
+        return;
+    }
+    if (x->at.suspended) /* the socket had taken all: they are offered from now on */
+        r->out_since_us = clock_us();
+    exchange_resume(x);
 }
 
 void reply_options(struct exchange *x)

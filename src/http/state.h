@@ -95,8 +95,11 @@ struct exchange {
     } answer;
     struct { /* job.c */
         uv_work_t work;
+        TAILQ_ENTRY(exchange) link;
         void (*job)(struct req *), (*done)(struct req *);
-        bool pending;
+        uint64_t round; /* of its tenant in the lane */
+        int lane;
+        bool pending; /* it waits or runs */
     } pool;
 };
 
@@ -104,6 +107,14 @@ static inline struct exchange *exchange_of(struct req *r)
 {
     return (struct exchange *)r;
 }
+
+enum { LANE_SMALL, LANE_LARGE, N_LANES };
+TAILQ_HEAD(jobs, exchange);
+struct lane {
+    struct jobs waiting; /* by round */
+    uint64_t round;      /* of the job that was started last */
+    int n_running;
+};
 
 struct http {
     const struct config *c;
@@ -138,6 +149,9 @@ struct http {
         size_t most; /* bytes of the longest head */
         int64_t n_calls;
     } intake;
+    struct { /* job.c */
+        struct lane lane[N_LANES];
+    } jobs;
     struct { /* loop.c and pump.c */
         uv_loop_t uv;
         uv_async_t async;
