@@ -14,9 +14,11 @@
 #include "http.h"
 #include "mailbox.h"
 #include "status.h"
-#include "text.h"
 
 #include <stdint.h>
+
+struct chat;
+struct tok;
 
 /* What the loaded model brings. Everything pointed to outlives http_run. */
 struct api_service {
@@ -26,8 +28,9 @@ struct api_service {
     struct engine_limits limits;
     int64_t created_unix_s;
     const char *fingerprint; /* "fp_..." or NULL: made from the names and the version */
-    /* sampling defaults of the model (generation_config); negative = not said */
-    double temperature, top_p, min_p;
+    /* sampling defaults of the model (generation_config); negative (repetition: 0 too) = not said
+     */
+    double temperature, top_p, min_p, repetition;
     int32_t top_k;
     const char *kv_dtype; /* for cache_config_info; may be NULL */
 };

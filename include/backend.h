@@ -99,7 +99,8 @@ int be_upload(struct be *be, void *dst, const void *src, size_t bytes);
 int be_download(struct be *be, void *dst, const void *src, size_t bytes);
 int be_sync(struct be *be);
 
-/* Scratch needed by attention and sampling for these bounds. */
+/* Scratch needed by attention and sampling for these bounds. Sampling's begins with room for
+ * max_rows * vocab f32, where op_adjust may write what op_sample then reads. */
 size_t be_attn_work_bytes(struct be *be, int32_t max_rows, int32_t n_heads, int32_t head_dim);
 size_t be_sample_work_bytes(struct be *be, int32_t max_rows, int32_t vocab);
 

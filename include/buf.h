@@ -38,10 +38,10 @@ void spans_add(struct spans *v, size_t begin, size_t end);
 /* The capacity that a full buffer grows to: half as much again, at least `need` and `least`. */
 static inline size_t buf_grown(size_t cap, size_t need, size_t least)
 {
-    size_t want = cap + cap / 2;
-    if (want < least)
-        want = least;
-    return want < need ? need : want;
+    size_t grown = cap + cap / 2;
+    if (grown < least)
+        grown = least;
+    return grown < need ? need : grown;
 }
 
 #endif

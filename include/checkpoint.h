@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* checkpoint.h - a model's files: opened, checked, described, and read as rows of numbers.
+/* checkpoint.h - a model's files: opened, checked and described; weight_rows.h reads their weights.
  *
  * Everything that files can get wrong is refused here; nobody behind this door sees a file format.
  * No device is known on this side of it. A source is filled by the thread that opens it and
@@ -8,62 +8,12 @@
 #ifndef QUIRE_CHECKPOINT_H
 #define QUIRE_CHECKPOINT_H
 
-#include "dtype.h"
-#include "ids.h"
+#include "model_config.h"
 #include "status.h"
 #include "text_source.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
-
-enum { MAX_LAYERS = 1024, MAX_LAYER_KINDS = 4, MAX_ROPES = 2, MAX_HEAD_DIM = 256 };
-
-/* How tokens of a layer hear of each other, and what follows. */
-enum mixer { MIX_ATTN };
-enum ffn { FFN_DENSE };
-
-/* What one layer computes. The layers of a model share a few kinds; all families of today have one,
- * without a window and with nothing of the second line. */
-struct layer_kind {
-    int32_t mixer;            /* enum mixer */
-    bool sinks, gate, k_is_v; /* a learnt logit per head; a gated output; no v weight */
-    int32_t window;           /* keys a token sees, 0 = all */
-    int32_t n_heads, n_kv_heads, head_dim; /* n_heads is a multiple of n_kv_heads */
-    int32_t rope_dim, rope;                /* columns of a head that rotate; by which table */
-    int32_t ffn, ffn_dim;                  /* enum ffn */
-};
-
-/* Rotary positions as numbers: every scaling is folded in. */
-struct rope_table {
-    float theta, attn_factor;         /* attn_factor multiplies cos and sin */
-    float inv_freq[MAX_HEAD_DIM / 2]; /* [rope_dim / 2] */
-};
-
-/* Shape and numerics of a whole model, from config.json or GGUF metadata, checked. */
-struct model_config {
-    char family[32]; /* llama, mistral, qwen2, qwen3 (SmolLM2 is llama) */
-    int32_t n_layers, dim, vocab;
-    int32_t max_position; /* the model's own context length */
-    int32_t n_kinds, n_ropes;
-    struct layer_kind kind[MAX_LAYER_KINDS];
-    uint8_t kind_of[MAX_LAYERS]; /* [n_layers] index of kind */
-    struct rope_table rope[MAX_ROPES];
-    float norm_eps;
-    bool tied_head, qkv_bias, o_bias, mlp_bias, qk_norm;
-    int32_t n_eos;
-    token_id eos[16];
-    token_id bos; /* -1 = none */
-    /* generation defaults (generation_config.json); NAN / -1 = not given */
-    float gen_temperature, gen_top_p, gen_min_p;
-    int32_t gen_top_k;
-    char torch_dtype[16]; /* of the stored weights, informational */
-    uint64_t weights_id;  /* hash over names, shapes, sizes and file stats: for fingerprints */
-};
-static inline const struct layer_kind *layer_kind_of(const struct model_config *c, int32_t layer)
-{
-    return &c->kind[c->kind_of[layer]];
-}
 
 /* Files mapped and verified: every offset, shape and size checked; nothing loaded yet. */
 struct model_source;
@@ -74,66 +24,10 @@ struct model_source_opts {
 };
 int model_source_open(struct model_source **out, const struct model_source_opts *o, struct err *e);
 void model_source_close(struct model_source *s);
+/* After reading (weight_rows.h, or the text): ST_IO naming the file that became shorter meanwhile,
+ * or that could not be read; what was read of it then is worth nothing. */
+int model_source_check(const struct model_source *s, struct err *e);
 const struct model_config *model_source_config(const struct model_source *s);
 const struct text_source *model_source_text(const struct model_source *s);
-
-/* Weights of one layer, then those of the whole model (their layer is -1). */
-enum weight_role {
-    W_ATTN_NORM,
-    W_Q,
-    W_K,
-    W_V,
-    W_Q_BIAS,
-    W_K_BIAS,
-    W_V_BIAS,
-    W_Q_NORM,
-    W_K_NORM,
-    W_O,
-    W_O_BIAS,
-    W_FFN_NORM,
-    W_GATE,
-    W_UP,
-    W_DOWN,
-    W_GATE_BIAS,
-    W_UP_BIAS,
-    W_DOWN_BIAS,
-    N_LAYER_ROLES,
-    W_EMBED = N_LAYER_ROLES,
-    W_FINAL_NORM,
-    W_HEAD,
-    N_ROLES,
-    N_GLOBAL_ROLES = N_ROLES - N_LAYER_ROLES
-};
-
-/* Whether the model that *c describes has this weight; `layer` is -1 for one of the whole model. */
-bool weight_exists(const struct model_config *c, int32_t layer, int role);
-/* Rows and columns of a weight; vectors have n_cols = 0. */
-void weight_shape(const struct model_config *c, int32_t layer, int role, int64_t *n_rows,
-                  int64_t *n_cols);
-
-/* One weight that exists, as rows to be read in a storage type. */
-struct weight_rows {
-    const struct model_source *s;
-    const struct tensor *t; /* where it lies in the files; NULL: a dummy's */
-    int32_t layer, role;
-    int32_t dt;             /* enum dtype of what weight_rows_fill writes */
-    int64_t n_rows, n_in;   /* a vector: n_in = 1 */
-    int64_t pair_dim;       /* head_dim where rows come in interleaved rotary pairs; else 0 */
-    int32_t code, group_in; /* enum wcode of what the files hold, columns that share a scale */
-};
-struct weight_rows weight_rows_of(const struct model_source *s, int32_t layer, int role,
-                                  int32_t dt);
-/* Rows [row0, row0 + n) into dst [n, n_in] of dt, rounded to nearest even. `rows` is a struct
- * weight_rows; always 0. Any thread, several at once. */
-int weight_rows_fill(void *rows, int64_t row0, int64_t n, void *dst);
-/* The same rows as stored, where code is not WC_PLAIN: codes [n, n_in], one a byte; scale and
- * offset [n, n_in / group] for every `group` columns, group_in or a part of it down to 16. */
-int weight_rows_codes(void *rows, int64_t row0, int64_t n, int32_t group, uint8_t *codes,
-                      float *scale, float *offset);
-
-/* The name of a weight in these files, cut to n bytes: for messages. */
-void weight_name(const struct model_source *s, int32_t layer, int role, char *buf, size_t n);
-/* Let the disk start on a layer's weights; a layer past the last does nothing. */
-void weights_prefetch(const struct model_source *s, int32_t layer);
 
 #endif

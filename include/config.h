@@ -118,8 +118,4 @@ void config_help(FILE *out);
 /* Hash of all effective values, for the log: equal settings, equal digest. */
 uint64_t config_digest(const struct config *c);
 
-/* "1.5GiB"-like text of a byte count, "50ms" of a duration; for messages. Static per thread. */
-const char *config_size_text(int64_t bytes);
-const char *config_duration_text(int64_t us);
-
 #endif

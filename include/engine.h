@@ -20,7 +20,7 @@ struct engine_facts {
     int32_t steps_in_flight; /* most that the device gains from, 1 .. MAX_INFLIGHT */
     int32_t audit_every;     /* turns between audits; 0 = never, 1 = every turn (tests) */
     int32_t n_eos;
-    token_id eos[16];
+    token_id eos[MAX_EOS];
     uint64_t cache_seed; /* balances the prefix tree; any value, hits are exact */
 };
 
@@ -29,6 +29,7 @@ struct engine_limits {
     int32_t n_pages, page_tokens;
     int32_t max_seqs;    /* rows, <= MAX_ROWS */
     int32_t max_waiting; /* admission bound; more is refused with ST_QUEUE_FULL */
+    int32_t max_live;    /* of both together: a request of more sequences can never be served */
     int32_t max_model_len, vocab;
     bool prefix_cache;
 };
@@ -77,8 +78,12 @@ int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new
  * something was done, false when idle. */
 bool engine_turn(struct engine *en);
 
-/* clock_us of the last turn, or of the submission that ended an idle time (a heartbeat), and
- * whether work is pending. Any thread; atomics. */
+/* clock_us of the last turn, submitted or finished step, or of the submission that ended an idle
+ * time (a heartbeat), and whether work is pending. Any thread; atomics. */
 int64_t engine_heartbeat_us(const struct engine *en, bool *busy);
+/* How long the steps in flight may take beyond what a short one does, by measured cost and on the
+ * safe side: a heartbeat older than the caller's patience and this is a device that hangs. 0 with
+ * nothing in flight. Any thread; atomic. */
+int64_t engine_allowance_us(const struct engine *en);
 
 #endif

@@ -100,6 +100,8 @@ struct http_hooks {
     bool (*failed)(void *arg);   /* true: for good */
     void (*wake)(void *arg);     /* http_wake was called */
     void (*dump)(void *arg);     /* SIGUSR2: log the state */
+    /* Appends the body of the answer to a request that fails: JSON. */
+    void (*error)(struct buf *out, const struct err *e);
     /* An answer was given, or the request ended without one; h NULL: none of the table's paths. */
     void (*count)(void *arg, const struct handler *h, const char *method, int status);
     /* In how many seconds a client that is told *e (429, 503) may come back: what was measured.

@@ -14,8 +14,10 @@
 static inline uint64_t fnv1a(uint64_t h, const void *p, size_t n)
 {
     const uint8_t *b = p;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ b[i]) * 0x100000001b3u;
+    for (size_t i = 0; i < n; i++) {
+        h ^= b[i]; /* NOLINT(clang-analyzer-core*): takes the second byte of an int for garbage */
+        h *= 0x100000001b3u;
+    }
     return h;
 }
 

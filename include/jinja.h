@@ -40,7 +40,7 @@ struct jinja_var {
     struct view text;
 };
 struct jinja_input {
-    const struct jdoc *doc; /* its root is an object of variables; outlives the rendering */
+    const struct json_doc *doc; /* its root is an object of variables; outlives the rendering */
     const struct jinja_var *vars;
     int n_vars;
     int64_t now_unix_s; /* what strftime_now sees, in UTC */

@@ -40,8 +40,12 @@ cJSON *json_document(const char *file, const void *p, size_t n, struct err *e);
 struct json_obj {
     const char *file; /* for messages */
     const cJSON *o;
+    bool *seen; /* [members of o] set where a look-up below found the key; NULL: not kept */
 };
 
+/* The next member that no look-up found and that is not null; NULL at the end. *at is 0 to begin
+ * with. For an object whose look-ups are kept. */
+const cJSON *json_unread(const struct json_obj *j, size_t *at);
 /* NULL when absent or null. Keys are compared exactly. */
 const cJSON *json_find(const struct json_obj *j, const char *key);
 int json_int(const struct json_obj *j, const char *key, int64_t *out, struct err *e);

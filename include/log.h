@@ -5,7 +5,8 @@
  * LOG_TEXT prints `<time> <level> <event> <tail>` with the tail as it was given. LOG_JSON prints
  * one object a line: time, level, event, then each key=value of the tail as a member of its own. A
  * value in quotes is a string, a bare one a number where it is one; words without a key become the
- * member "message". Keys are [a-z_][a-z0-9_]*, and not time, level, event or message.
+ * member "message"; what is not UTF-8 becomes U+FFFD. Keys are [a-z_][a-z0-9_]*, and not time,
+ * level, event or message.
  */
 #ifndef QUIRE_LOG_H
 #define QUIRE_LOG_H

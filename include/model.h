@@ -15,9 +15,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Passes run before model_load returns: none; one of each size, so that the first requests find
- * kernels loaded and algorithms chosen; also every decode graph up to a context of 8,192. */
-enum warm { WARM_NONE, WARM_PASSES, WARM_GRAPHS };
+/* Passes run before model_load returns: none; one token, to see that the answer is a number; one
+ * pass of each size, so that the first requests find kernels loaded and algorithms chosen; also
+ * every decode graph up to a context of 8,192. A model whose answer is no number is refused
+ * (ST_FORMAT). */
+enum warm { WARM_NONE, WARM_ANSWER, WARM_PASSES, WARM_GRAPHS };
 
 struct model_opts {
     int32_t kv_dt;             /* enum dtype or -1 = backend's choice */

@@ -10,32 +10,54 @@
 #include "ids.h"
 #include "step.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum msg_kind { MSG_SUBMIT = 1, MSG_CANCEL, MSG_STOP, MSG_OUTBOX, MSG_DUMP };
 
-enum { MAX_STOP_IDS = 128 };
+enum { MAX_STOP_IDS = 128, MAX_BIAS = 1024, MAX_WEIGHT = 1000 };
 
 struct msg_head {
     uint32_t kind;
     uint32_t bytes; /* whole message */
 };
 
-/* Followed by token_id tok[n_prompt], then token_id stop_ids[n_stop_ids]. */
+struct token_bias {
+    token_id token;
+    float bias; /* added to the logit; less than +infinity, -infinity forbids the token */
+};
+
+/* Followed by token_id tok[n_prompt], token_id stop_ids[n_stop_ids], struct token_bias
+ * bias[n_bias] in strictly ascending order of tokens, uint32_t mask[n_mask] (one bit a token, token
+ * 0 the lowest of the first word; 1 = may be drawn). msg_submit_bytes says how long that is.
+ *
+ * Until min_new tokens are drawn, EOS (unless ignore_eos, which makes it a token like others) and
+ * the stop ids cannot be drawn: the engine forbids them as a bias of -infinity would. */
 struct msg_submit {
     struct msg_head h;
     req_id id;
     int64_t arrival_us;
-    int64_t priority;  /* lower runs earlier */
+    int64_t priority;  /* lower runs earlier; orders the requests of one tenant and no others */
     uint64_t tenant;   /* hash of the API key (fair share); 0 = anonymous */
-    uint64_t cache_ns; /* namespace of the prefix cache: hash of cache_salt; 0 = shared */
+    uint64_t cache_ns; /* namespace of the prefix cache: of tenant and cache_salt */
     int32_t n_prompt, max_new;
     int32_t n_stop_ids;
-    int32_t min_new; /* EOS and stop ids do not end before that many */
+    int32_t min_new; /* tokens that must be drawn before EOS and stop ids can be */
     uint32_t ignore_eos;
-    uint32_t pad;
+    int32_t n_bias;   /* <= MAX_BIAS */
+    int32_t n_mask;   /* words: 0, or MSG_MASK_WORDS(vocabulary) */
+    int32_t weight;   /* of the tenant: its share beside others, 1 .. MAX_WEIGHT; 0 = 1 */
+    int32_t max_rows; /* seqs of the tenant that may run at once; 0 = as many as there are rows */
+    int32_t pad;
     struct sample_params params;
 };
+#define MSG_MASK_WORDS(vocab) (((vocab) + 31) / 32)
+
+static inline size_t msg_submit_bytes(const struct msg_submit *m)
+{
+    return sizeof *m + ((size_t)m->n_prompt + (size_t)m->n_stop_ids) * sizeof(token_id) +
+           (size_t)m->n_bias * sizeof(struct token_bias) + (size_t)m->n_mask * sizeof(uint32_t);
+}
 
 struct msg_cancel {
     struct msg_head h;
@@ -69,6 +91,8 @@ struct engine_stats {
     int64_t preemptions, prompt_tokens, prompt_tokens_computed, generated_tokens;
     int64_t steps_prefill, steps_decode, evicted_pages;
     int64_t audit_failures, audits, max_decode_gap_us;
+    int64_t numeric_errors;   /* requests ended by ST_NUMERIC */
+    int64_t fair_preemptions; /* of preemptions: a tenant beyond its share made room for another */
     int64_t step_host_us, step_wait_us; /* summed over steps: own work; waiting for the device */
 };
 

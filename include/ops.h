@@ -173,18 +173,58 @@ struct op_gather {
     int32_t n_rows, dim, dt;
 };
 
-/* One token per row from raw logits. Greedy when temperature < 1e-5 (lowest id wins ties; NaN
- * counts as -inf, a row without a finite best is greedy too). Otherwise weights w = exp((logit -
+/* What op_adjust does to a row: made by the executor from a step's areas and penalties. */
+enum adjust_kind {
+    ADJUST_NONE,    /* nothing: the row is drawn from its raw logits */
+    ADJUST_PLAIN,   /* bias and mask */
+    ADJUST_COUNTED, /* penalties, too; the token that the row drew last is counted first */
+    ADJUST_COUNTS   /* penalties, too; the row's counts are wiped and set from the area first */
+};
+struct row_adjust {
+    int32_t kind;              /* enum adjust_kind */
+    int32_t counts0, n_counts; /* pairs of ADJUST_COUNTS: area[counts0, counts0 + 2 n_counts) */
+    int32_t bias0, n_bias;     /* pairs */
+    int32_t mask0;             /* first word; -1 = no mask */
+};
+/* A row's count of a token: bit 15 = it occurs in the prompt; the rest = how often it was drawn, at
+ * most 32,767. */
+enum { COUNT_PROMPT = 0x8000, COUNT_MOST = 0x7fff };
+
+/* The logits that are drawn from, where a row does not draw from the raw ones. With c = how often
+ * the row drew the token: x > 0 ? x / repetition : x * repetition, where c > 0 or it occurs in the
+ * prompt; then x - frequency * c; then x - presence, where c > 0; then x + bias; then -inf where
+ * the mask does not allow it. All in f32, each operation rounded by itself, so that it equals what
+ * PyTorch computes (transformers, vLLM) to the bit. Rows with row_out[i] < 0 and of ADJUST_NONE are
+ * left alone. A pair of a token outside the vocabulary, and a last_token outside it, is skipped. */
+struct op_adjust {
+    float *out;                         /* [n_rows, vocab] */
+    const float *logits;                /* [n_rows, vocab] raw */
+    const struct sample_params *params; /* [n_rows] backend memory */
+    const struct row_adjust *adjust;    /* [n_rows] backend memory */
+    const uint32_t *area;               /* backend memory, see enum step_area */
+    const int32_t *row_slot, *row_out;  /* [n_rows] */
+    const token_id *last_token;         /* [max rows] */
+    uint16_t *counts;                   /* [max rows][vocab], kept from step to step */
+    int32_t n_rows, vocab;
+};
+
+/* op_sample's answer for a row whose logits are no numbers. */
+enum { TOKEN_NUMERIC = -2 };
+
+/* One token per row from raw logits, or where `adjust` says that op_adjust made some for a row,
+ * from those. A row with a NaN, with +inf or with nothing finite among either is a numeric error:
+ * its token is TOKEN_NUMERIC, also for feedback, n_top 0 (-inf alone is legal: a token that cannot
+ * be). Greedy when temperature < 1e-5 (lowest id wins ties). Otherwise weights w = exp((logit -
  * best) / temperature), and of the tokens in the order (weight descending, id ascending) those are
  * kept that pass, one after the other: top-k (the first k), top-p over the renormalised rest (the
- * shortest head whose sum reaches top_p of it; at least one token), min-p (w >= min_p, the best has
- * w = 1). One draw by inversion over the kept tokens in ascending id order: the first whose running
- * sum exceeds u * total. u = (r >> 11) * 2^-53, r = x0 << 32 | x1 of philox4x32-10 with counter
- * {pos, 0, 0, 0} and key {low, high half of seed}, so that it depends on nothing else. logprobs are
- * of the raw logits (a row without a finite best has none: logprob 0, n_top 0); where they are not
- * asked for, n_top is 0 and logprob is anything. last_token[row_slot[i]] receives the token for
- * feedback. Rows with row_out[i] < 0 are skipped (token -1, n_top 0, feedback untouched). pos: the
- * position of the drawn token, which is row_kv. */
+ * shortest head whose sum reaches top_p of it; at least one token), min-p (w
+ * >= min_p, the best has w = 1). One draw by inversion over the kept tokens in ascending id order:
+ * the first whose running sum exceeds u * total. u = (r >> 11) * 2^-53, r = x0 << 32 | x1 of
+ * philox4x32-10 with counter {pos, 0, 0, 0} and key {low, high half of seed}, so that it depends on
+ * nothing else. logprobs are of the raw logits; where they are not asked for, n_top is 0 and
+ * logprob is anything. last_token[row_slot[i]] receives the token for feedback. Rows with
+ * row_out[i] < 0 are skipped (token -1, n_top 0, feedback untouched). pos: the position of the
+ * drawn token, which is row_kv. */
 struct op_sample {
     const float *logits;                /* [n_rows, vocab] */
     const struct sample_params *params; /* [n_rows] backend memory */
@@ -195,9 +235,43 @@ struct op_sample {
     float *logprob;                     /* [n_rows] out */
     struct token_logprob *top;          /* [n_rows][MAX_LOGPROBS] out, best first */
     int32_t *n_top;                     /* [n_rows] out */
+    const struct row_adjust *adjust;    /* [n_rows] backend memory; NULL = ADJUST_NONE for all */
+    float
+        *adjusted; /* [n_rows, vocab] of op_adjust; may be overwritten, may be where work begins */
     int32_t n_rows, vocab, any_logprobs;
-    void *work;
+    void *work; /* be_sample_work_bytes */
     size_t work_bytes;
+};
+
+/* The token whose log probability is asked for, and how many of the best beside it. */
+struct score_want {
+    token_id token; /* -1 = nothing is asked for here */
+    int32_t n_top;  /* 0 .. MAX_LOGPROBS */
+};
+
+/* Log probabilities of given tokens, of raw logits: no draw. Where a row is a numeric error (see
+ * op_sample) its logprob is a NaN and n_top 0; without a token of the vocabulary both are 0. A
+ * token that is among the best has the same float there. */
+struct op_score {
+    const float *logits;           /* [n_rows, vocab] */
+    const struct score_want *want; /* [n_rows] backend memory */
+    float *logprob;                /* [n_rows] out */
+    struct token_logprob *top;     /* [n_rows][MAX_LOGPROBS] out, best first */
+    int32_t *n_top;                /* [n_rows] out: that many, or the vocabulary */
+    int32_t n_rows, vocab;
+};
+
+/* Hidden states that are given back, by row (enum step_want): HIDDEN copies that of its last token
+ * to out; SUM and MEAN add those of all its tokens, one after the other, to the row's line of sum,
+ * which is 0 first where the row's chunk begins at position 0; MEAN divides the line by the row's
+ * tokens into out. Rows that want something else, and padding, are left alone. */
+struct op_hidden {
+    float *out;          /* [n_rows, dim] */
+    float *sum;          /* [max rows, dim], kept from step to step */
+    const void *in;      /* [n_tokens, dim] of dt */
+    const int32_t *want; /* [n_rows] backend memory */
+    const struct batch *bv;
+    int32_t dim, dt;
 };
 
 /* Whole pages inside the pool, in list order semantics (no dst is a src or another dst). */
@@ -210,7 +284,7 @@ struct op_copy_pages {
 /* clang-format off */
 #define OP_LIST(X) \
     X(step_inputs) X(embed) X(add_rmsnorm) X(gemm) X(rope_kv_write) X(attn_prefill) X(attn_decode) \
-    X(silu_mul) X(gather) X(sample) X(copy_pages)
+    X(silu_mul) X(gather) X(adjust) X(sample) X(score) X(hidden) X(copy_pages)
 /* clang-format on */
 
 /* attn_prefill and attn_decode share one argument struct: same contract, other shapes. */

@@ -21,6 +21,7 @@ enum plant {
     PLANT_CANCEL_LEAK,   /* a cancel loses one page */
     PLANT_LATE_TOKEN,    /* a finished row's speculative token is emitted */
     PLANT_COPY_UNPINNED, /* the source of a partial copy is released before the copy ran */
+    PLANT_COUNTS_MISSED, /* a row's counts are not sent again after a preemption */
     N_PLANTS
 };
 

@@ -3,7 +3,7 @@
  *
  * Functions that can fail return 0 or a negative ST_*. Cold paths take `struct err *` last; the
  * lowest frame that knows the values writes the message. The table also carries what the HTTP front
- * end answers: status, OpenAI error type and code (openai error shape; see http/json_out.c).
+ * end answers: status, OpenAI error type and code (their shape: src/api/shapes.c).
  */
 #ifndef QUIRE_STATUS_H
 #define QUIRE_STATUS_H
@@ -40,6 +40,7 @@
     X(QUEUE_FULL, "queue full", 429, "rate_limit_error", "queue_full")                             \
     X(HEADERS_TOO_LARGE, "headers too large", 431, "invalid_request_error", "headers_too_large")   \
     X(INTERNAL, "internal error", 500, "server_error", "internal_error")                           \
+    X(NUMERIC, "numeric error", 500, "server_error", "numeric_error")                              \
     X(LOADING, "model loading", 503, "service_unavailable_error", "model_loading")                 \
     X(DRAINING, "server draining", 503, "service_unavailable_error", "server_draining")            \
     X(ENGINE_DOWN, "engine unavailable", 503, "service_unavailable_error", "engine_unavailable")   \

@@ -12,10 +12,11 @@
 
 #include "ids.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
-    STEP_VERSION = 2,
+    STEP_VERSION = 3,
     MAX_ROWS = 1024,         /* seqs in one step; scheduler.max_seqs is at most this */
     MAX_STEP_TOKENS = 16384, /* scheduler.max_step_tokens is at most this */
     MAX_EDITS = 65536,       /* page-table entries changed in one step */
@@ -38,8 +39,15 @@ struct sample_params {
     int32_t top_k;     /* 0 = off */
     uint64_t seed;
     int32_t n_logprobs; /* -1 = none, 0 = of the sampled token only, k = also the k best (<= 20) */
-    int32_t pad;
+    /* Penalties, see op_adjust: finite, and a row that has one follows STEP_AREA_COUNTS. */
+    float presence_penalty, frequency_penalty; /* 0 = off */
+    float repetition_penalty;                  /* 1 = off, and so is 0; else > 0 */
 };
+static inline bool has_penalty(const struct sample_params *p)
+{
+    return p->presence_penalty != 0.0f || p->frequency_penalty != 0.0f ||
+           (p->repetition_penalty != 1.0f && p->repetition_penalty != 0.0f);
+}
 
 /* What a row asks for, drawn by sample[i]. Rows that ask for tokens give at least one. */
 enum step_want {
@@ -48,17 +56,35 @@ enum step_want {
     STEP_WANT_VERIFY, /* the chunk's last n_verify tokens are drafts: those that the draws before
                          them repeat, then the first draw that differs or comes after the last;
                          1 .. n_verify + 1 tokens */
-    STEP_WANT_HIDDEN, /* the hidden state after the last token of the chunk; no tokens */
+    /* No tokens, prefill steps only; hidden states are those that the head reads, after the last
+     * norm. */
+    STEP_WANT_HIDDEN, /* the hidden state after the last token of the chunk */
+    STEP_WANT_SUM,    /* those of the whole chunk, added to the row's sum, which a chunk at position
+                         0 begins anew; gives nothing back */
+    STEP_WANT_MEAN,   /* the same, and the mean over positions 0 .. first + n - 1: all chunks of the
+                         row before this one were STEP_WANT_SUM, none came from the prefix cache */
     N_STEP_WANTS
 };
 
-/* Variable-length inputs of a row: area[area0, area0 + n_area) holds records one after the other,
- * each a word `kind | n << 8` and n words:
- *   STEP_AREA_BIAS    pairs of token and f32 bits, added to the logits
- *   STEP_AREA_MASK    one bit a token, token 0 the lowest bit of the first word; 1 = allowed
- *   STEP_AREA_COUNTS  pairs of token and how often it occurred, for penalties
- * A kind at most once a row, applied in the order counts, bias, mask. Rows may share an area. */
+/* Variable-length inputs of a row that draws a token: area[area0, area0 + n_area) holds records one
+ * after the other, each a word `kind | n << 8` and n words:
+ *   STEP_AREA_BIAS    pairs of token and f32 bits, added to the logits; no NaN, less than +infinity
+ *   STEP_AREA_MASK    one bit a token, token 0 the lowest bit of the first word; 1 = allowed;
+ *                     (vocabulary + 31) / 32 words
+ *   STEP_AREA_COUNTS  pairs of token and STEP_COUNT_*: what the row's penalties have to know
+ * A kind at most once a row, a token at most once a record (else one of its values counts), applied
+ * in the order counts, bias, mask; a row of which they leave nothing to draw is ST_NUMERIC. Biases
+ * and masks hold for this step. Rows may share an area.
+ *
+ * Counts stay with the row on the device: a row with a penalty brings STEP_AREA_COUNTS of all its
+ * tokens, those of the chunk included, when it draws for the first time after it got its row (or
+ * got one back after a preemption); that wipes what was there (K8). From then on the executor
+ * counts the tokens that it draws, and the row draws in each of its steps, one position after the
+ * other; the record is refused where the row has no penalty, and a row without it that does not go
+ * on from its last draw, too. */
 enum step_area { STEP_AREA_BIAS = 1, STEP_AREA_MASK, STEP_AREA_COUNTS };
+#define STEP_COUNT_PROMPT 0x80000000u /* occurs in the prompt */
+#define STEP_COUNT_DRAWN 0x00ffffffu  /* how often it was generated; counted up to 32,767 */
 
 struct step_row {
     row_id row;            /* which row of the device tables */
@@ -68,6 +94,11 @@ struct step_row {
     int32_t want;          /* enum step_want */
     int32_t n_verify;      /* STEP_WANT_VERIFY: 1 .. n - 1; else 0 */
     int32_t area0, n_area; /* words of area[]; 0 = nothing */
+    /* Prefill, beside what it wants: log probabilities of the tokens after the first n_score of the
+     * chunk (0 .. n): of the chunk's own second to last, and with n_score == n of `next`, the token
+     * that follows the chunk. Each with the n_score_top best of its position (<= 20). */
+    int32_t n_score, n_score_top;
+    token_id next;
 };
 struct page_edit {
     row_id row;
@@ -100,28 +131,59 @@ struct token_logprob {
     token_id token;
     float logprob; /* natural log softmax of the raw logits */
 };
-/* Tokens lie one row after the other, in the order of the step's rows. */
+/* Tokens lie one row after the other, in the order of the step's rows; scores likewise. */
 struct step_result {
     int32_t n_rows;
-    int32_t n; /* tokens of all rows */
+    int32_t n;       /* tokens of all rows */
+    int32_t n_score; /* scores of all rows */
     struct {
         int32_t first, n; /* token[first, first + n) are this row's */
+        int32_t status;   /* 0; ST_NUMERIC: raw logits of the row had a NaN, +infinity or nothing
+                             finite, nothing was left to draw, or its hidden state is not finite.
+                             Then it has neither tokens nor scores, and what it computed is not to
+                             be kept */
+        int32_t score0, n_score; /* score[score0, score0 + n_score) are this row's */
     } row[MAX_ROWS];
     token_id token[MAX_RESULTS];
     float logprob[MAX_RESULTS]; /* of token[k]; valid if the row's n_logprobs >= 0 */
     int32_t n_top[MAX_RESULTS]; /* entries of top[k], best first */
     struct token_logprob top[MAX_RESULTS][MAX_LOGPROBS];
+    /* Of the tokens that step_row.n_score names, in their order; score_top[k] has the row's
+     * n_score_top entries (or the whole vocabulary), best first. Where the token is among them its
+     * score is the same float. */
+    float score[MAX_STEP_TOKENS];
+    struct token_logprob score_top[MAX_STEP_TOKENS][MAX_LOGPROBS];
 };
 
 /* For executors, row by row from 0: room for n tokens of row i. Returns the index of the first. */
 static inline int32_t step_result_add(struct step_result *r, int32_t i, int32_t n)
 {
     int32_t first = i == 0 ? 0 : r->n;
+    if (i == 0)
+        r->n_score = 0;
     r->row[i].first = first;
     r->row[i].n = n;
+    r->row[i].status = 0;
+    r->row[i].score0 = r->n_score;
+    r->row[i].n_score = 0;
     r->n_rows = i + 1;
     r->n = first + n;
     return first;
+}
+/* After it, for the same row: it has failed, and gives nothing. */
+static inline void step_result_undo(struct step_result *r, int32_t i, int32_t status)
+{
+    r->n = r->row[i].first;
+    r->n_score = r->row[i].score0;
+    r->row[i].n = r->row[i].n_score = 0;
+    r->row[i].status = status;
+}
+/* After it: room for n scores of the same row. Returns the index of the first. */
+static inline int32_t step_result_add_scores(struct step_result *r, int32_t i, int32_t n)
+{
+    r->row[i].n_score = n;
+    r->n_score += n;
+    return r->row[i].score0;
 }
 
 /* What the engine sees of whoever executes steps (a model on a backend, or the hash model of the
@@ -138,6 +200,11 @@ struct executor {
     int (*wait)(void *self, int slot, struct step_result *r);
     /* 1 if wait(slot) would return at once. */
     int (*ready)(void *self, int slot);
+    /* Between the wait for slot and the next submit into it: copy the vector of its row i, which
+     * wanted STEP_WANT_HIDDEN or _MEAN and has status 0, to dst [hidden_dim]. 0, or
+     * ST_INVALID_VALUE where the row has none. NULL: an executor without, hidden_dim is 0. */
+    int (*hidden)(void *self, int slot, int32_t i, float *dst);
+    int32_t hidden_dim;
 };
 
 #endif

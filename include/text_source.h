@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* text_source.h - what a model folder or file says about text: bytes and views, no meaning yet.
  *
- * Filled by model/ (which maps the files), read by text/. Views point into memory that the model
- * source owns; text/ copies what it keeps.
+ * Filled by checkpoint/ (which maps the files), read by text/. Views point into memory that the
+ * model source owns; text/ copies what it keeps.
  */
 #ifndef QUIRE_TEXT_SOURCE_H
 #define QUIRE_TEXT_SOURCE_H
@@ -11,6 +11,12 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* An id that a file names as an end of a generation. */
+struct end_id {
+    int32_t id;
+    const char *from; /* a constant: the file, or the key of GGUF metadata */
+};
 
 struct text_source {
     /* Hugging Face folder */
@@ -26,6 +32,9 @@ struct text_source {
     const struct view *gguf_merges;
     size_t n_gguf_merges;
     struct view gguf_chat_template;
+    const struct end_id
+        *ends; /* [n_ends] all of them, each id once; for HF folders and GGUF alike */
+    size_t n_ends;
     int32_t bos_id, eos_id, unk_id, pad_id;    /* -1 = absent */
     int8_t add_bos, add_eos, add_space_prefix; /* -1 = not said */
 };

@@ -17,6 +17,7 @@
  * In this order: work_of (what a block works on), load_queries, attend_chunk (fetch_run ahead,
  * attend_run), publish_warp, merge_warps, and in the last block of a row merge_chunks.
  */
+#include "attn.h"
 #include "common.cuh"
 
 namespace
@@ -466,8 +467,6 @@ int32_t least_of(const struct op_attn *o, int32_t n_chunks)
 }
 
 } // namespace
-
-extern "C" void cuda_prefill_setup(void);
 
 extern "C" int cuda_attn_setup(void)
 {

@@ -12,6 +12,7 @@
  * In this order: tile_of (what a block works on), load_queries, attend_tiles (per tile of keys:
  * fetch_tile for the next one, score_tile, soften, add_values), store_lines.
  */
+#include "attn.h"
 #include "common.cuh"
 
 #include <type_traits>

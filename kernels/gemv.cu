@@ -7,6 +7,7 @@
  * block owns 16 outputs; its warps take turns over k and are summed in a fixed order.
  */
 #include "common.cuh"
+#include "gemm.h"
 
 namespace
 {

@@ -6,6 +6,7 @@
  * Where top-k and top-p cut: select.cuh. The draw sums in double in ascending id order, in fixed
  * pieces.
  */
+#include "sample.h"
 #include "select.cuh"
 
 namespace
@@ -20,6 +21,8 @@ struct sampler {
     float *logprob;
     struct token_logprob *top;
     int32_t *n_top;
+    const struct row_adjust *adjust;
+    const float *adjusted;
     float *weight; /* [n_rows][vocab]: exp((logit - best) / temperature) */
     int32_t vocab, any_logprobs;
 };
@@ -158,10 +161,11 @@ __device__ void weigh(const float *row, float *weight, share me, float best, flo
     __syncthreads();
 }
 
-/* A token drawn as op_sample says; best: the largest logit of the row, finite. */
-__device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, share me, float best)
+/* A token drawn as op_sample says from the logits in row, which may be where the weights go; best:
+ * the largest of them, finite. */
+__device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, const float *row, share me,
+                              float best)
 {
-    const float *row = o.logits + (size_t)r * o.vocab;
     float *weight = o.weight + (size_t)r * o.vocab;
     const sample_params p = o.params[r];
     weigh(row, weight, me, best, p.temperature);
@@ -189,11 +193,18 @@ __device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, share me,
     return draw(sh, kept, me, unit_of(p.seed, (uint32_t)o.pos[r]));
 }
 
-/* The k best of the raw row, best first, into o.top; norm: log of the sum of exp of the row. */
-__device__ void best_list(shared &sh, const sampler &o, int32_t r, share me, int32_t k, double norm)
+/* Where log probabilities of a row go. */
+struct answer {
+    float *logprob;
+    struct token_logprob *top; /* [MAX_LOGPROBS] */
+    int32_t *n_top;
+};
+
+/* The k best of the row, best first, into top; norm: log of the sum of exp of the row. */
+__device__ void best_list(shared &sh, const float *row, share me, int32_t k, double norm,
+                          struct token_logprob *top)
 {
-    const float *row = o.logits + (size_t)r * o.vocab;
-    auto key = [=](int32_t i) { return order_bits(logit_of(row[i])); };
+    auto key = [=](int32_t i) { return order_bits(row[i]); };
     mark last = select_head(sh, key, me, mark{0, INT32_MAX},
                             {.max_n = (uint32_t)k, .max_weight = 0.0, .weighed = false});
     if (threadIdx.x == 0)
@@ -203,7 +214,7 @@ __device__ void best_list(shared &sh, const sampler &o, int32_t r, share me, int
         if (!better(last, mark{key(i), i})) {
             int32_t at = atomicAdd(at_rank(&sh.n, 0), 1);
             if (at < MAX_LOGPROBS)
-                *at_rank(&sh.list[at], 0) = token_logprob{i, logit_of(row[i])};
+                *at_rank(&sh.list[at], 0) = token_logprob{i, row[i]};
         }
     row_sync();
     if (me.rank == 0 && (int)threadIdx.x < k) { /* rank among the k: few enough for all pairs */
@@ -214,27 +225,28 @@ __device__ void best_list(shared &sh, const sampler &o, int32_t r, share me, int
             rank += y.logprob > mine.logprob || (y.logprob == mine.logprob && y.token < mine.token);
         }
         mine.logprob = (float)((double)mine.logprob - norm);
-        o.top[(size_t)r * MAX_LOGPROBS + rank] = mine;
+        top[rank] = mine;
     }
 }
 
-/* The logprob of token id and the list of the best, both of the raw logits. */
-__device__ void logprobs(shared &sh, const sampler &o, int32_t r, share me, int32_t id, float best)
+/* The logprob of token id and the list of the k best of a row of vocab tokens whose largest is
+ * `best`. */
+__device__ void logprobs(shared &sh, const float *row, share me, int32_t vocab, int32_t id,
+                         float best, int32_t k, answer to)
 {
-    const float *row = o.logits + (size_t)r * o.vocab;
     double mine = 0.0;
     for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT) {
         float x = row[i];
-        if (!isnan(x) && x > -INFINITY)
+        if (x > -INFINITY)
             mine += (double)expf(x - best);
     }
     double norm = (double)best + log(row_sum(sh, mine, me));
-    int32_t k = min(min(o.params[r].n_logprobs, (int32_t)MAX_LOGPROBS), o.vocab);
+    k = min(min(k, (int32_t)MAX_LOGPROBS), vocab);
     if (k > 0)
-        best_list(sh, o, r, me, k, norm);
+        best_list(sh, row, me, k, norm, to.top);
     if (me.rank == 0 && threadIdx.x == 0) {
-        o.logprob[r] = (float)((double)logit_of(row[id]) - norm);
-        o.n_top[r] = k > 0 ? k : 0;
+        *to.logprob = (float)((double)row[id] - norm);
+        *to.n_top = k > 0 ? k : 0;
     }
 }
 
@@ -252,27 +264,57 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
     }
     const float *row = o.logits + (size_t)r * o.vocab;
     mark top = best_of_row(sh, row, me);
-    float best = logit_of(row[top.id]);
-    int32_t id = top.id;
-    if (!(o.params[r].temperature < 1e-5f) && isfinite(best))
-        id = sample_row(sh, o, r, me, best);
+    bool sound = is_sound(top);
+    float best = float_of(top.key);
+    if (sound && o.adjust && o.adjust[r].kind != ADJUST_NONE) {
+        row_sync(); /* what the search left in shared memory has been read by all */
+        row = o.adjusted + (size_t)r * o.vocab;
+        top = best_of_row(sh, row, me);
+        sound = is_sound(top);
+    }
+    int32_t id = sound ? top.id : TOKEN_NUMERIC;
+    if (sound && !(o.params[r].temperature < 1e-5f))
+        id = sample_row(sh, o, r, row, me, float_of(top.key));
     if (writes) {
         o.token[r] = id;
         o.last_token[o.row_slot[r]] = id;
         o.logprob[r] = 0.0f;
         o.n_top[r] = 0;
     }
-    if (o.any_logprobs && o.params[r].n_logprobs >= 0 && isfinite(best))
-        logprobs(sh, o, r, me, id, best);
+    if (sound && o.any_logprobs && o.params[r].n_logprobs >= 0)
+        logprobs(sh, o.logits + (size_t)r * o.vocab, me, o.vocab, id, best, o.params[r].n_logprobs,
+                 {o.logprob + r, o.top + (size_t)r * MAX_LOGPROBS, o.n_top + r});
+    row_sync(); /* nobody leaves while another may read its shared memory */
+}
+
+__global__ void __launch_bounds__(NT) score_kernel(struct op_score o)
+{
+    extern __shared__ __align__(16) char smem[];
+    shared &sh = *(shared *)smem;
+    share me = share_of(o.vocab);
+    int32_t r = blockIdx.x / me.size;
+    score_want w = o.want[r];
+    bool asked = (uint32_t)w.token < (uint32_t)o.vocab;
+    const float *row = o.logits + (size_t)r * o.vocab;
+    mark top = asked ? best_of_row(sh, row, me) : mark{0, 0};
+    if (!asked || !is_sound(top)) {
+        if (me.rank == 0 && threadIdx.x == 0)
+            o.logprob[r] = asked ? NAN : 0.0f, o.n_top[r] = 0;
+    } else {
+        logprobs(sh, row, me, o.vocab, w.token, float_of(top.key), w.n_top,
+                 {o.logprob + r, o.top + (size_t)r * MAX_LOGPROBS, o.n_top + r});
+    }
     row_sync(); /* nobody leaves while another may read its shared memory */
 }
 
 /* Many rows fill the GPU with a block each, and need not wait for each other. */
 enum { FEW_ROWS = 48 };
 
-/* parts: blocks of a row, which are one cluster. A failure is the runtime's last error. */
-void launch(struct cuda_be *c, const sampler &s, int32_t n_rows, int parts)
+/* The blocks of a row are one cluster. A failure is the runtime's last error. */
+template <class Arg>
+void launch(struct cuda_be *c, void (*kernel)(Arg), const Arg &arg, int32_t n_rows)
 {
+    int parts = c->hopper && n_rows <= FEW_ROWS ? PARTS : 1;
     cudaLaunchAttribute cluster = {.id = cudaLaunchAttributeClusterDimension,
                                    .val = {.clusterDim = {.x = (unsigned)parts, .y = 1, .z = 1}}};
     cudaLaunchConfig_t l = {.gridDim = dim3((unsigned)(n_rows * parts)),
@@ -281,7 +323,7 @@ void launch(struct cuda_be *c, const sampler &s, int32_t n_rows, int parts)
                             .stream = c->stream,
                             .attrs = &cluster,
                             .numAttrs = parts > 1 ? 1u : 0u};
-    (void)cudaLaunchKernelEx(&l, sample_kernel, s);
+    (void)cudaLaunchKernelEx(&l, kernel, arg);
 }
 
 } // namespace
@@ -294,8 +336,12 @@ extern "C" int cuda_kernels_arch(void)
 
 extern "C" int cuda_sample_setup(void)
 {
-    return cudaFuncSetAttribute(sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                (int)sizeof(shared));
+    cudaError_t r = cudaFuncSetAttribute(sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         (int)sizeof(shared));
+    if (r == cudaSuccess)
+        r = cudaFuncSetAttribute(score_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 (int)sizeof(shared));
+    return r;
 }
 
 extern "C" size_t cuda_sample_work_bytes(int32_t max_rows, int32_t vocab)
@@ -321,9 +367,21 @@ extern "C" int cuda_sample(struct be *be, const struct op_sample *o)
                  .logprob = o->logprob,
                  .top = o->top,
                  .n_top = o->n_top,
+                 .adjust = o->adjust,
+                 .adjusted = o->adjusted,
                  .weight = (float *)o->work,
                  .vocab = o->vocab,
                  .any_logprobs = o->any_logprobs};
-    launch(c, s, o->n_rows, c->hopper && o->n_rows <= FEW_ROWS ? PARTS : 1);
+    launch(c, sample_kernel, s, o->n_rows);
     return cuda_launched(c, "sample");
+}
+
+extern "C" int cuda_score(struct be *be, const struct op_score *o)
+{
+    struct cuda_be *c = cuda_of(be);
+    int st = opcheck_score(o);
+    if (st != 0 || o->n_rows == 0)
+        return st;
+    launch(c, score_kernel, *o, o->n_rows);
+    return cuda_launched(c, "score");
 }

@@ -94,16 +94,29 @@ __device__ __forceinline__ share share_of(int32_t vocab)
     return {.rank = rank, .size = size, .from = from, .to = min(vocab, from + piece)};
 }
 
-__device__ __forceinline__ float logit_of(float x)
-{
-    return isnan(x) ? -INFINITY : x;
-}
-
 /* Order-preserving bits of a float that is no NaN. */
 __device__ __forceinline__ uint32_t order_bits(float x)
 {
     uint32_t b = __float_as_uint(x == 0.0f ? 0.0f : x);
     return b & 0x80000000u ? ~b : b | 0x80000000u;
+}
+
+/* The same for any: a NaN comes before everything, so that one in a row is its best. */
+__device__ __forceinline__ uint32_t order_bits_nan(float x)
+{
+    return isnan(x) ? 0xffffffffu : order_bits(x);
+}
+
+/* The float of order_bits. */
+__device__ __forceinline__ float float_of(uint32_t bits)
+{
+    return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
+}
+
+/* Is this the best of a row of numbers: finite, and no NaN among them? */
+__device__ __forceinline__ bool is_sound(mark best)
+{
+    return best.key > 0x007fffffu && best.key < 0xff800000u; /* order_bits of -inf and +inf */
 }
 
 __device__ __forceinline__ bool better(mark a, mark b)
@@ -122,7 +135,7 @@ __device__ mark best_of_warp(mark x)
     return x;
 }
 
-/* The largest logit, the lowest id among equals: of the whole row, in every thread. */
+/* The largest logit, the lowest id among equals, or a NaN: of the whole row, in every thread. */
 __device__ mark best_of_row(shared &sh, const float *row, share me)
 {
     mark x = {0, INT32_MAX};
@@ -137,7 +150,7 @@ __device__ mark best_of_row(shared &sh, const float *row, share me)
         float e[4] = {f.x, f.y, f.z, f.w};
 #pragma unroll
         for (int k = 0; k < 4; k++) {
-            mark y = {order_bits(logit_of(e[k])), me.from + head + i * 4 + k};
+            mark y = {order_bits_nan(e[k]), me.from + head + i * 4 + k};
             if (better(y, x))
                 x = y;
         }
@@ -145,7 +158,7 @@ __device__ mark best_of_row(shared &sh, const float *row, share me)
     int32_t rest = n - n4 * 4; /* the head, then the tail */
     if ((int32_t)threadIdx.x < rest) {
         int32_t i = (int32_t)threadIdx.x < head ? threadIdx.x : threadIdx.x + n4 * 4;
-        mark y = {order_bits(logit_of(row[i])), me.from + i};
+        mark y = {order_bits_nan(row[i]), me.from + i};
         if (better(y, x))
             x = y;
     }

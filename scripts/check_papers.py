@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The papers tell the truth: named files exist, the walk's functions stand where it says, rule codes
-resolve, and README.md shows the picture of check_layers.py."""
+"""The papers tell the truth: named files exist, functions and structs stand where the papers say, rule
+codes resolve, the suites are those of tests/, and README.md shows the picture of check_layers.py."""
 import pathlib
 import re
 
@@ -23,6 +23,8 @@ CODE = re.compile(r"\b([A-Z]-?\d{1,2}[a-z]?)\b(?! cache)")
 # Not rules: standards, formats and products that look like one.
 NOT_RULES = re.compile(r"C(11|17|20|23)|Q\d|F(16|32|64)|D\d|U\d|[BIEST]\d+|X\d+|N\d+|W\d+|Z\d*")
 RULE = re.compile(r"^\s*(?:[-*]|\|)\s*\*\*([A-Z]\d{1,2})\*\*", re.M)
+
+NAMED = re.compile(r"((?:`(?:struct )?\w+`(?:,\s|\sand\s)?)+)\s(?:of|in)\s`([\w./]+\.(?:c|h|cu))`")
 
 WALK_HEAD = "| # | thread | file | function | what happens |"
 WAY_BACK = "the way back"
@@ -70,6 +72,20 @@ def walk_rows(text):
         rows.append((at + 1, (cells + [""] * 5)[:5]))
         at += 1
     return rows
+
+
+def check_names(root, srcs, paper="include/README.md"):
+    """What a sentence names before a file is in it: `struct a` and `b` of `src/x.h`, `f` of `src/y.c`."""
+    text, bad = (root / paper).read_text(encoding="utf-8"), []
+    by_rel = {s.rel: s for s in srcs}
+    for m in NAMED.finditer(text):
+        src = by_rel.get(m.group(2)) or by_rel.get(f"include/{m.group(2)}")
+        where = f"{paper}:{text.count(chr(10), 0, m.start()) + 1}"
+        for name in re.findall(r"`([^`]+)`", m.group(1)):
+            shape = rf"\b{name}\s*\{{" if name.startswith("struct ") else rf"\b{re.escape(name)}\b"
+            if src and not re.search(shape, src.uncommented):
+                bad.append(f"{where}: {src.rel} has no {name}")
+    return bad
 
 
 def check_walk(root, srcs, paper="include/README.md"):
@@ -136,15 +152,37 @@ def check_rules(root, srcs):
 
 
 def check_picture(root, shown):
-    """README.md shows today's rooms and arrows (not the counts, which change every day)."""
+    """README.md shows today's rooms and arrows, neither more nor less (the counts change every day)."""
     def bare(line):
-        return re.sub(r"\s+", " ", re.sub(r"[\d,]+ (files?|lines)", "", line)).strip()
-    have = {bare(line) for line in (root / "README.md").read_text(encoding="utf-8").split("\n")}
-    return [f"README.md: the picture lacks: {bare(line)}" for line in shown
-            if "->" in line and bare(line) not in have]
+        return re.sub(r"\s+", " ", re.sub(r"\d+ (files?|lines)", "", line)).strip()
+    lines = (root / "README.md").read_text(encoding="utf-8").split("\n")
+    have = {bare(line) for line in lines}
+    want = {bare(line) for line in shown}
+    bad = [f"README.md: the picture lacks: {line}" for line in sorted(want - have) if "->" in line]
+    return bad + [f"README.md:{at}: the picture has what is not so: {bare(line)}"
+                  for at, line in enumerate(lines, 1)
+                  if re.match(rf"({'|'.join(sources.ROOMS)})\s.*-> ", line) and bare(line) not in want]
 
 
-def check(root, srcs, shown):
+def check_drawing(root, arrows, paper="include/README.md"):
+    """The drawing of include/README.md has each arrow of today but those to base and of main, and no other."""
+    blocks = re.findall(r"^```\n(.*?)^```", (root / paper).read_text(encoding="utf-8"), re.S | re.M)
+    drawn = {pair for b in blocks for pair in re.findall(r"(?=\b(\w+) -> (\w+))", b)}
+    drawn |= {(b, a) for block in blocks for a, b in re.findall(r"(?=\b(\w+) <- (\w+))", block)}
+    real = {(a, b) for a, to in arrows.items() for b in to}
+    return ([f"{paper}: the drawing lacks {a} -> {b}" for a, b in sorted(real - drawn)
+             if a != "main" and b != "base"]
+            + [f"{paper}: the drawing has {a} -> {b}, which nothing uses" for a, b in sorted(drawn - real)])
+
+
+def check_suites(root, paper="tests/README.md"):
+    """The table of suites has every folder of tests/ with programs, by its path."""
+    text = (root / paper).read_text(encoding="utf-8")
+    folders = sorted({p.parent.relative_to(root).as_posix() for p in (root / "tests").glob("*/test_*")})
+    return [f"{paper}: no suite {f}/ in the table" for f in folders if f"`{f}/`" not in text]
+
+
+def check(root, srcs, shown, arrows):
     bad = [f"{paper}: missing" for paper in MUST_EXIST if not (root / paper).is_file()]
     if bad:
         return bad
@@ -152,4 +190,5 @@ def check(root, srcs, shown):
         if (root / paper).is_file():
             bad += check_paths(root, paper)
     tests = sources.load(root, ("tests",))
-    return bad + check_walk(root, srcs) + check_rules(root, srcs + tests) + check_picture(root, shown)
+    bad += check_walk(root, srcs) + check_names(root, srcs) + check_rules(root, srcs + tests)
+    return bad + check_picture(root, shown) + check_drawing(root, arrows) + check_suites(root)

@@ -7,16 +7,6 @@ import sources
 
 MAX_FILE, MAX_FUNCTION, MAX_SOURCES = 650, 80, 2
 
-# Headers that declare the functions of more than two sources, each with its reason. Only doors: whoever
-# opens one deals with the room, not with its files, and more doors would not tell it more.
-WIDE_HEADERS = {
-    "include/checkpoint.h": "a source is opened, described and read as rows",
-    "include/config.h": "settings are loaded, printed, and set one by one",
-    "include/json.h": "a document is read, made of parts of others, and written",
-    "include/kv.h": "pages, tree and audit are one bookkeeping; the engine uses all of it",
-    "include/text.h": "encode, decode, stop and render: what a prompt and its answer need",
-}
-
 # What stands in the tree once: what only its one definition needs. Found in more than one file, there is a
 # second copy; found in none, the marker is out of date.
 SINGLE = {
@@ -54,14 +44,11 @@ def declared_sources(srcs):
 
 def check_headers(srcs):
     bad = []
-    wide = {h: f for h, f in declared_sources(srcs).items() if len(f) > MAX_SOURCES}
-    for header, files in sorted(wide.items()):
-        if header not in WIDE_HEADERS:
+    for header, files in sorted(declared_sources(srcs).items()):
+        if len(files) > MAX_SOURCES:
             names = " ".join(sorted(pathlib.PurePosixPath(f).name for f in files))
             bad.append(f"{header}: declares the functions of {len(files)} sources ({names}); "
                        f"at most {MAX_SOURCES}")
-    bad += [f"scripts/check_sizes.py: {h} is no longer wide: take it out of WIDE_HEADERS"
-            for h in sorted(WIDE_HEADERS) if h not in wide]
     return bad
 
 

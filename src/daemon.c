@@ -6,10 +6,13 @@
  */
 #include "daemon.h"
 
+#include "chat.h"
 #include "clock.h"
 #include "log.h"
 #include "ops.h"
+#include "tokenizer.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,26 +23,73 @@ enum { AUDIT_EVERY = 4096 }; /* turns: a full recount costs about a step, so it 
 
 /* ---- files and text ---- */
 
+static void name_path(struct err *e, const char *path)
+{
+    const struct err was = *e;
+    if (!strstr(was.msg, path))
+        err_set(e, was.st, "%.256s: %s", path, was.msg);
+}
+
+/* What ends a generation decides over every answer, so it is said at the start. */
+static int open_ends(struct daemon *d, struct err *e)
+{
+    struct buf text = {0};
+    int st = ends_find(&d->ends, model_source_text(d->source), d->tok,
+                       model_source_config(d->source)->vocab, e);
+    if (st != 0)
+        return st;
+    ends_text(&d->ends, d->tok, &text);
+    if (d->ends.n)
+        log_info("model.ends", "n=%d ids=\"%s\"", (int)d->ends.n, text.p);
+    else
+        log_warn("model.ends", "n=0 note=\"generations end at their maximum only\"");
+    buf_free(&text);
+    return 0;
+}
+
+static int open_text(struct daemon *d, struct err *e)
+{
+    const struct text_source *text = model_source_text(d->source);
+    int st = tok_open(&d->tok, text, e);
+    if (st == 0)
+        st = chat_open(&d->chat, text, e);
+    if (st == ST_NOT_FOUND && d->tok) {
+        log_warn("model.no_template", "chat_completions=\"answered 400\"");
+        st = 0;
+    }
+    return st ? st : open_ends(d, e);
+}
+
 int daemon_open_files(struct daemon *d, const struct config *c, struct err *e)
 {
     const struct model_source_opts o = {
         .path = c->model.path, .dummy = c->model.load_format == CONF_LOAD_DUMMY, .seed = 1};
+    if (!c->model.path[0]) {
+        err_set(e, ST_NOT_FOUND,
+                "no model is set: give its folder or .gguf file as model.path in a file named with "
+                "--config FILE, or with --set model.path=PATH; --help lists the settings");
+        return EXIT_NO_MODEL;
+    }
     if (access(c->model.path, R_OK) != 0) {
-        err_set(e, ST_NOT_FOUND, "cannot read the model at model.path '%s'", c->model.path);
+        int why = errno;
+        err_set(e, ST_NOT_FOUND,
+                "cannot read the model at model.path '%s': %s; it must be a folder with a "
+                "config.json or a .gguf file (set it in the configuration file, or with --set "
+                "model.path=PATH)",
+                c->model.path, strerror(why));
         return EXIT_NO_MODEL;
     }
     int64_t t0 = clock_us();
     if (model_source_open(&d->source, &o, e) != 0)
         return EXIT_NO_MODEL;
     int64_t t1 = clock_us();
-    const struct text_source *text = model_source_text(d->source);
-    if (tok_open(&d->tok, text, e) != 0)
+    int st = open_text(d, e);
+    int changed = model_source_check(d->source, e); /* then any other reason is a consequence */
+    if (changed != 0 || st != 0) {
+        if (!changed)
+            name_path(e, c->model.path);
         return EXIT_NO_MODEL;
-    int st = chat_open(&d->chat, text, e);
-    if (st != 0 && st != ST_NOT_FOUND)
-        return EXIT_NO_MODEL;
-    if (st == ST_NOT_FOUND)
-        log_warn("model.no_template", "chat_completions=\"answered 400\"");
+    }
     const struct model_config *m = model_source_config(d->source);
     if (tok_vocab(d->tok) > m->vocab)
         log_warn("model.vocabulary", "tokenizer=%d model=%d note=\"the ids above are refused\"",
@@ -129,7 +179,7 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
     const struct model_opts o = {.kv_dt = kv_dtype(d, c),
                                  .act_dt = dt,
                                  .weight_dt = dt,
-                                 .warm = d->be->info.kind != BE_CUDA           ? WARM_NONE
+                                 .warm = d->be->info.kind != BE_CUDA           ? WARM_ANSWER
                                          : c->cuda.graphs == CONF_GRAPHS_START ? WARM_GRAPHS
                                                                                : WARM_PASSES,
                                  .page_tokens = (int32_t)c->kv.page_tokens,
@@ -142,6 +192,8 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
     d->dt = dt >= 0 ? dt : d->be->info.act_dt;
     d->kv_dt = o.kv_dt;
     int st = model_load(&d->model, d->source, d->be, &o, e);
+    if (model_source_check(d->source, e) != 0) /* then any other reason is a consequence */
+        return EXIT_NO_MODEL;
     return st == 0 ? 0 : load_failure(d, st);
 }
 
@@ -153,10 +205,9 @@ static struct engine_facts facts_of(const struct daemon *d)
                              .vocab = m->vocab,
                              .steps_in_flight = d->be->info.kind == BE_CPU ? 1 : MAX_INFLIGHT,
                              .audit_every = AUDIT_EVERY,
-                             .n_eos = m->n_eos};
-    memcpy(f.eos, m->eos, sizeof f.eos);
-    if (f.n_eos == 0 && tok_eos(d->tok) >= 0)
-        f.eos[f.n_eos++] = tok_eos(d->tok);
+                             .n_eos = d->ends.n};
+    for (int32_t i = 0; i < d->ends.n; i++)
+        f.eos[i] = d->ends.v[i].id;
     if (getrandom(&f.cache_seed, sizeof f.cache_seed, 0) != (ssize_t)sizeof f.cache_seed)
         f.cache_seed = (uint64_t)clock_us();
     return f;
@@ -178,6 +229,7 @@ static void describe(struct daemon *d, const struct config *c, const struct engi
         .temperature = own && !isnan(m->gen_temperature) ? (double)m->gen_temperature : -1,
         .top_p = own && !isnan(m->gen_top_p) ? (double)m->gen_top_p : -1,
         .min_p = own && !isnan(m->gen_min_p) ? (double)m->gen_min_p : -1,
+        .repetition = own && !isnan(m->gen_repetition) ? (double)m->gen_repetition : -1,
         .top_k = own ? m->gen_top_k : -1,
         .kv_dtype = dtype_names[d->kv_dt]};
 }

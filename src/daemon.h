@@ -8,6 +8,7 @@
 
 #include "api.h"
 #include "config.h"
+#include "ends.h"
 #include "model.h"
 
 /* sysexits(3), as the service unit sees them. */
@@ -24,6 +25,7 @@ struct daemon {
     struct model_source *source; /* closed once the model is loaded */
     struct tok *tok;
     struct chat *chat; /* NULL: the model has no template */
+    struct ends ends;  /* what ends a generation */
     struct be *be;
     struct model *model;
     struct engine *engine;

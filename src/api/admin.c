@@ -5,9 +5,10 @@
 #include "admin.h"
 
 #include "fields.h"
-#include "json.h"
+#include "json_out.h"
 #include "life.h"
 #include "reply.h"
+#include "shapes.h"
 
 #include <string.h>
 
@@ -35,9 +36,10 @@ static void put_model(const struct api *a, struct buf *b, const char *name, bool
     if (one && ready)
         out_fmt(b,
                 ",\"generation_defaults\":{\"temperature\":%g,\"top_p\":%g,\"top_k\":%d,"
-                "\"min_p\":%g}",
+                "\"min_p\":%g,\"repetition_penalty\":%g}",
                 s->temperature >= 0 ? s->temperature : 1.0, s->top_p >= 0 ? s->top_p : 1.0,
-                s->top_k >= 0 ? s->top_k : 0, s->min_p >= 0 ? s->min_p : 0.0);
+                s->top_k >= 0 ? s->top_k : 0, s->min_p >= 0 ? s->min_p : 0.0,
+                s->repetition > 0 ? s->repetition : 1.0);
     out_str(b, "}");
 }
 

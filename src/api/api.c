@@ -4,6 +4,7 @@
 #include "life.h"
 #include "mem.h"
 #include "routes.h"
+#include "shapes.h"
 #include "stream.h"
 
 #include <stdlib.h>
@@ -111,6 +112,7 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
                                      .failed = on_failed,
                                      .wake = on_wake,
                                      .dump = on_dump,
+                                     .error = out_error,
                                      .count = on_count,
                                      .over = on_over,
                                      .failed_exit_us = l ? l->failed_exit_us : 500000};
@@ -118,6 +120,7 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
     a->c = c;
     a->limits = (struct api_limits){l ? l->watchdog_us : 10000000, hooks.failed_exit_us};
     a->start_unix_s = clock_unix_s();
+    a->cache_key = ns_key_new();
     a->names = c->model.served_names;
     if (a->names.n == 0) {
         a->own_name = name_of_path(c->model.path);

@@ -4,7 +4,9 @@
  */
 #include "events.h"
 
-#include "json.h"
+#include "json_out.h"
+#include "shapes.h"
+#include "tokenizer.h"
 #include "utf8.h"
 
 #include <stdio.h>
@@ -28,7 +30,7 @@ void event_prefix(struct stream *s)
 /* ---- logprobs ---- */
 
 /* Token text as a key: its text, or bytes:\xE4 when it is not text by itself. */
-static int64_t token_key(struct buf *b, const struct tok *t, token_id id)
+static void token_key(struct buf *b, const struct tok *t, token_id id)
 {
     struct buf raw = {0}, esc = {0};
     tok_bytes(t, id, &raw);
@@ -41,10 +43,8 @@ static int64_t token_key(struct buf *b, const struct tok *t, token_id id)
             out_fmt(&esc, "\\x%02X", (unsigned char)p[i]);
         out_json(b, esc.p, esc.n);
     }
-    int64_t k = esc.n ? (int64_t)esc.n : (int64_t)utf8_count(p, raw.n);
     buf_free(&raw);
     buf_free(&esc);
-    return k;
 }
 
 static void chat_entry(struct buf *b, const struct tok *t, token_id id, float v)
@@ -96,7 +96,7 @@ static void logprob_text(struct choice *c, const struct out_rec *rec,
     const struct tok *t = c->s->a->s.tok;
     const char *comma = c->lp.tokens.n ? "," : "";
     out_str(&c->lp.tokens, comma);
-    int64_t k = token_key(&c->lp.tokens, t, rec->token);
+    token_key(&c->lp.tokens, t, rec->token);
     out_str(&c->lp.token_logprobs, comma);
     out_logprob(&c->lp.token_logprobs, rec->logprob);
     out_fmt(&c->lp.top_logprobs, "%s{", comma);
@@ -122,7 +122,6 @@ static void logprob_text(struct choice *c, const struct out_rec *rec,
     }
     out_str(&c->lp.top_logprobs, "}");
     out_fmt(&c->lp.text_offset, "%s%lld", comma, (long long)c->offset);
-    c->offset += k;
 }
 
 void logprob_add(struct choice *c, const struct out_rec *rec, const struct token_logprob *top)

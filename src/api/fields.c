@@ -5,8 +5,8 @@
 #include "fields.h"
 
 #include "handler.h"
-#include "hash.h"
 #include "prompt.h"
+#include "stop.h"
 #include "utf8.h"
 
 #include <math.h>
@@ -20,7 +20,7 @@ enum { BOTH = 3, CHAT = 1, TEXT = 2 };
 
 struct reader {
     struct genreq *g;
-    const struct jdoc *d;
+    const struct json_doc *d;
     const struct config *c;
     const struct api_service *s;
     struct err *e;
@@ -28,7 +28,7 @@ struct reader {
 
 struct field {
     const char *name;
-    int (*read)(struct reader *r, const struct field *f, const struct jval *v); /* never null */
+    int (*read)(struct reader *r, const struct field *f, const struct json *v); /* never null */
     size_t off;                              /* of the value in struct genreq */
     double lo, hi;                           /* of numbers; of strings: hi characters */
     double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
@@ -54,7 +54,7 @@ static int refuse(struct err *e, const char *param)
 
 /* ---- readers of many fields ---- */
 
-static int check_bounds(struct reader *r, const struct field *f, const struct jval *v)
+static int check_bounds(struct reader *r, const struct field *f, const struct json *v)
 {
     double hi = f->limit ? f->limit(r->c) : f->hi;
     if (!(v->d >= f->lo && v->d <= hi) || isinf(v->d))
@@ -69,11 +69,11 @@ static void *member(struct reader *r, const struct field *f)
     return (char *)r->g + f->off;
 }
 
-static int read_int(struct reader *r, const struct field *f, const struct jval *v)
+static int read_int(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type == J_NUM && !v->is_int && v->d == floor(v->d))
+    if (v->type == JSON_NUM && !v->is_int && v->d == floor(v->d))
         return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
-    if (v->type != J_NUM || !v->is_int)
+    if (v->type != JSON_NUM || !v->is_int)
         return wrong_type(r->e, f->name, "an integer", v);
     int st = check_bounds(r, f, v);
     if (st)
@@ -83,9 +83,9 @@ static int read_int(struct reader *r, const struct field *f, const struct jval *
     return 0;
 }
 
-static int read_num(struct reader *r, const struct field *f, const struct jval *v)
+static int read_num(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_NUM)
+    if (v->type != JSON_NUM)
         return wrong_type(r->e, f->name, "a number", v);
     int st = check_bounds(r, f, v);
     if (st)
@@ -96,9 +96,9 @@ static int read_num(struct reader *r, const struct field *f, const struct jval *
 }
 
 /* A number of which one value is built; outside of its bounds it is a range error all the same. */
-static int read_only(struct reader *r, const struct field *f, const struct jval *v)
+static int read_only(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_NUM)
+    if (v->type != JSON_NUM)
         return wrong_type(r->e, f->name, "a number", v);
     int st = check_bounds(r, f, v);
     if (st)
@@ -106,70 +106,70 @@ static int read_only(struct reader *r, const struct field *f, const struct jval 
     return v->d == f->only ? 0 : refuse(r->e, f->name);
 }
 
-static int read_bool(struct reader *r, const struct field *f, const struct jval *v)
+static int read_bool(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_BOOL)
+    if (v->type != JSON_BOOL)
         return wrong_type(r->e, f->name, "a boolean", v);
     bool *at = member(r, f);
     *at = v->boolean;
     return 0;
 }
 
-static int only_false(struct reader *r, const struct field *f, const struct jval *v)
+static int only_false(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_BOOL)
+    if (v->type != JSON_BOOL)
         return wrong_type(r->e, f->name, "a boolean", v);
     return v->boolean ? refuse(r->e, f->name) : 0;
 }
 
 /* A boolean without effect. */
-static int any_bool(struct reader *r, const struct field *f, const struct jval *v)
+static int any_bool(struct reader *r, const struct field *f, const struct json *v)
 {
-    return v->type == J_BOOL ? 0 : wrong_type(r->e, f->name, "a boolean", v);
+    return v->type == JSON_BOOL ? 0 : wrong_type(r->e, f->name, "a boolean", v);
 }
 
 /* A string of up to hi characters; used elsewhere, or without effect. */
-static int any_string(struct reader *r, const struct field *f, const struct jval *v)
+static int any_string(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_STR)
+    if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
     if (utf8_count(v->s, v->n) > f->hi)
         return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' is too long.", f->name);
     return 0;
 }
 
-static int any_array(struct reader *r, const struct field *f, const struct jval *v)
+static int any_array(struct reader *r, const struct field *f, const struct json *v)
 {
-    return v->type == J_ARR ? 0 : wrong_type(r->e, f->name, "an array", v);
+    return v->type == JSON_ARR ? 0 : wrong_type(r->e, f->name, "an array", v);
 }
 
-static int any_object(struct reader *r, const struct field *f, const struct jval *v)
+static int any_object(struct reader *r, const struct field *f, const struct json *v)
 {
-    return v->type == J_OBJ ? 0 : wrong_type(r->e, f->name, "an object", v);
+    return v->type == JSON_OBJ ? 0 : wrong_type(r->e, f->name, "an object", v);
 }
 
-static int empty_string(struct reader *r, const struct field *f, const struct jval *v)
+static int empty_string(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_STR)
+    if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
     return v->n ? refuse(r->e, f->name) : 0;
 }
 
-static int empty_object(struct reader *r, const struct field *f, const struct jval *v)
+static int empty_object(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_OBJ)
+    if (v->type != JSON_OBJ)
         return wrong_type(r->e, f->name, "an object", v);
     return v->n ? refuse(r->e, f->name) : 0;
 }
 
 /* Known, but not built. */
-static int not_built(struct reader *r, const struct field *f, const struct jval *v)
+static int not_built(struct reader *r, const struct field *f, const struct json *v)
 {
     (void)v;
     return refuse(r->e, f->name);
 }
 
-static int no_effect(struct reader *r, const struct field *f, const struct jval *v)
+static int no_effect(struct reader *r, const struct field *f, const struct json *v)
 {
     (void)r;
     (void)f;
@@ -179,9 +179,9 @@ static int no_effect(struct reader *r, const struct field *f, const struct jval 
 
 /* ---- readers of one field ---- */
 
-static int read_stop_item(struct reader *r, const struct jval *v, const char *param)
+static int read_stop_item(struct reader *r, const struct json *v, const char *param)
 {
-    if (v->type != J_STR)
+    if (v->type != JSON_STR)
         return wrong_type(r->e, param, "a string", v);
     if (v->n == 0 || utf8_count(v->s, v->n) > 512)
         return err_param(r->e, ST_INVALID_LENGTH, param,
@@ -196,11 +196,11 @@ static int read_stop_item(struct reader *r, const struct jval *v, const char *pa
     return 0;
 }
 
-static int read_stop(struct reader *r, const struct field *f, const struct jval *v)
+static int read_stop(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type == J_STR)
+    if (v->type == JSON_STR)
         return v->n ? read_stop_item(r, v, f->name) : 0;
-    if (v->type != J_ARR)
+    if (v->type != JSON_ARR)
         return wrong_type(r->e, f->name, "a string or an array of strings", v);
     int32_t set = (int32_t)r->c->limits.max_stop;
     int32_t max = set < MAX_STOP_STRINGS ? set : MAX_STOP_STRINGS;
@@ -209,16 +209,16 @@ static int read_stop(struct reader *r, const struct field *f, const struct jval 
                          f->name, max);
     int i = 0, st = 0;
     char param[24];
-    for (const struct jval *k = json_child(r->d, v); k && !st; k = json_next(r->d, k), i++) {
+    for (const struct json *k = json_child(r->d, v); k && !st; k = json_next(r->d, k), i++) {
         snprintf(param, sizeof param, "%s[%d]", f->name, i);
         st = read_stop_item(r, k, param);
     }
     return st;
 }
 
-static int read_stop_ids(struct reader *r, const struct field *f, const struct jval *v)
+static int read_stop_ids(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_ARR)
+    if (v->type != JSON_ARR)
         return wrong_type(r->e, f->name, "an array of integers", v);
     if (v->n > MAX_STOP_IDS)
         return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' may have at most %d items.",
@@ -233,24 +233,24 @@ static int read_stop_ids(struct reader *r, const struct field *f, const struct j
 }
 
 /* One boolean of an object; absent or null leaves *out. */
-static int read_option(struct reader *r, const struct field *f, const struct jval *v,
+static int read_option(struct reader *r, const struct field *f, const struct json *v,
                        const char *key, bool *out)
 {
     char param[64];
-    const struct jval *o = json_get(r->d, v, key);
+    const struct json *o = json_get(r->d, v, key);
     snprintf(param, sizeof param, "%s.%s", f->name, key);
-    if (!o || o->type == J_NULL)
+    if (!o || o->type == JSON_NULL)
         return 0;
-    if (o->type != J_BOOL)
+    if (o->type != JSON_BOOL)
         return wrong_type(r->e, param, "a boolean", o);
     *out = o->boolean;
     return 0;
 }
 
-static int read_stream_options(struct reader *r, const struct field *f, const struct jval *v)
+static int read_stream_options(struct reader *r, const struct field *f, const struct json *v)
 {
     bool ignored = false;
-    if (v->type != J_OBJ)
+    if (v->type != JSON_OBJ)
         return wrong_type(r->e, f->name, "an object", v);
     int st = read_option(r, f, v, "include_usage", &r->g->include_usage);
     if (st)
@@ -261,16 +261,9 @@ static int read_stream_options(struct reader *r, const struct field *f, const st
     return read_option(r, f, v, "include_obfuscation", &ignored);
 }
 
-static uint64_t hash_bytes(const char *s, size_t n)
+static int read_salt(struct reader *r, const struct field *f, const struct json *v)
 {
-    uint64_t h = fnv1a(FNV1A_BASIS, s, n);
-    h ^= h >> 31;
-    return h ? h : 1;
-}
-
-static int read_salt(struct reader *r, const struct field *f, const struct jval *v)
-{
-    if (v->type != J_STR)
+    if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
     if (v->n < 1 || utf8_count(v->s, v->n) > 128)
         return err_param(r->e, ST_INVALID_LENGTH, f->name,
@@ -279,13 +272,14 @@ static int read_salt(struct reader *r, const struct field *f, const struct jval 
         if (v->s[i] == '@' || v->s[i] == '/' || v->s[i] == '\\' || v->s[i] == '\0')
             return err_param(r->e, ST_INVALID_VALUE, f->name,
                              "'%s' must not contain @, /, \\ or NUL.", f->name);
-    r->g->cache_ns = hash_bytes(v->s, v->n);
+    memcpy(r->g->salt, v->s, v->n);
+    r->g->n_salt = v->n;
     return 0;
 }
 
-static int read_request_id(struct reader *r, const struct field *f, const struct jval *v)
+static int read_request_id(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_STR)
+    if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
     if (!req_id_ok(v->s, v->n))
         return 0; /* like a header with other characters: not used */
@@ -294,22 +288,22 @@ static int read_request_id(struct reader *r, const struct field *f, const struct
     return 0;
 }
 
-static int read_prompt(struct reader *r, const struct field *f, const struct jval *v)
+static int read_prompt(struct reader *r, const struct field *f, const struct json *v)
 {
-    return v->type == J_ARR || v->type == J_STR
+    return v->type == JSON_ARR || v->type == JSON_STR
                ? 0
                : wrong_type(r->e, f->name, "a string or an array", v);
 }
 
-static int read_response_format(struct reader *r, const struct field *f, const struct jval *v)
+static int read_response_format(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_OBJ)
+    if (v->type != JSON_OBJ)
         return wrong_type(r->e, f->name, "an object", v);
-    const struct jval *t = json_get(r->d, v, "type");
+    const struct json *t = json_get(r->d, v, "type");
     if (!t)
         return err_param(r->e, ST_MISSING, "response_format.type",
                          "'response_format.type' is required.");
-    if (t->type != J_STR)
+    if (t->type != JSON_STR)
         return wrong_type(r->e, "response_format.type", "a string", t);
     if (json_is(t, "text"))
         return 0;
@@ -318,37 +312,37 @@ static int read_response_format(struct reader *r, const struct field *f, const s
                      (int)utf8_valid_prefix(t->s, t->n < 64 ? t->n : 64), t->s);
 }
 
-static int read_modalities(struct reader *r, const struct field *f, const struct jval *v)
+static int read_modalities(struct reader *r, const struct field *f, const struct json *v)
 {
-    const struct jval *k = v->type == J_ARR && v->n == 1 ? json_child(r->d, v) : NULL;
+    const struct json *k = v->type == JSON_ARR && v->n == 1 ? json_child(r->d, v) : NULL;
     return json_is(k, "text") ? 0 : refuse(r->e, f->name);
 }
 
-static int only_none(struct reader *r, const struct field *f, const struct jval *v)
+static int only_none(struct reader *r, const struct field *f, const struct json *v)
 {
     return json_is(v, "none") ? 0 : refuse(r->e, f->name);
 }
 
-static int read_tool_choice(struct reader *r, const struct field *f, const struct jval *v)
+static int read_tool_choice(struct reader *r, const struct field *f, const struct json *v)
 {
     if (!json_is(v, "none") && !json_get(r->d, &r->d->v[0], "tools"))
         return err_param(r->e, ST_INVALID_COMBINATION, f->name, "'%s' needs 'tools'.", f->name);
     return only_none(r, f, v);
 }
 
-static int read_tools(struct reader *r, const struct field *f, const struct jval *v)
+static int read_tools(struct reader *r, const struct field *f, const struct json *v)
 {
-    if (v->type != J_ARR)
+    if (v->type != JSON_ARR)
         return wrong_type(r->e, f->name, "an array", v);
     if (v->n == 0)
         return err_param(r->e, ST_INVALID_LENGTH, f->name, "'%s' must not be empty.", f->name);
     return json_is(json_get(r->d, &r->d->v[0], "tool_choice"), "none") ? 0 : refuse(r->e, f->name);
 }
 
-static int read_effort(struct reader *r, const struct field *f, const struct jval *v)
+static int read_effort(struct reader *r, const struct field *f, const struct json *v)
 {
     static const char *const ok[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
-    if (v->type != J_STR)
+    if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
     for (size_t i = 0; i < sizeof ok / sizeof *ok; i++)
         if (json_is(v, ok[i]))
@@ -459,8 +453,8 @@ enum { N_FIELDS = sizeof fields / sizeof *fields };
 static int check_combinations(struct reader *r)
 {
     struct genreq *g = r->g;
-    const struct jval *so = json_get(r->d, &r->d->v[0], "stream_options");
-    if (so && so->type == J_OBJ && so->n && !g->stream)
+    const struct json *so = json_get(r->d, &r->d->v[0], "stream_options");
+    if (so && so->type == JSON_OBJ && so->n && !g->stream)
         return err_param(r->e, ST_INVALID_COMBINATION, "stream_options",
                          "'stream_options' needs 'stream': true.");
     if (g->chat && g->top_logprobs > 0 && !g->want_logprobs)
@@ -489,12 +483,12 @@ bool model_is_served(const struct str_list *names, const char *s, size_t n)
     return false;
 }
 
-int model_check(const struct jval *v, const struct gen_rules *u, char *name, struct err *e)
+int model_check(const struct json *v, const struct gen_rules *u, char *name, struct err *e)
 {
     const char *s = u->names->v[0];
     size_t n = strlen(s);
-    if (v && v->type != J_NULL) {
-        if (v->type != J_STR)
+    if (v && v->type != JSON_NULL) {
+        if (v->type != JSON_STR)
             return wrong_type(e, "model", "a string", v);
         if (v->n && model_is_served(u->names, v->s, v->n)) {
             s = v->s;
@@ -543,7 +537,7 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
 }
 
 /* The row of a key in this kind of request, or -1. */
-static int find_field(int mode, const struct jval *v)
+static int find_field(int mode, const struct json *v)
 {
     for (int i = 0; i < N_FIELDS; i++)
         if ((fields[i].where & mode) && strlen(fields[i].name) == v->n_key &&
@@ -553,9 +547,9 @@ static int find_field(int mode, const struct jval *v)
 }
 
 /* Which value each row has in the body; what nobody knows is counted, or refused if so set. */
-static int match_fields(struct reader *r, int mode, const struct jval **seen)
+static int match_fields(struct reader *r, int mode, const struct json **seen)
 {
-    for (const struct jval *v = json_child(r->d, &r->d->v[0]); v; v = json_next(r->d, v)) {
+    for (const struct json *v = json_child(r->d, &r->d->v[0]); v; v = json_next(r->d, v)) {
         int i = find_field(mode, v);
         if (i >= 0) {
             seen[i] = v;
@@ -571,12 +565,12 @@ static int match_fields(struct reader *r, int mode, const struct jval **seen)
     return 0;
 }
 
-static int read_fields(struct reader *r, int mode, const struct jval *const *seen)
+static int read_fields(struct reader *r, int mode, const struct json *const *seen)
 {
     for (int i = 0; i < N_FIELDS; i++) {
         const struct field *f = &fields[i];
-        const struct jval *v = seen[i];
-        bool given = v && v->type != J_NULL;
+        const struct json *v = seen[i];
+        bool given = v && v->type != JSON_NULL;
         if (!given && f->required && (f->where & mode))
             return err_param(r->e, ST_MISSING, f->name, "'%s' is required.", f->name);
         int st = given ? f->read(r, f, v) : 0;
@@ -586,10 +580,11 @@ static int read_fields(struct reader *r, int mode, const struct jval *const *see
     return 0;
 }
 
-int fields_read(struct genreq *g, const struct jdoc *d, const struct gen_rules *u, struct err *e)
+int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                struct err *e)
 {
     struct reader r = {g, d, u->c, u->s, e};
-    const struct jval *seen[N_FIELDS] = {0};
+    const struct json *seen[N_FIELDS] = {0};
     int mode = g->chat ? CHAT : TEXT;
     set_defaults(g);
     int st = match_fields(&r, mode, seen);

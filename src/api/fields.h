@@ -6,9 +6,10 @@
 #include "genreq.h"
 
 /* Types, ranges, combinations, model; not the prompts. 0 or a request status. */
-int fields_read(struct genreq *g, const struct jdoc *d, const struct gen_rules *u, struct err *e);
+int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                struct err *e);
 /* `model` against the served names; v may be NULL (default). name: char[256]. */
-int model_check(const struct jval *v, const struct gen_rules *u, char *name, struct err *e);
+int model_check(const struct json *v, const struct gen_rules *u, char *name, struct err *e);
 bool model_is_served(const struct str_list *names, const char *s, size_t n);
 
 #endif

@@ -7,6 +7,7 @@
 #include "fields.h"
 #include "mem.h"
 #include "prompt.h"
+#include "stop.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,26 +27,26 @@ static int add_prompt(struct genreq *g, size_t *cap)
     return 0;
 }
 
-static int one_prompt(struct genreq *g, const struct jdoc *d, const struct jval *v,
+static int one_prompt(struct genreq *g, const struct json_doc *d, const struct json *v,
                       const struct gen_rules *u, const char *param, size_t *cap, struct err *e)
 {
     add_prompt(g, cap);
-    int st = v->type == J_STR ? prompt_text(u, v, g->add_special, param, &g->ids, e)
-                              : prompt_ids(d, v, u->s->limits.vocab, param, &g->ids, e);
+    int st = v->type == JSON_STR ? prompt_text(u, v, g->add_special, param, &g->ids, e)
+                                 : prompt_ids(d, v, u->s->limits.vocab, param, &g->ids, e);
     g->first[g->n_prompts] = g->ids.n;
     if (st == 0 && g->ids.n == g->first[g->n_prompts - 1])
         return err_param(e, ST_INVALID_LENGTH, param, "'%s' must give at least one token.", param);
     return st;
 }
 
-static int read_prompts(struct genreq *g, const struct jdoc *d, const struct gen_rules *u,
+static int read_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
                         struct err *e)
 {
     int64_t max = u->c->limits.max_prompts;
-    const struct jval *v = json_get(d, &d->v[0], "prompt");
+    const struct json *v = json_get(d, &d->v[0], "prompt");
     size_t cap = 0;
-    const struct jval *k = json_child(d, v);
-    if (v->type == J_STR || (k && k->type == J_NUM))
+    const struct json *k = json_child(d, v);
+    if (v->type == JSON_STR || (k && k->type == JSON_NUM))
         return one_prompt(g, d, v, u, "prompt", &cap, e);
     if (!k || v->n > max)
         return err_param(e, ST_INVALID_LENGTH, "prompt",
@@ -55,7 +56,7 @@ static int read_prompts(struct genreq *g, const struct jdoc *d, const struct gen
     for (; k; k = json_next(d, k), i++) {
         char param[32];
         snprintf(param, sizeof param, "prompt[%d]", i);
-        if (k->type != type || (type != J_STR && type != J_ARR))
+        if (k->type != type || (type != JSON_STR && type != JSON_ARR))
             return wrong_type(e, param, "like the other items: strings, or arrays of integers", k);
         int st = one_prompt(g, d, k, u, param, &cap, e);
         if (st)
@@ -139,12 +140,12 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
 int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
                 struct err *e)
 {
-    struct jdoc d;
+    struct json_doc d;
     *g = (struct genreq){.chat = chat};
     int st = json_parse(&d, body, n, e);
     if (st)
         return st;
-    if (d.v[0].type != J_OBJ)
+    if (d.v[0].type != JSON_OBJ)
         st = err_set(e, ST_INVALID_TYPE, "The body must be a JSON object.");
     st = st ? st : fields_read(g, &d, u, e);
     if (st == 0 && chat) {

@@ -7,6 +7,7 @@
 
 #include "api.h"
 #include "json.h"
+#include "namespace.h"
 
 enum { MAX_STOP_STRINGS = 16 };
 
@@ -25,7 +26,8 @@ struct genreq {
     struct view stop[MAX_STOP_STRINGS]; /* copies */
     int32_t n_stop;
     struct stops *stops;
-    uint64_t cache_ns;
+    char salt[NS_MAX_SALT]; /* cache_salt, n_salt bytes of it; 0 = none */
+    uint32_t n_salt;
     struct sample_params sample;
     char model[256];
     char request_id[132]; /* "" = none in the body */

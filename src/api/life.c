@@ -28,7 +28,7 @@ bool life_serves(const struct api *a)
     if (!life_ready(a) || life_failed(a))
         return false;
     int64_t beat = engine_heartbeat_us(a->s.engine, &busy);
-    return !busy || clock_us() - beat < a->limits.watchdog_us;
+    return !busy || clock_us() - beat < a->limits.watchdog_us + engine_allowance_us(a->s.engine);
 }
 
 int life_check(const struct api *a, struct err *e)

@@ -9,7 +9,8 @@
 
 bool life_ready(const struct api *a);  /* loaded; any thread */
 bool life_failed(const struct api *a); /* the engine gave up, for good. Loop thread, as the rest. */
-/* Loaded, not failed, and no turn of the engine takes longer than the watchdog waits. */
+/* Loaded, not failed, and no turn of the engine takes longer than the watchdog waits beyond what
+ * its steps may cost. */
 bool life_serves(const struct api *a);
 /* 0, or why a request that needs the engine is refused. */
 int life_check(const struct api *a, struct err *e);

@@ -4,7 +4,7 @@
  */
 #include "metrics.h"
 
-#include "json.h"
+#include "json_out.h"
 #include "life.h"
 
 #include <string.h>

@@ -2,7 +2,10 @@
 /* prompt.c - prompts and messages to token ids. Pure; any thread. */
 #include "prompt.h"
 
+#include "chat.h"
 #include "clock.h"
+#include "json_make.h"
+#include "tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,24 +13,24 @@
 
 enum { MAX_MESSAGES = 2048, MAX_RENDERED = 64 << 20 };
 
-int wrong_type(struct err *e, const char *param, const char *want, const struct jval *v)
+int wrong_type(struct err *e, const char *param, const char *want, const struct json *v)
 {
     return err_param(e, ST_INVALID_TYPE, param, "'%s' must be %s, but it is %s.", param, want,
                      json_type_name(v));
 }
 
-int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, const char *param,
+int prompt_ids(const struct json_doc *d, const struct json *arr, int32_t vocab, const char *param,
                struct ids *out, struct err *e)
 {
     size_t i = 0;
     char name[96];
-    for (const struct jval *v = json_child(d, arr); v; v = json_next(d, v), i++) {
-        if (v->type == J_NUM && v->is_int && v->i >= 0 && v->i < vocab) {
+    for (const struct json *v = json_child(d, arr); v; v = json_next(d, v), i++) {
+        if (v->type == JSON_NUM && v->is_int && v->i >= 0 && v->i < vocab) {
             ids_add(out, (token_id)v->i);
             continue;
         }
         snprintf(name, sizeof name, "%s[%zu]", param, i);
-        if (v->type != J_NUM || (!v->is_int && v->d < 1e15 && v->d > -1e15))
+        if (v->type != JSON_NUM || (!v->is_int && v->d < 1e15 && v->d > -1e15))
             return wrong_type(e, name, "an integer", v);
         return err_param(e, ST_INVALID_VALUE, name, "'%s' must be between 0 and %d.", name,
                          vocab - 1);
@@ -35,7 +38,7 @@ int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, cons
     return 0;
 }
 
-int prompt_text(const struct gen_rules *u, const struct jval *v, bool special, const char *param,
+int prompt_text(const struct gen_rules *u, const struct json *v, bool special, const char *param,
                 struct ids *out, struct err *e)
 {
     unsigned flags = (special ? TOK_SPECIAL : 0) |
@@ -50,7 +53,7 @@ int prompt_text(const struct gen_rules *u, const struct jval *v, bool special, c
 
 /* The template's variables are made of parts of the request's document, which is parsed once. */
 struct writer {
-    const struct jdoc *d;
+    const struct json_doc *d;
     const struct api_service *s;
     struct json_maker m;
     struct err *e;
@@ -63,9 +66,10 @@ static struct view name_of(const char *s)
 
 static const struct view no_key = {NULL, 0};
 
-static const struct jval *part_text(const struct jdoc *d, const struct jval *part, bool assistant)
+static const struct json *part_text(const struct json_doc *d, const struct json *part,
+                                    bool assistant)
 {
-    const struct jval *t = json_get(d, part, "type"), *x = NULL;
+    const struct json *t = json_get(d, part, "type"), *x = NULL;
     if (!t || json_is(t, "text"))
         x = json_get(d, part, "text");
     else if (assistant && json_is(t, "refusal"))
@@ -73,32 +77,32 @@ static const struct jval *part_text(const struct jdoc *d, const struct jval *par
     return x;
 }
 
-static int check_part(struct writer *w, const struct jval *part, bool assistant, const char *at)
+static int check_part(struct writer *w, const struct json *part, bool assistant, const char *at)
 {
     char name[96];
-    if (part->type != J_OBJ)
+    if (part->type != JSON_OBJ)
         return wrong_type(w->e, at, "an object", part);
-    const struct jval *t = json_get(w->d, part, "type");
+    const struct json *t = json_get(w->d, part, "type");
     bool known = !t || json_is(t, "text") || (assistant && json_is(t, "refusal"));
     if (!known) {
         snprintf(name, sizeof name, "%.80s.type", at);
         return err_param(w->e, ST_UNSUPPORTED, name,
                          "This content part type is not supported by this server.");
     }
-    const struct jval *x = part_text(w->d, part, assistant);
+    const struct json *x = part_text(w->d, part, assistant);
     snprintf(name, sizeof name, "%.80s.text", at);
     if (!x)
         return err_param(w->e, ST_MISSING, name, "'%s' is required.", name);
-    return x->type == J_STR ? 0 : wrong_type(w->e, name, "a string", x);
+    return x->type == JSON_STR ? 0 : wrong_type(w->e, name, "a string", x);
 }
 
 /* The parts as a list of texts, for a template that reads one. */
-static void write_list(struct writer *w, const struct jval *v, bool assistant)
+static void write_list(struct writer *w, const struct json *v, bool assistant)
 {
-    json_make_open(&w->m, name_of("content"), J_ARR);
-    for (const struct jval *p = json_child(w->d, v); p; p = json_next(w->d, p)) {
-        const struct jval *x = part_text(w->d, p, assistant);
-        json_make_open(&w->m, no_key, J_OBJ);
+    json_make_open(&w->m, name_of("content"), JSON_ARR);
+    for (const struct json *p = json_child(w->d, v); p; p = json_next(w->d, p)) {
+        const struct json *x = part_text(w->d, p, assistant);
+        json_make_open(&w->m, no_key, JSON_OBJ);
         json_make_str(&w->m, name_of("type"), name_of("text"));
         json_make_str(&w->m, name_of("text"), (struct view){x->s, x->n});
         json_make_close(&w->m);
@@ -107,14 +111,14 @@ static void write_list(struct writer *w, const struct jval *v, bool assistant)
 }
 
 /* The parts as one text, a line feed between two. */
-static void write_joined(struct writer *w, const struct jval *v, bool assistant)
+static void write_joined(struct writer *w, const struct json *v, bool assistant)
 {
     size_t n = v->n - 1;
-    for (const struct jval *p = json_child(w->d, v); p; p = json_next(w->d, p))
+    for (const struct json *p = json_child(w->d, v); p; p = json_next(w->d, p))
         n += part_text(w->d, p, assistant)->n;
     char *o = json_make_text(&w->m, name_of("content"), n);
-    for (const struct jval *p = json_child(w->d, v); o && p; p = json_next(w->d, p)) {
-        const struct jval *x = part_text(w->d, p, assistant);
+    for (const struct json *p = json_child(w->d, v); o && p; p = json_next(w->d, p)) {
+        const struct json *x = part_text(w->d, p, assistant);
         memcpy(o, x->s, x->n);
         o += x->n;
         if (p->next)
@@ -122,13 +126,13 @@ static void write_joined(struct writer *w, const struct jval *v, bool assistant)
     }
 }
 
-static int write_parts(struct writer *w, const struct jval *v, bool assistant, const char *at)
+static int write_parts(struct writer *w, const struct json *v, bool assistant, const char *at)
 {
     char name[96];
     int i = 0;
     if (v->n == 0)
         return err_param(w->e, ST_INVALID_LENGTH, at, "'%s' must not be empty.", at);
-    for (const struct jval *p = json_child(w->d, v); p; p = json_next(w->d, p), i++) {
+    for (const struct json *p = json_child(w->d, v); p; p = json_next(w->d, p), i++) {
         snprintf(name, sizeof name, "%.60s[%d]", at, i);
         int st = check_part(w, p, assistant, name);
         if (st)
@@ -141,101 +145,149 @@ static int write_parts(struct writer *w, const struct jval *v, bool assistant, c
     return 0;
 }
 
-static int write_content(struct writer *w, const struct jval *v, bool assistant, const char *at)
+static int write_content(struct writer *w, const struct json *v, bool assistant, const char *at)
 {
-    if (!v || v->type == J_NULL) {
+    if (!v || v->type == JSON_NULL) {
         if (!assistant)
             return err_param(w->e, ST_MISSING, at, "'%s' is required.", at);
         json_make_str(&w->m, name_of("content"), name_of(""));
         return 0;
     }
-    if (v->type == J_STR) {
+    if (v->type == JSON_STR) {
         json_make_copy(&w->m, w->d, v);
         return 0;
     }
-    if (v->type != J_ARR)
+    if (v->type != JSON_ARR)
         return wrong_type(w->e, at, "a string or an array of parts", v);
     return write_parts(w, v, assistant, at);
 }
 
-/* The call as it is, but with `args`, a string of JSON, as the object it stands for. */
-static void write_parsed_call(struct writer *w, const struct jval *call, const struct jval *args,
-                              const struct jdoc *parsed)
+static bool is_blank(const struct json *v)
 {
-    json_make_open(&w->m, no_key, J_OBJ);
-    for (const struct jval *v = json_child(w->d, call); v; v = json_next(w->d, v)) {
-        if (args < v || args->begin >= v->end) {
+    for (size_t i = 0; v && v->type == JSON_STR && i < v->n; i++)
+        if (!strchr(" \t\r\n", v->s[i]))
+            return false;
+    return !v || v->type == JSON_STR || v->type == JSON_NULL;
+}
+
+/* The call as it is, but with fn's arguments as the object `parsed`; NULL: the empty one. */
+static void write_parsed_call(struct writer *w, const struct json *call, const struct json *fn,
+                              const struct json *args, const struct json_doc *parsed)
+{
+    static const char name[] = "arguments";
+    const struct view key = {name, sizeof name - 1};
+    json_make_open(&w->m, no_key, JSON_OBJ);
+    for (const struct json *v = json_child(w->d, call); v; v = json_next(w->d, v)) {
+        if (v != fn) {
             json_make_copy(&w->m, w->d, v);
             continue;
         }
-        json_make_open(&w->m, (struct view){v->key, v->n_key}, J_OBJ); /* "function" */
-        for (const struct jval *k = json_child(w->d, v); k; k = json_next(w->d, k)) {
-            if (k == args)
-                json_make_keep(&w->m, (struct view){k->key, k->n_key}, parsed);
-            else
+        json_make_open(&w->m, (struct view){v->key, v->n_key}, JSON_OBJ);
+        for (const struct json *k = json_child(w->d, v); k; k = json_next(w->d, k))
+            if (k != args)
                 json_make_copy(&w->m, w->d, k);
+        if (parsed) {
+            json_make_keep(&w->m, key, parsed);
+        } else {
+            json_make_open(&w->m, key, JSON_OBJ);
+            json_make_close(&w->m);
         }
         json_make_close(&w->m);
     }
     json_make_close(&w->m);
 }
 
-/* Arguments are a JSON string on the wire; the template gets the parsed object. What is no object
- * stays the string it is. */
-static void write_call(struct writer *w, const struct jval *call)
+/* Arguments are a JSON string on the wire; the template gets the parsed object. A call without any
+ * ("", null, or no key, as servers send them for a function that takes none) has the empty object,
+ * for templates go through it. What is no object stays the string it is. */
+static void write_call(struct writer *w, const struct json *call)
 {
-    const struct jval *fn = json_get(w->d, call, "function");
-    const struct jval *args = json_get(w->d, fn, "arguments");
-    struct jdoc parsed;
-    if (!args || args->type != J_STR || json_parse(&parsed, args->s, args->n, NULL) != 0) {
+    const struct json *fn = json_get(w->d, call, "function");
+    const struct json *args = json_get(w->d, fn, "arguments");
+    struct json_doc parsed;
+    if (fn && fn->type == JSON_OBJ && is_blank(args)) {
+        write_parsed_call(w, call, fn, args, NULL);
+        return;
+    }
+    if (!args || args->type != JSON_STR || json_parse(&parsed, args->s, args->n, NULL) != 0) {
         json_make_copy(&w->m, w->d, call);
         return;
     }
-    if (parsed.v[0].type == J_OBJ)
-        write_parsed_call(w, call, args, &parsed);
+    if (parsed.v[0].type == JSON_OBJ)
+        write_parsed_call(w, call, fn, args, &parsed);
     else
         json_make_copy(&w->m, w->d, call);
     json_free(&parsed);
 }
 
-static void write_calls(struct writer *w, const struct jval *v)
+static void write_calls(struct writer *w, const struct json *v)
 {
-    if (v->type != J_ARR) {
+    if (v->type != JSON_ARR) {
         json_make_copy(&w->m, w->d, v);
         return;
     }
-    json_make_open(&w->m, (struct view){v->key, v->n_key}, J_ARR);
-    for (const struct jval *k = json_child(w->d, v); k; k = json_next(w->d, k))
+    json_make_open(&w->m, (struct view){v->key, v->n_key}, JSON_ARR);
+    for (const struct json *k = json_child(w->d, v); k; k = json_next(w->d, k))
         write_call(w, k);
     json_make_close(&w->m);
 }
 
-static int write_message(struct writer *w, const struct jval *m, int i)
+/* Roles are OpenAI's and what the template names: a template writes a role as it comes, often
+ * beside the tokens that begin a turn, so one with a line feed in it would be a turn of its own.
+ * (M-1 passed every role on; it does not hold any more.) */
+static int check_role(struct writer *w, const struct json *role, const char *at)
+{
+    enum { MAX_ROLE = 64 };
+    static const char *const known[] = {"system",    "developer", "user",
+                                        "assistant", "tool",      "function"};
+    char name[MAX_ROLE + 1];
+    if (role->type != JSON_STR)
+        return wrong_type(w->e, at, "a string", role);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (json_is(role, known[i]))
+            return 0;
+    bool ok = role->n > 0 && role->n <= MAX_ROLE;
+    for (uint32_t i = 0; ok && i < role->n; i++)
+        ok = (unsigned char)role->s[i] > ' ' && role->s[i] != 0x7f;
+    if (ok) {
+        memcpy(name, role->s, role->n);
+        name[role->n] = '\0';
+        if (chat_mentions(w->s->chat, name))
+            return 0;
+    }
+    return err_param(w->e, ST_INVALID_VALUE, at,
+                     "'%s' must be system, developer, user, assistant, tool, function or a role "
+                     "that the model's chat template names.",
+                     at);
+}
+
+static int write_message(struct writer *w, const struct json *m, int i)
 {
     char at[64];
     snprintf(at, sizeof at, "messages[%d]", i);
-    if (m->type != J_OBJ)
+    if (m->type != JSON_OBJ)
         return wrong_type(w->e, at, "an object", m);
-    const struct jval *role = json_get(w->d, m, "role");
+    const struct json *role = json_get(w->d, m, "role");
     snprintf(at, sizeof at, "messages[%d].role", i);
-    if (!role || role->type == J_NULL)
+    if (!role || role->type == JSON_NULL)
         return err_param(w->e, ST_MISSING, at, "'%s' is required.", at);
-    if (role->type != J_STR)
-        return wrong_type(w->e, at, "a string", role);
-    json_make_open(&w->m, no_key, J_OBJ);
+    int st = check_role(w, role, at);
+    if (st)
+        return st;
+    json_make_open(&w->m, no_key, JSON_OBJ);
     if (json_is(role, "developer") && !chat_knows_developer(w->s->chat))
         json_make_str(&w->m, name_of("role"), name_of("system"));
     else
         json_make_copy(&w->m, w->d, role);
     snprintf(at, sizeof at, "messages[%d].content", i);
-    int st = write_content(w, json_get(w->d, m, "content"), json_is(role, "assistant"), at);
+    st = write_content(w, json_get(w->d, m, "content"), json_is(role, "assistant"), at);
     if (st)
         return st;
     static const char *const passed[] = {"name", "tool_calls", "tool_call_id", "reasoning_content",
                                          "reasoning"};
     for (size_t k = 0; k < sizeof passed / sizeof passed[0]; k++) {
-        const struct jval *v = json_get(w->d, m, passed[k]);
-        if (!v || v->type == J_NULL)
+        const struct json *v = json_get(w->d, m, passed[k]);
+        if (!v || v->type == JSON_NULL)
             continue;
         if (k == 1)
             write_calls(w, v);
@@ -247,13 +299,13 @@ static int write_message(struct writer *w, const struct jval *m, int i)
 }
 
 /* The client's extra variables; names the server sets itself are not theirs to change. */
-static void write_kwargs(struct writer *w, const struct jval *kw, bool *thinking)
+static void write_kwargs(struct writer *w, const struct json *kw, bool *thinking)
 {
     static const char *const ours[] = {"messages", "tools", "add_generation_prompt",
                                        "reasoning_effort"};
-    if (!kw || kw->type != J_OBJ)
+    if (!kw || kw->type != JSON_OBJ)
         return;
-    for (const struct jval *v = json_child(w->d, kw); v; v = json_next(w->d, v)) {
+    for (const struct json *v = json_child(w->d, kw); v; v = json_next(w->d, v)) {
         bool skip = false;
         for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
             skip |= v->n_key == strlen(ours[i]) && memcmp(v->key, ours[i], v->n_key) == 0;
@@ -266,27 +318,27 @@ static void write_kwargs(struct writer *w, const struct jval *kw, bool *thinking
 
 static int write_variables(struct writer *w, bool add_generation_prompt)
 {
-    const struct jval *root = &w->d->v[0], *m = json_get(w->d, root, "messages");
+    const struct json *root = &w->d->v[0], *m = json_get(w->d, root, "messages");
     int i = 0;
     bool thinking = false;
     if (m->n == 0 || m->n > MAX_MESSAGES)
         return err_param(w->e, ST_INVALID_LENGTH, "messages",
                          "'messages' must have between 1 and %d items.", MAX_MESSAGES);
-    json_make_open(&w->m, no_key, J_OBJ);
-    json_make_open(&w->m, name_of("messages"), J_ARR);
-    for (const struct jval *v = json_child(w->d, m); v; v = json_next(w->d, v), i++) {
+    json_make_open(&w->m, no_key, JSON_OBJ);
+    json_make_open(&w->m, name_of("messages"), JSON_ARR);
+    for (const struct json *v = json_child(w->d, m); v; v = json_next(w->d, v), i++) {
         int st = write_message(w, v, i);
         if (st)
             return st;
     }
     json_make_close(&w->m);
     json_make_bool(&w->m, name_of("add_generation_prompt"), add_generation_prompt);
-    const struct jval *tools = json_get(w->d, root, "tools");
-    if (tools && tools->type == J_ARR)
+    const struct json *tools = json_get(w->d, root, "tools");
+    if (tools && tools->type == JSON_ARR)
         json_make_copy(&w->m, w->d, tools);
     write_kwargs(w, json_get(w->d, root, "chat_template_kwargs"), &thinking);
-    const struct jval *effort = json_get(w->d, root, "reasoning_effort");
-    if (effort && effort->type == J_STR) {
+    const struct json *effort = json_get(w->d, root, "reasoning_effort");
+    if (effort && effort->type == JSON_STR) {
         json_make_copy(&w->m, w->d, effort);
         if (!thinking)
             json_make_bool(&w->m, name_of("enable_thinking"), !json_is(effort, "none"));
@@ -295,12 +347,12 @@ static int write_variables(struct writer *w, bool add_generation_prompt)
     return 0;
 }
 
-int prompt_messages(const struct gen_rules *u, const struct jdoc *d, bool add_generation_prompt,
+int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool add_generation_prompt,
                     bool add_special, struct ids *out, struct err *e)
 {
     const struct api_service *s = u->s;
-    bool parse = u->c->security.parse_special_tokens;
-    struct jdoc vars;
+    bool parse = u->c->security.parse_special_in_messages;
+    struct json_doc vars;
     struct buf text = {0};
     struct spans spans = {0};
     if (!s->chat)

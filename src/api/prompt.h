@@ -6,15 +6,15 @@
 #include "genreq.h"
 
 /* ST_INVALID_TYPE with what `param` must be and what it is. */
-int wrong_type(struct err *e, const char *param, const char *want, const struct jval *v);
+int wrong_type(struct err *e, const char *param, const char *want, const struct json *v);
 /* A string. */
-int prompt_text(const struct gen_rules *u, const struct jval *v, bool special, const char *param,
+int prompt_text(const struct gen_rules *u, const struct json *v, bool special, const char *param,
                 struct ids *out, struct err *e);
 /* The messages of a chat request, through the model's template. */
-int prompt_messages(const struct gen_rules *u, const struct jdoc *d, bool add_generation_prompt,
+int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool add_generation_prompt,
                     bool add_special, struct ids *out, struct err *e);
 /* An array of integers in [0, vocab). */
-int prompt_ids(const struct jdoc *d, const struct jval *arr, int32_t vocab, const char *param,
+int prompt_ids(const struct json_doc *d, const struct json *arr, int32_t vocab, const char *param,
                struct ids *out, struct err *e);
 
 #endif

@@ -9,8 +9,8 @@
 #include "config.h"
 #include "engine.h"
 #include "metrics.h"
+#include "namespace.h"
 #include "slot.h"
-#include "text.h"
 
 #include <stdatomic.h>
 
@@ -38,7 +38,8 @@ struct api {
     bool has_stats;
     struct slots slots;
     struct metrics m;
-    struct buf scratch; /* one token's text */
+    struct ns_key cache_key; /* of this process: it hides one tenant's prompts from others */
+    struct buf scratch;      /* one token's text */
 };
 
 #endif

@@ -12,6 +12,7 @@
 #include "mem.h"
 #include "random.h"
 #include "reply.h"
+#include "utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,24 +88,53 @@ static void finish_choice(struct choice *c, const char *finish)
         hist_add(m, H_TPOT, decode / (c->n_tokens - 1));
 }
 
-/* Text of one token through detokeniser and stop matcher. True when a stop string ended it. */
+/* Where token t stands in the text: behind what the tokens before it gave. Held bytes that it does
+ * not go on with became U+FFFD (each of them stands at the beginning of `raw`, and they are no more
+ * than a flush before it would have given). A character in several tokens begins at the first one's
+ * place. */
+static void place_token(struct choice *c, const struct detok *before, const struct buf *raw)
+{
+    static const char lost[] = "\xEF\xBF\xBD";
+    int64_t at = c->emitted, most = 0;
+    if (before->n_hold) {
+        struct detok d = *before;
+        struct buf flushed = {0};
+        detok_flush(&d, &flushed);
+        most = (int64_t)utf8_count(flushed.p ? flushed.p : "", flushed.n);
+        buf_free(&flushed);
+    }
+    for (size_t i = 0; most > 0 && i + 3 <= raw->n && memcmp(raw->p + i, lost, 3) == 0; i += 3) {
+        at++;
+        most--;
+    }
+    c->offset = at;
+    c->emitted += (int64_t)utf8_count(raw->p ? raw->p : "", raw->n);
+}
+
+/* Text of one token through detokeniser and stop matcher. True when a stop string ended it. A stop
+ * string counts that ends behind the first min_tokens tokens, wherever it begins. */
 static bool add_text(struct choice *c, token_id t, bool flush, struct buf *shown)
 {
     struct stream *s = c->s;
     struct buf *raw = &s->a->scratch;
+    bool placed = s->g.n_logprobs >= 0 && !s->g.chat;
+    const struct detok before = placed ? c->detok : (struct detok){0};
     raw->n = 0;
     if (t >= 0)
         detok_push(&c->detok, t, raw);
+    if (placed)
+        place_token(c, &before, raw);
     if (flush)
         detok_flush(&c->detok, raw);
-    if (c->n_tokens <= s->g.min_tokens && !flush && s->g.n_stop) {
-        buf_add(shown, raw->p ? raw->p : "", raw->n); /* stop strings do not count yet */
-        return false;
-    }
-    int hit = stopper_push(&c->stopper, raw->p ? raw->p : "", raw->n, s->g.include_stop, shown);
-    if (hit >= 0) {
-        c->stop_string = hit;
-        return true;
+    const char *p = raw->p ? raw->p : "";
+    if (c->n_tokens <= s->g.min_tokens) {
+        stopper_pass(&c->stopper, p, raw->n, shown);
+    } else {
+        int hit = stopper_push(&c->stopper, p, raw->n, s->g.include_stop, shown);
+        if (hit >= 0) {
+            c->stop_string = hit;
+            return true;
+        }
     }
     if (flush)
         stopper_flush(&c->stopper, shown);
@@ -201,11 +231,11 @@ static void on_token(struct choice *c, const struct out_rec *rec, const struct t
     struct buf shown = {0};
     bool token = rec->token >= 0, end = rec->finish != FINISH_NONE;
     bool hidden = rec->finish == FINISH_STOP; /* EOS and stop ids are not part of the text */
-    if (token) {
+    if (token)
         note_token(c, rec, now);
-        logprob_add(c, rec, top);
-    }
     bool hit = add_text(c, token && !hidden ? rec->token : -1, end, &shown);
+    if (token)
+        logprob_add(c, rec, top);
     if (hit) {
         finish_choice(c, "stop");
         if (!end)
@@ -295,7 +325,7 @@ static int submit(struct choice *c, struct msg_submit *m, int32_t i)
                              .arrival_us = s->r->arrival_us,
                              .priority = g->priority,
                              .tenant = s->r->tenant,
-                             .cache_ns = g->cache_ns,
+                             .cache_ns = ns_of(&s->a->cache_key, s->r->tenant, g->salt, g->n_salt),
                              .n_prompt = (int32_t)n,
                              .max_new = g->max_new[c->prompt],
                              .n_stop_ids = g->n_stop_ids,

@@ -6,9 +6,11 @@
 #ifndef QUIRE_API_STREAM_H
 #define QUIRE_API_STREAM_H
 
+#include "detok.h"
 #include "genreq.h"
 #include "handler.h"
 #include "state.h"
+#include "stop.h"
 
 struct stream;
 
@@ -31,7 +33,7 @@ struct choice {
         struct buf tokens; /* chat: the whole entries */
         struct buf token_logprobs, top_logprobs, text_offset;
     } lp;
-    int64_t offset;               /* text_offset of the next token, code points */
+    int64_t offset, emitted;      /* code points: text_offset of the last token; of text so far */
     const char *finish;           /* NULL while running */
     int32_t stop_string, stop_id; /* -1 */
 };

@@ -4,12 +4,15 @@
  */
 #include "tokenize.h"
 
+#include "detok.h"
 #include "fields.h"
 #include "json.h"
+#include "json_out.h"
 #include "mem.h"
 #include "prompt.h"
 #include "reply.h"
 #include "state.h"
+#include "tokenizer.h"
 #include "utf8.h"
 
 #include <stdlib.h>
@@ -21,13 +24,14 @@ struct token_call { /* r->user */
     struct buf out;
 };
 
-static int bool_field(const struct jdoc *d, const char *key, bool dflt, bool *out, struct err *e)
+static int bool_field(const struct json_doc *d, const char *key, bool dflt, bool *out,
+                      struct err *e)
 {
-    const struct jval *v = json_get(d, &d->v[0], key);
+    const struct json *v = json_get(d, &d->v[0], key);
     *out = dflt;
-    if (!v || v->type == J_NULL)
+    if (!v || v->type == JSON_NULL)
         return 0;
-    if (v->type != J_BOOL)
+    if (v->type != JSON_BOOL)
         return wrong_type(e, key, "a boolean", v);
     *out = v->boolean;
     return 0;
@@ -42,7 +46,7 @@ static void put_ids(struct buf *b, const struct ids *ids)
 }
 
 /* llama.cpp's dialect: `content`. */
-static int tokenize_content(const struct tok *t, const struct jdoc *d, const struct jval *v,
+static int tokenize_content(const struct tok *t, const struct json_doc *d, const struct json *v,
                             struct buf *b, struct err *e)
 {
     bool special = false, parse = true, pieces = false;
@@ -78,8 +82,8 @@ static int tokenize_content(const struct tok *t, const struct jdoc *d, const str
     return st;
 }
 
-static int tokenize_vllm(const struct gen_rules *u, const struct jdoc *d, const struct jval *prompt,
-                         struct buf *b, struct err *e)
+static int tokenize_vllm(const struct gen_rules *u, const struct json_doc *d,
+                         const struct json *prompt, struct buf *b, struct err *e)
 {
     bool special = false, strs = false, gen = true;
     struct ids ids = {0};
@@ -105,16 +109,17 @@ static int tokenize_vllm(const struct gen_rules *u, const struct jdoc *d, const 
     return st;
 }
 
-static const struct jval *given(const struct jdoc *d, const char *key)
+static const struct json *given(const struct json_doc *d, const char *key)
 {
-    const struct jval *v = json_get(d, &d->v[0], key);
-    return v && v->type != J_NULL ? v : NULL;
+    const struct json *v = json_get(d, &d->v[0], key);
+    return v && v->type != JSON_NULL ? v : NULL;
 }
 
-static int tokenize(const struct gen_rules *u, const struct jdoc *d, struct buf *b, struct err *e)
+static int tokenize(const struct gen_rules *u, const struct json_doc *d, struct buf *b,
+                    struct err *e)
 {
     char name[256];
-    const struct jval *p = given(d, "prompt"), *m = given(d, "messages"), *c = given(d, "content");
+    const struct json *p = given(d, "prompt"), *m = given(d, "messages"), *c = given(d, "content");
     int st = model_check(json_get(d, &d->v[0], "model"), u, name, e);
     if (st)
         return st;
@@ -123,9 +128,9 @@ static int tokenize(const struct gen_rules *u, const struct jdoc *d, struct buf 
     if (!p + !m + !c != 2)
         return err_param(e, ST_INVALID_COMBINATION, "prompt",
                          "Give one of 'prompt', 'messages' and 'content'.");
-    const struct jval *v = p ? p : m ? m : c;
+    const struct json *v = p ? p : m ? m : c;
     const char *key = p ? "prompt" : m ? "messages" : "content";
-    if (v->type != (m ? J_ARR : J_STR))
+    if (v->type != (m ? JSON_ARR : JSON_STR))
         return wrong_type(e, key, m ? "an array" : "a string", v);
     return c ? tokenize_content(u->s->tok, d, c, b, e) : tokenize_vllm(u, d, p, b, e);
 }
@@ -138,22 +143,26 @@ static bool wants_content(const char *query)
     return false;
 }
 
-static int detokenize(const struct req *r, const struct gen_rules *u, const struct jdoc *d,
+static int detokenize(const struct req *r, const struct gen_rules *u, const struct json_doc *d,
                       struct buf *b, struct err *e)
 {
     const struct tok *t = u->s->tok;
     char name[256];
     struct ids ids = {0};
     struct buf text = {0};
-    const struct jval *v = given(d, "tokens");
+    const struct json *v = given(d, "tokens");
     int st = model_check(json_get(d, &d->v[0], "model"), u, name, e);
     if (st)
         return st;
     if (!v)
         return err_param(e, ST_MISSING, "tokens", "'tokens' is required.");
-    if (v->type != J_ARR)
+    if (v->type != JSON_ARR)
         return wrong_type(e, "tokens", "an array", v);
-    st = prompt_ids(d, v, tok_vocab(t), "tokens", &ids, e);
+    /* Rows of the model without a token, which pad its vocabulary, can be sampled; they have no
+     * text.
+     */
+    int32_t vocab = u->s->limits.vocab > tok_vocab(t) ? u->s->limits.vocab : tok_vocab(t);
+    st = prompt_ids(d, v, vocab, "tokens", &ids, e);
     if (st == 0 && ids.n)
         tok_decode(t, ids.p, ids.n, false, &text);
     out_str(b, wants_content(r->query) ? "{\"content\":" : "{\"prompt\":");
@@ -169,10 +178,10 @@ static void token_job(struct req *r, bool back)
     struct token_call *k = r->user;
     const struct api *a = r->service;
     const struct gen_rules rules = {a->c, &a->names, &a->s};
-    struct jdoc d;
+    struct json_doc d;
     k->st = json_parse(&d, r->body.p ? r->body.p : "", r->body.n, &k->err);
     if (k->st == 0) {
-        if (d.v[0].type != J_OBJ)
+        if (d.v[0].type != JSON_OBJ)
             k->st = err_set(&k->err, ST_INVALID_TYPE, "The body must be a JSON object.");
         else
             k->st = back ? detokenize(r, &rules, &d, &k->out, &k->err)

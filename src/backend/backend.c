@@ -7,7 +7,9 @@
 #include "backend.h"
 
 #include "calls.h"
+#include "ledger.h"
 #include "mem.h"
+#include "open.h"
 
 #include <stdlib.h>
 

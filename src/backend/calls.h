@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* calls.h - what a device body implements behind backend.h; backend.c forwards, ledger.c keeps the
- * books. The contracts are those of the be_* function of the same name. */
+/* calls.h - what a device body implements behind backend.h: the calls that backend.c forwards, and
+ * the ops. The contracts are those of the be_* function of the same name, and those of ops.h. */
 #ifndef QUIRE_BACKEND_CALLS_H
 #define QUIRE_BACKEND_CALLS_H
 
@@ -25,13 +25,6 @@ struct be_calls {
     int (*graph_begin)(struct be *be, uint64_t key); /* NULL where info.graphs is 0 */
     int (*graph_end)(struct be *be, uint64_t key);
 };
-
-/* Fill op, call, info and priv of a zeroed *be. On an error nothing is left behind. */
-int cpu_open(struct be *be, const struct be_config *c, struct err *e);
-int cuda_open(struct be *be, const struct be_config *c, struct err *e);
-
-/* ledger.c: the books of one device; be_alloc, be_alloc_host, be_no_room and be_seal keep them. */
-struct be_ledger *ledger_new(void);
 
 /* Both bodies of every op, and the checks that each makes first (opcheck.c). */
 #define X(n)                                                                                       \

@@ -5,6 +5,8 @@
  * Engine thread, or the loader thread before the seal. Invariant: nothing is allocated after
  * be_seal.
  */
+#include "ledger.h"
+
 #include "calls.h"
 #include "log.h"
 #include "mem.h"
@@ -54,7 +56,7 @@ static size_t ledger_print(const struct be_ledger *l)
 {
     size_t sum = 0;
     for (int i = 0; i < l->n; i++) {
-        log_info("memory", "what=\"%s\" mib=%.1f pieces=%d", l->line[i].what,
+        log_info("backend.memory", "what=\"%s\" mib=%.1f pieces=%d", l->line[i].what,
                  (double)l->line[i].bytes / 1048576.0, l->line[i].n);
         sum += l->line[i].bytes;
     }
@@ -64,7 +66,7 @@ static size_t ledger_print(const struct be_ledger *l)
 static void *take(struct be *be, const char *what, size_t bytes, bool host)
 {
     if (be->ledger->sealed) {
-        log_error("backend_alloc", "what=%s bytes=%zu after=seal", what, bytes);
+        log_error("backend.alloc_refused", "what=%s bytes=%zu after=seal", what, bytes);
         return NULL;
     }
     if (fault_point("be_alloc"))
@@ -72,8 +74,9 @@ static void *take(struct be *be, const char *what, size_t bytes, bool host)
     void *p = host ? be->call->alloc_host(be, bytes) : be->call->alloc(be, bytes);
     if (!p) {
         ledger_print(be->ledger); /* what had been taken until then */
-        log_error("memory_exhausted", "what=\"%s\" mib=%.1f place=%s left_mib=%.1f device=\"%s\"",
-                  what, (double)bytes / 1048576.0, host ? "host" : "device",
+        log_error("backend.memory_exhausted",
+                  "what=\"%s\" mib=%.1f place=%s left_mib=%.1f device=\"%s\"", what,
+                  (double)bytes / 1048576.0, host ? "host" : "device",
                   (double)be->info.memory_free / 1048576.0, be->info.name);
         return NULL;
     }
@@ -113,7 +116,8 @@ void be_seal(struct be *be)
 {
     struct be_ledger *l = be->ledger;
     size_t sum = ledger_print(l);
-    log_info("memory", "what=total mib=%.1f device=\"%s\"", (double)sum / 1048576.0, be->info.name);
+    log_info("backend.memory", "what=total mib=%.1f device=\"%s\"", (double)sum / 1048576.0,
+             be->info.name);
     l->sealed = true;
     if (be->call->seal)
         be->call->seal(be);

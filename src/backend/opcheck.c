@@ -103,11 +103,30 @@ int opcheck_gather(const struct op_gather *o)
                    o->out != o->in);
 }
 
+int opcheck_adjust(const struct op_adjust *o)
+{
+    return verdict(o->n_rows >= 0 && o->n_rows <= MAX_ROWS && o->vocab > 0 && o->out && o->logits &&
+                   o->out != o->logits && o->params && o->adjust && o->area && o->row_slot &&
+                   o->row_out && o->last_token && o->counts);
+}
+
 int opcheck_sample(const struct op_sample *o)
 {
     return verdict(o->n_rows >= 0 && o->n_rows <= MAX_ROWS && o->vocab > 0 && o->logits &&
                    o->params && o->pos && o->row_slot && o->row_out && o->last_token && o->token &&
-                   o->logprob && o->top && o->n_top);
+                   o->logprob && o->top && o->n_top && (!o->adjust || o->adjusted));
+}
+
+int opcheck_score(const struct op_score *o)
+{
+    return verdict(o->n_rows >= 0 && o->n_rows <= MAX_STEP_TOKENS && o->vocab > 0 && o->logits &&
+                   o->want && o->logprob && o->top && o->n_top);
+}
+
+int opcheck_hidden(const struct op_hidden *o)
+{
+    return verdict(o->dim > 0 && is_dt(o->dt) && o->out && o->sum && o->in && o->want &&
+                   is_batch(o->bv));
 }
 
 int opcheck_copy_pages(const struct op_copy_pages *o)

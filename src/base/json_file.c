@@ -82,8 +82,27 @@ cJSON *json_document(const char *file, const void *p, size_t n, struct err *e)
 
 const cJSON *json_find(const struct json_obj *j, const char *key)
 {
-    const cJSON *v = cJSON_GetObjectItemCaseSensitive(j->o, key);
-    return v && !cJSON_IsNull(v) ? v : NULL;
+    size_t i = 0;
+    for (const cJSON *v = j->o ? j->o->child : NULL; v; v = v->next, i++) {
+        if (!v->string || strcmp(v->string, key) != 0)
+            continue;
+        if (j->seen)
+            j->seen[i] = true;
+        return cJSON_IsNull(v) ? NULL : v;
+    }
+    return NULL;
+}
+
+const cJSON *json_unread(const struct json_obj *j, size_t *at)
+{
+    size_t i = 0;
+    for (const cJSON *v = j->o ? j->o->child : NULL; v; v = v->next, i++) {
+        if (i < *at || j->seen[i] || cJSON_IsNull(v))
+            continue;
+        *at = i + 1;
+        return v;
+    }
+    return NULL;
 }
 
 static int wrong_kind(const struct json_obj *j, const char *key, const char *want, struct err *e)
@@ -96,7 +115,7 @@ bool json_item_int(const cJSON *item, int64_t *out)
     if (!cJSON_IsNumber(item))
         return false;
     double d = item->valuedouble;
-    if (!(d >= -0x1p53 && d <= 0x1p53) || d != floor(d))
+    if (!(fabs(d) <= 9007199254740992.0) || d != floor(d)) /* 2^53 */
         return false;
     *out = (int64_t)d;
     return true;

@@ -16,10 +16,11 @@
 #include <sys/random.h>
 
 struct parser {
-    struct jdoc *d;
+    struct json_doc *d;
     const char *s;
     size_t n, at;
-    uint32_t stack[J_MAX_DEPTH], last[J_MAX_DEPTH]; /* open containers and their latest child */
+    uint32_t stack[JSON_MAX_DEPTH],
+        last[JSON_MAX_DEPTH]; /* open containers and their latest child */
     int depth;
     const char *key; /* decoded key waiting for its value */
     uint32_t n_key;
@@ -187,7 +188,7 @@ static size_t digits(struct parser *p)
 }
 
 /* The n bytes at s are a number, of k digits when it is whole. */
-static int number_value(struct parser *p, const char *s, size_t n, size_t k, struct jval *v)
+static int number_value(struct parser *p, const char *s, size_t n, size_t k, struct json *v)
 {
     bool minus = s[0] == '-';
     if (v->whole && k <= 19) {
@@ -218,7 +219,7 @@ static int number_value(struct parser *p, const char *s, size_t n, size_t k, str
     return 0;
 }
 
-static int parse_number(struct parser *p, struct jval *v)
+static int parse_number(struct parser *p, struct json *v)
 {
     size_t b = p->at;
     bool whole = true;
@@ -241,17 +242,17 @@ static int parse_number(struct parser *p, struct jval *v)
         if (digits(p) == 0)
             return bad(p, "invalid number");
     }
-    v->type = J_NUM;
+    v->type = JSON_NUM;
     v->whole = whole;
     return number_value(p, p->s + b, p->at - b, k, v);
 }
 
-static int parse_word(struct parser *p, struct jval *v)
+static int parse_word(struct parser *p, struct json *v)
 {
     static const struct {
         const char *w;
         uint8_t type, b;
-    } words[] = {{"true", J_BOOL, 1}, {"false", J_BOOL, 0}, {"null", J_NULL, 0}};
+    } words[] = {{"true", JSON_BOOL, 1}, {"false", JSON_BOOL, 0}, {"null", JSON_NULL, 0}};
     for (size_t i = 0; i < 3; i++) {
         size_t k = strlen(words[i].w);
         if (p->n - p->at >= k && memcmp(p->s + p->at, words[i].w, k) == 0) {
@@ -266,16 +267,16 @@ static int parse_word(struct parser *p, struct jval *v)
 
 /* A fresh value, linked to its parent. Index, or 0 when over the limits (the root is handled by
  * the caller: it is index 0 and has no parent). */
-static struct jval *add_value(struct parser *p)
+static struct json *add_value(struct parser *p)
 {
-    struct jdoc *d = p->d;
-    if (d->n >= J_MAX_VALUES) {
+    struct json_doc *d = p->d;
+    if (d->n >= JSON_MAX_VALUES) {
         bad(p, "too many values");
         return NULL;
     }
     if (d->n == d->cap) {
         uint32_t cap = d->cap ? d->cap * 2 : 64;
-        struct jval *v = fault_point("json") ? NULL : realloc(d->v, cap * sizeof *v);
+        struct json *v = fault_point("json") ? NULL : realloc(d->v, cap * sizeof *v);
         if (!v) {
             p->why = "";
             return NULL;
@@ -283,11 +284,11 @@ static struct jval *add_value(struct parser *p)
         d->v = v;
         d->cap = cap;
     }
-    struct jval *v = &d->v[d->n];
-    *v = (struct jval){.begin = (uint32_t)p->at, .key = p->key, .n_key = p->n_key};
+    struct json *v = &d->v[d->n];
+    *v = (struct json){.begin = (uint32_t)p->at, .key = p->key, .n_key = p->n_key};
     if (p->depth) {
         int k = p->depth - 1;
-        struct jval *up = &d->v[p->stack[k]];
+        struct json *up = &d->v[p->stack[k]];
         if (up->n++ == 0)
             up->child = d->n;
         else
@@ -310,17 +311,17 @@ static uint64_t hash_key(uint64_t seed, const char *s, uint32_t n)
     return h;
 }
 
-static bool same_key(const struct jval *a, const struct jval *b)
+static bool same_key(const struct json *a, const struct json *b)
 {
     return a->n_key == b->n_key && memcmp(a->key, b->key, a->n_key) == 0;
 }
 
 /* In linear time: small objects by comparison, others by an open-addressing set of child indices.
  */
-static int check_keys(struct parser *p, const struct jval *obj)
+static int check_keys(struct parser *p, const struct json *obj)
 {
     static _Atomic uint64_t seed;
-    const struct jval *v = p->d->v;
+    const struct json *v = p->d->v;
     if (obj->n < 2)
         return 0;
     if (obj->n <= 8) {
@@ -359,10 +360,10 @@ static int check_keys(struct parser *p, const struct jval *obj)
 
 static int close_container(struct parser *p)
 {
-    struct jval *v = &p->d->v[p->stack[--p->depth]];
+    struct json *v = &p->d->v[p->stack[--p->depth]];
     p->at++;
     v->end = (uint32_t)p->at;
-    return v->type == J_OBJ ? check_keys(p, v) : 0;
+    return v->type == JSON_OBJ ? check_keys(p, v) : 0;
 }
 
 static int parse_key(struct parser *p)
@@ -386,16 +387,16 @@ static int parse_value(struct parser *p)
     skip_space(p);
     if (p->at >= p->n)
         return bad(p, "unexpected end");
-    struct jval *v = add_value(p);
+    struct json *v = add_value(p);
     if (!v)
         return ST_INVALID_JSON;
     uint32_t at = p->d->n - 1;
     char c = p->s[p->at];
     int st;
     if (c == '{' || c == '[') {
-        if (p->depth == J_MAX_DEPTH)
+        if (p->depth == JSON_MAX_DEPTH)
             return bad(p, "nested too deeply");
-        v->type = c == '{' ? J_OBJ : J_ARR;
+        v->type = c == '{' ? JSON_OBJ : JSON_ARR;
         p->stack[p->depth++] = at;
         p->at++;
         skip_space(p);
@@ -405,7 +406,7 @@ static int parse_value(struct parser *p)
         return st ? st : 1; /* a value must follow */
     }
     if (c == '"') {
-        v->type = J_STR;
+        v->type = JSON_STR;
         st = parse_string(p, &v->s, &v->n);
     } else if (c == '-' || (c >= '0' && c <= '9')) {
         st = parse_number(p, v);
@@ -419,16 +420,16 @@ static int parse_value(struct parser *p)
 /* After a value inside a container: 1 when another value follows, 0 when the container closed. */
 static int after_value(struct parser *p)
 {
-    const struct jval *up = &p->d->v[p->stack[p->depth - 1]];
+    const struct json *up = &p->d->v[p->stack[p->depth - 1]];
     skip_space(p);
     if (p->at >= p->n)
         return bad(p, "unexpected end");
-    if (p->s[p->at] == (up->type == J_OBJ ? '}' : ']'))
+    if (p->s[p->at] == (up->type == JSON_OBJ ? '}' : ']'))
         return close_container(p);
     if (p->s[p->at] != ',')
-        return bad(p, up->type == J_OBJ ? "expected a comma or }" : "expected a comma or ]");
+        return bad(p, up->type == JSON_OBJ ? "expected a comma or }" : "expected a comma or ]");
     p->at++;
-    int st = up->type == J_OBJ ? parse_key(p) : 0;
+    int st = up->type == JSON_OBJ ? parse_key(p) : 0;
     return st ? st : 1;
 }
 
@@ -458,10 +459,10 @@ static void where(const char *s, size_t at, size_t *line, size_t *column)
     }
 }
 
-int json_parse(struct jdoc *d, const char *s, size_t n, struct err *e)
+int json_parse(struct json_doc *d, const char *s, size_t n, struct err *e)
 {
     struct parser p = {.d = d, .s = s, .n = n};
-    *d = (struct jdoc){.src = s, .n_src = n};
+    *d = (struct json_doc){.src = s, .n_src = n};
     if (n > ((size_t)1 << 30))
         return err_set(e, ST_INVALID_JSON, "The JSON body is too long.");
     int st = parse_all(&p);
@@ -476,40 +477,40 @@ int json_parse(struct jdoc *d, const char *s, size_t n, struct err *e)
                    p.why, line, column);
 }
 
-void json_free(struct jdoc *d)
+void json_free(struct json_doc *d)
 {
     free(d->v);
     free(d->text);
-    *d = (struct jdoc){0};
+    *d = (struct json_doc){0};
 }
 
-const struct jval *json_child(const struct jdoc *d, const struct jval *v)
+const struct json *json_child(const struct json_doc *d, const struct json *v)
 {
-    return (v->type == J_ARR || v->type == J_OBJ) && v->n ? &d->v[v->child] : NULL;
+    return (v->type == JSON_ARR || v->type == JSON_OBJ) && v->n ? &d->v[v->child] : NULL;
 }
 
-const struct jval *json_next(const struct jdoc *d, const struct jval *v)
+const struct json *json_next(const struct json_doc *d, const struct json *v)
 {
     return v->next ? &d->v[v->next] : NULL;
 }
 
-const struct jval *json_get(const struct jdoc *d, const struct jval *obj, const char *key)
+const struct json *json_get(const struct json_doc *d, const struct json *obj, const char *key)
 {
     size_t n = strlen(key);
-    if (!obj || obj->type != J_OBJ)
+    if (!obj || obj->type != JSON_OBJ)
         return NULL;
-    for (const struct jval *v = json_child(d, obj); v; v = json_next(d, v))
+    for (const struct json *v = json_child(d, obj); v; v = json_next(d, v))
         if (v->n_key == n && memcmp(v->key, key, n) == 0)
             return v;
     return NULL;
 }
 
-bool json_is(const struct jval *v, const char *s)
+bool json_is(const struct json *v, const char *s)
 {
-    return v && v->type == J_STR && v->n == strlen(s) && memcmp(v->s, s, v->n) == 0;
+    return v && v->type == JSON_STR && v->n == strlen(s) && memcmp(v->s, s, v->n) == 0;
 }
 
-const char *json_type_name(const struct jval *v)
+const char *json_type_name(const struct json *v)
 {
     static const char *const names[] = {"null",     "a boolean", "a number",
                                         "a string", "an array",  "an object"};

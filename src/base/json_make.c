@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* json_make.c - documents made of parts of others: json.h says what they share. Pure; any thread.
+/* json_make.c - documents made of parts of others: json_make.h says what they share. Pure;
+ * any thread.
  */
+#include "json_make.h"
+
 #include "check.h"
-#include "json.h"
 #include "mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-void json_make_begin(struct json_maker *m, struct jdoc *d, size_t n_src)
+void json_make_begin(struct json_maker *m, struct json_doc *d, size_t n_src)
 {
-    *d = (struct jdoc){.n_src = n_src};
+    *d = (struct json_doc){.n_src = n_src};
     *m = (struct json_maker){.d = d};
 }
 
@@ -21,14 +23,14 @@ static void *no_memory(struct json_maker *m)
 }
 
 /* n fresh values, uninitialised, the first linked to the open container. NULL: out of memory. */
-static struct jval *add(struct json_maker *m, uint32_t n)
+static struct json *add(struct json_maker *m, uint32_t n)
 {
-    struct jdoc *d = m->d;
+    struct json_doc *d = m->d;
     if (m->st)
         return NULL;
     if (n > d->cap - d->n) {
         size_t cap = buf_grown(d->cap, (size_t)d->n + n, 64);
-        struct jval *v = cap > UINT32_MAX / sizeof *v || fault_point("json_make")
+        struct json *v = cap > UINT32_MAX / sizeof *v || fault_point("json_make")
                              ? NULL
                              : realloc(d->v, cap * sizeof *v);
         if (!v)
@@ -37,7 +39,7 @@ static struct jval *add(struct json_maker *m, uint32_t n)
         d->cap = (uint32_t)cap;
     }
     if (m->depth) {
-        struct jval *up = &d->v[m->open[m->depth - 1].at];
+        struct json *up = &d->v[m->open[m->depth - 1].at];
         if (up->n++ == 0)
             up->child = d->n;
         else
@@ -48,12 +50,12 @@ static struct jval *add(struct json_maker *m, uint32_t n)
     return &d->v[d->n - n];
 }
 
-void json_make_open(struct json_maker *m, struct view key, enum jtype box)
+void json_make_open(struct json_maker *m, struct view key, enum json_type box)
 {
-    struct jval *v = add(m, 1);
+    struct json *v = add(m, 1);
     CHECK(m->depth < JSON_MAKE_DEPTH);
     if (v) {
-        *v = (struct jval){.type = (uint8_t)box, .key = key.p, .n_key = (uint32_t)key.n};
+        *v = (struct json){.type = (uint8_t)box, .key = key.p, .n_key = (uint32_t)key.n};
         m->open[m->depth].at = m->d->n - 1;
     }
     m->depth++;
@@ -66,23 +68,23 @@ void json_make_close(struct json_maker *m)
 
 void json_make_bool(struct json_maker *m, struct view key, bool b)
 {
-    struct jval *v = add(m, 1);
+    struct json *v = add(m, 1);
     if (v)
-        *v = (struct jval){.type = J_BOOL, .boolean = b, .key = key.p, .n_key = (uint32_t)key.n};
+        *v = (struct json){.type = JSON_BOOL, .boolean = b, .key = key.p, .n_key = (uint32_t)key.n};
 }
 
 void json_make_str(struct json_maker *m, struct view key, struct view s)
 {
-    struct jval *v = add(m, 1);
+    struct json *v = add(m, 1);
     if (v)
-        *v = (struct jval){
-            .type = J_STR, .n = (uint32_t)s.n, .key = key.p, .n_key = (uint32_t)key.n, .s = s.p};
+        *v = (struct json){
+            .type = JSON_STR, .n = (uint32_t)s.n, .key = key.p, .n_key = (uint32_t)key.n, .s = s.p};
 }
 
 /* n bytes of d->text. */
 static char *text_room(struct json_maker *m, size_t n)
 {
-    struct jdoc *d = m->d;
+    struct json_doc *d = m->d;
     CHECK(n <= d->n_src - d->n_text);
     if (!d->text) {
         d->text = fault_point("json_make") ? NULL : malloc(d->n_src + 1);
@@ -102,10 +104,10 @@ char *json_make_text(struct json_maker *m, struct view key, size_t n)
 }
 
 /* n values of a parsed document from v on, that v contains: moved as a block, indices shifted. */
-static struct jval *add_block(struct json_maker *m, const struct jdoc *from, const struct jval *v,
-                              uint32_t n)
+static struct json *add_block(struct json_maker *m, const struct json_doc *from,
+                              const struct json *v, uint32_t n)
 {
-    struct jval *to = add(m, n);
+    struct json *to = add(m, n);
     if (!to)
         return NULL;
     uint32_t shift = (uint32_t)(to - m->d->v) - (uint32_t)(v - from->v);
@@ -114,13 +116,13 @@ static struct jval *add_block(struct json_maker *m, const struct jdoc *from, con
     for (uint32_t i = 0; i < n; i++) {
         if (to[i].next)
             to[i].next += shift;
-        if ((to[i].type == J_ARR || to[i].type == J_OBJ) && to[i].n)
+        if ((to[i].type == JSON_ARR || to[i].type == JSON_OBJ) && to[i].n)
             to[i].child += shift;
     }
     return to;
 }
 
-void json_make_copy(struct json_maker *m, const struct jdoc *from, const struct jval *v)
+void json_make_copy(struct json_maker *m, const struct json_doc *from, const struct json *v)
 {
     uint32_t first = (uint32_t)(v - from->v), n = 1;
     while (first + n < from->n && from->v[first + n].begin < v->end)
@@ -135,15 +137,15 @@ static const char *moved(const char *p, const char *old, size_t n, const char *n
     return at < n ? now + at : p;
 }
 
-void json_make_keep(struct json_maker *m, struct view key, const struct jdoc *from)
+void json_make_keep(struct json_maker *m, struct view key, const struct json_doc *from)
 {
-    struct jval *v = add_block(m, from, from->v, from->n);
+    struct json *v = add_block(m, from, from->v, from->n);
     char *text = v && from->n_text ? text_room(m, from->n_text) : NULL;
     if (text)
         memcpy(text, from->text, from->n_text);
     for (uint32_t i = 0; text && i < from->n; i++) {
         v[i].key = moved(v[i].key, from->text, from->n_text, text);
-        if (v[i].type == J_STR)
+        if (v[i].type == JSON_STR)
             v[i].s = moved(v[i].s, from->text, from->n_text, text);
     }
     if (v) {

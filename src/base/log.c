@@ -3,11 +3,13 @@
  *
  * The text format prints the tail as the caller wrote it. The JSON format takes the same tail apart
  * again, so that callers write it once: each key=value becomes a member, and what is not key=value
- * becomes the member "message".
+ * becomes the member "message". JSON is UTF-8, and names of files need not be: what is not becomes
+ * U+FFFD.
  */
 #include "log.h"
 
 #include "log_drain.h"
+#include "utf8.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -47,6 +49,23 @@ static void put(struct line *o, const char *s, size_t n)
         n = sizeof o->s - 1 - o->n; /* one byte stays for the newline */
     memcpy(o->s + o->n, s, n);
     o->n += n;
+}
+
+/* The tail as valid UTF-8, which may make it longer: cut at a code point, so that LINE is enough.
+ */
+static void repair(char out[TAIL], const char *s)
+{
+    size_t n = strlen(s), at = 0;
+    for (size_t i = 0; i < n;) {
+        int k = utf8_check((const unsigned char *)s + i, n - i);
+        size_t len = k > 0 ? (size_t)k : 3;
+        if (len > TAIL - 1 - at)
+            break;
+        memcpy(out + at, k > 0 ? s + i : "\xEF\xBF\xBD", len);
+        at += len;
+        i += k > 0 ? (size_t)k : k < 0 ? (size_t)-k : n - i;
+    }
+    out[at] = '\0';
 }
 
 /* The inside of a JSON string. A tail has no control characters: log_write made them spaces. */
@@ -154,10 +173,12 @@ static void put_tail(struct line *o, const char *tail)
 static size_t format_json(struct line *o, const char *when, enum log_level level, const char *event,
                           const char *tail)
 {
+    char valid[TAIL];
+    repair(valid, tail);
     int n = snprintf(o->s, sizeof o->s, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", when,
                      level_name[level], event);
     o->n = (size_t)n;
-    put_tail(o, tail);
+    put_tail(o, valid);
     put(o, "}", 1);
     o->s[o->n++] = '\n';
     return o->n;

@@ -4,11 +4,38 @@
  * After source_bind every weight that model_config calls for is there, has the right shape and a
  * type that can be converted, and no tensor is left over that might have meant something.
  */
-#include "source.h"
+#include "bind.h"
+
+#include "dequant.h"
+#include "family.h"
+#include "log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A model that says its head is the embedding, and brings a head of its own: transformers keeps the
+ * file's. The same bytes once more are taken for the same thing, which saves a copy. */
+static void untie(struct model_source *s)
+{
+    char embed_name[SRC_MAX_NAME], head_name[SRC_MAX_NAME];
+    family_tensor_name(s->is_gguf, -1, W_EMBED, embed_name, sizeof embed_name);
+    family_tensor_name(s->is_gguf, -1, W_HEAD, head_name, sizeof head_name);
+    const struct tensor *embed = tensor_find(&s->tensors, embed_name);
+    const struct tensor *head = tensor_find(&s->tensors, head_name);
+    if (!s->cfg.tied_head || !embed || !head)
+        return;
+    bool same = embed->type == head->type && embed->bytes == head->bytes &&
+                memcmp(embed->data, head->data, head->bytes) == 0;
+    if (same)
+        return;
+    s->cfg.tied_head = false;
+    log_warn(
+        "checkpoint.head",
+        "tie_word_embeddings=true used=%s note=\"the file has a head of its own, which differs "
+        "from the embeddings\"",
+        head_name);
+}
 
 /* Tensors that are derived from the configuration or superseded, and safe to leave alone. */
 static bool is_ignorable(const struct model_source *s, const char *name)
@@ -66,6 +93,7 @@ static int bind_one(struct model_source *s, int32_t layer, int role, const struc
 
 int source_bind(struct model_source *s, struct err *e)
 {
+    untie(s);
     size_t n_layers = (size_t)s->cfg.n_layers;
     s->bound = xcalloc2(n_layers * N_LAYER_ROLES + N_GLOBAL_ROLES, sizeof *s->bound);
     for (int role = N_LAYER_ROLES; role < N_ROLES; role++) {

@@ -12,8 +12,7 @@ enum { MAX_DIM = 1 << 17, MAX_FFN = 1 << 20, MAX_HEADS = 1024 };
 void config_init(struct model_config *c)
 {
     memset(c, 0, sizeof *c);
-    c->bos = -1;
-    c->gen_temperature = c->gen_top_p = c->gen_min_p = NAN;
+    c->gen_temperature = c->gen_top_p = c->gen_min_p = c->gen_repetition = NAN;
     c->gen_top_k = -1;
     c->n_kinds = c->n_ropes = 1;
     c->rope[0].attn_factor = 1;
@@ -86,14 +85,4 @@ int config_check_window(const struct model_config *c, int64_t window, struct err
     return err_set(e, ST_UNSUPPORTED,
                    "sliding-window attention (sliding_window = %lld, context %d) is not supported",
                    (long long)window, c->max_position);
-}
-
-void config_add_eos(struct model_config *c, int64_t id)
-{
-    const int32_t max = (int32_t)(sizeof c->eos / sizeof c->eos[0]);
-    for (int32_t i = 0; i < c->n_eos; i++)
-        if (c->eos[i] == id)
-            return;
-    if (id >= 0 && id < c->vocab && c->n_eos < max)
-        c->eos[c->n_eos++] = (token_id)id;
 }

@@ -3,9 +3,10 @@
 #ifndef QUIRE_CHECKPOINT_CONFIG_CHECK_H
 #define QUIRE_CHECKPOINT_CONFIG_CHECK_H
 
-#include "checkpoint.h"
+#include "model_config.h"
+#include "status.h"
 
-/* A configuration in which nothing is given yet (bos -1, generation defaults NAN or -1), with one
+/* A configuration in which nothing is given yet (generation defaults NAN or -1), with one
  * kind of layers and one rope table. */
 void config_init(struct model_config *c);
 /* Bounds and divisibility of everything that kernels and the engine rely on; FORMAT for values
@@ -14,7 +15,5 @@ int config_check(const struct model_config *c, struct err *e);
 /* A sliding window of `window` tokens (0 = none): refused, unless it is as long as the context and
  * so the same thing as full attention. */
 int config_check_window(const struct model_config *c, int64_t window, struct err *e);
-/* Append an end-of-sequence id once; ignored when out of the vocabulary or full. */
-void config_add_eos(struct model_config *c, int64_t id);
 
 #endif

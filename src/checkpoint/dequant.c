@@ -8,6 +8,7 @@
  */
 #include "dequant.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
@@ -191,7 +192,7 @@ INLINE void block_q4_k(const uint8_t *b, float *y)
     float d = load_half(b), dmin = load_half(b + 2);
     uint8_t scale[8], min[8];
     k_scales(b + 4, scale, min);
-    for (int j = 0; j < 4; j++) {
+    for (ptrdiff_t j = 0; j < 4; j++) {
         const uint8_t *q = b + 16 + 32 * j;
         float d0 = d * scale[2 * j], m0 = dmin * min[2 * j];
         float d1 = d * scale[2 * j + 1], m1 = dmin * min[2 * j + 1];
@@ -208,7 +209,7 @@ INLINE void block_q5_k(const uint8_t *b, float *y)
     const uint8_t *high = b + 16;
     uint8_t scale[8], min[8];
     k_scales(b + 4, scale, min);
-    for (int j = 0; j < 4; j++) {
+    for (ptrdiff_t j = 0; j < 4; j++) {
         const uint8_t *q = b + 48 + 32 * j;
         float d0 = d * scale[2 * j], m0 = dmin * min[2 * j];
         float d1 = d * scale[2 * j + 1], m1 = dmin * min[2 * j + 1];
@@ -224,12 +225,13 @@ INLINE void block_q5_k(const uint8_t *b, float *y)
 INLINE void block_q6_k(const uint8_t *b, float *y)
 {
     float d = load_half(b + 208);
-    for (int half = 0; half < 2; half++) {
+    for (ptrdiff_t half = 0; half < 2; half++) {
         const uint8_t *low = b + 64 * half, *high = b + 128 + 32 * half;
         const uint8_t *scale = b + 192 + 8 * half;
-        for (int k = 0; k < 4; k++) { /* 32 elements each: low nibbles first, then high ones */
+        for (ptrdiff_t k = 0; k < 4;
+             k++) { /* 32 elements each: low nibbles first, then high ones */
             const uint8_t *q = low + 32 * (k & 1);
-            int shift = 4 * (k >> 1);
+            int shift = (int)(4 * (k >> 1));
             float d0 = d * (float)(int8_t)scale[2 * k], d1 = d * (float)(int8_t)scale[2 * k + 1];
             for (int i = 0; i < 32; i++) {
                 int v = ((q[i] >> shift) & 15) | ((high[i] >> (2 * k)) & 3) << 4;
@@ -284,14 +286,16 @@ INLINE void to_f32(int type, const uint8_t *src, int64_t n, float *dst)
     }
 }
 
+/* The analyzer thinks that to_f32 may have left src as it was: it does not know that n is a number
+ * of whole blocks of a known type. */
 INLINE void from_f32(const float *src, int64_t n, uint16_t *dst, int32_t dt)
 {
     if (dt == DT_BF16) {
         for (int64_t i = 0; i < n; i++)
-            dst[i] = f32_bf16(src[i]);
+            dst[i] = f32_bf16(src[i]); /* NOLINT(clang-analyzer-core.CallAndMessage) */
     } else {
         for (int64_t i = 0; i < n; i++)
-            dst[i] = f32_half(src[i]);
+            dst[i] = f32_half(src[i]); /* NOLINT(clang-analyzer-core.CallAndMessage) */
     }
 }
 

@@ -32,8 +32,8 @@ INLINE void make_piece(uint32_t key, uint32_t pair, float scale, float centre, f
 {
     for (uint32_t i = 0; i < PIECE / 2; i++) {
         uint32_t h = mix32((pair + i) ^ key);
-        v[2 * i] = (float)(int16_t)(h & 0xffff) * scale + centre;
-        v[2 * i + 1] = (float)(int16_t)(h >> 16) * scale + centre;
+        v[(size_t)2 * i] = (float)(int16_t)(h & 0xffff) * scale + centre;
+        v[(size_t)2 * i + 1] = (float)(int16_t)(h >> 16) * scale + centre;
     }
 }
 

@@ -3,9 +3,10 @@
 #ifndef QUIRE_CHECKPOINT_FAMILY_H
 #define QUIRE_CHECKPOINT_FAMILY_H
 
-#include "checkpoint.h"
+#include "model_config.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum bias_rule { BIAS_NEVER, BIAS_ALWAYS, BIAS_BY_KEY };
@@ -17,6 +18,10 @@ struct family {
     enum bias_rule qkv_bias; /* BY_KEY: config.json's attention_bias, which covers o_proj too */
     bool mlp_bias_key;       /* config.json's mlp_bias is honoured */
     bool qk_norm;
+    /* What the class of transformers takes where config.json is silent; 0: as many key/value heads
+     * as heads; an even share of the hidden size; no window. */
+    int32_t kv_heads, head_dim, max_position, window;
+    bool window_switch; /* use_sliding_window, off by default, and max_window_layers */
     bool gguf_permuted; /* q and k rows are stored in interleaved rotary pairs */
 };
 

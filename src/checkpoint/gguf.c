@@ -8,6 +8,8 @@
  */
 #include "gguf.h"
 
+#include "dequant.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +28,11 @@ static const uint8_t type_bytes[N_GGUF_TYPES] = {
     [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
     [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
 };
+
+size_t gguf_type_bytes(uint32_t type)
+{
+    return type < N_GGUF_TYPES ? type_bytes[type] : 0;
+}
 
 struct cursor {
     const uint8_t *p;
@@ -107,7 +114,7 @@ static int take_array(struct cursor *c, struct gguf_kv *kv, struct err *e)
 
 static int take_kv(struct cursor *c, struct gguf_kv *kv, struct err *e)
 {
-    struct view s;
+    struct view s = {0};
     int st = take_string(c, &kv->key, "metadata key", e);
     if (st)
         return st;
@@ -127,7 +134,7 @@ static int take_kv(struct cursor *c, struct gguf_kv *kv, struct err *e)
         return take(c, type_bytes[kv->type], &kv->p, "metadata value", e);
     st = take_string(c, &s, "metadata string", e);
     kv->p = (const uint8_t *)s.p;
-    kv->n = st ? 0 : s.n;
+    kv->n = s.n;
     return st;
 }
 
@@ -181,8 +188,8 @@ static int tensor_bytes(const struct tensor *x, size_t *bytes)
 static int take_tensor(struct cursor *c, struct tensor_table *t, uint64_t *offset, struct err *e)
 {
     struct tensor x = {0};
-    struct view name;
-    uint32_t n_dims, type;
+    struct view name = {0};
+    uint32_t n_dims = 0, type = 0;
     int st = take_string(c, &name, "tensor name", e);
     if (st == 0)
         st = take_u32(c, &n_dims, "tensor dimensions", e);
@@ -245,7 +252,8 @@ static int take_header(struct cursor *c, uint64_t *n_tensors, uint64_t *n_kv, st
     if (st)
         return st;
     if (memcmp(magic, "GGUF", 4) != 0)
-        return err_set(e, ST_FORMAT, "not a GGUF file");
+        return err_set(e, ST_FORMAT,
+                       "not a GGUF file (a model is a .gguf file, or a folder with a config.json)");
     if ((st = take_u32(c, &version, "version", e)) != 0)
         return st;
     if (version != 3)

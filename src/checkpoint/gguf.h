@@ -3,7 +3,8 @@
 #ifndef QUIRE_CHECKPOINT_GGUF_H
 #define QUIRE_CHECKPOINT_GGUF_H
 
-#include "source.h"
+#include "buf.h"
+#include "tensors.h"
 
 enum gguf_type {
     GGUF_U8,
@@ -28,6 +29,7 @@ struct gguf_kv {
     uint32_t elem;    /* of an array */
     uint64_t n;       /* elements of an array, bytes of a string */
     const uint8_t *p; /* the value; an array's first element. Unaligned. */
+    bool seen;        /* a look-up found it */
 };
 
 struct gguf {
@@ -41,10 +43,16 @@ int gguf_parse(struct gguf *g, struct tensor_table *t, const uint8_t *data, size
                struct err *e);
 void gguf_free(struct gguf *g);
 
+/* Of one element of a scalar type; 0 for strings and arrays. */
+size_t gguf_type_bytes(uint32_t type);
 /* NULL when absent. */
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);
 /* Absent keys leave *out alone and return 0; a value of another kind is FORMAT. */
 int gguf_get_int(const struct gguf *g, const char *key, int64_t *out, struct err *e);
+/* The same for a key that may be an array with one number a layer: all must be equal, for layers
+ * that differ are UNSUPPORTED. */
+int gguf_get_same_int(const struct gguf *g, const char *key, int64_t *out, struct err *e);
+int gguf_get_same_float(const struct gguf *g, const char *key, double *out, struct err *e);
 int gguf_get_float(const struct gguf *g, const char *key, double *out, struct err *e);
 int gguf_get_bool(const struct gguf *g, const char *key, int8_t *out, struct err *e);
 int gguf_get_string(const struct gguf *g, const char *key, struct view *out, struct err *e);

@@ -4,10 +4,14 @@
  * Keys below "<arch>." describe the model, "tokenizer." the text side. Opening thread only. Keys
  * that would change the computation in a way we do not implement are refused by name.
  */
+#include "formats.h"
+
 #include "config_check.h"
+#include "dequant.h"
+#include "family.h"
 #include "gguf.h"
 #include "rope.h"
-#include "source.h"
+#include "unread.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -32,7 +36,7 @@ static const char *arch_key(struct reader *r, const char *tail)
 static int get_size(struct reader *r, const char *tail, int32_t *out)
 {
     int64_t v = *out;
-    int st = gguf_get_int(r->g, arch_key(r, tail), &v, r->e);
+    int st = gguf_get_same_int(r->g, arch_key(r, tail), &v, r->e);
     if (st)
         return st;
     if (v == 0 && !gguf_find(r->g, r->key))
@@ -45,7 +49,7 @@ static int get_size(struct reader *r, const char *tail, int32_t *out)
 
 static int get_float(struct reader *r, const char *tail, double *out)
 {
-    return gguf_get_float(r->g, arch_key(r, tail), out, r->e);
+    return gguf_get_same_float(r->g, arch_key(r, tail), out, r->e);
 }
 
 static int refuse_foreign_keys(struct reader *r)
@@ -108,7 +112,7 @@ static int read_sizes(struct model_source *s, struct reader *r)
         return err_set(r->e, ST_FORMAT, "gguf: %s is missing", r->key);
     k->rope_dim = k->head_dim;
     c->norm_eps = (float)eps;
-    st = gguf_get_int(r->g, arch_key(r, "attention.sliding_window"), &window, r->e);
+    st = gguf_get_same_int(r->g, arch_key(r, "attention.sliding_window"), &window, r->e);
     return st ? st : config_check_window(c, window, r->e);
 }
 
@@ -128,10 +132,36 @@ static int find_freq_factors(struct model_source *s, float *buf, const float **o
     return 0;
 }
 
+/* How positions are scaled. As llama.cpp reads it: a factor without a type is linear; a factor of
+ * 0, or none, leaves it to the key of older writers; "none" scales nothing. */
+static int read_scaling(struct reader *r, struct rope_params *p)
+{
+    struct view type = {0};
+    double factor = 0;
+    int st = gguf_get_string(r->g, arch_key(r, "rope.scaling.type"), &type, r->e);
+    if (st)
+        return st;
+    p->kind = ROPE_LINEAR;
+    if (type.p && (st = rope_kind_parse(type.p, type.n, &p->kind, r->e)) != 0)
+        return st;
+    if (p->kind != ROPE_PLAIN && p->kind != ROPE_LINEAR) /* llama3 comes as rope_freqs.weight */
+        return err_set(r->e, ST_UNSUPPORTED, "gguf: %s = '%.*s' is not supported", r->key,
+                       (int)type.n, type.p);
+    if (p->kind == ROPE_PLAIN)
+        return 0;
+    st = get_float(r, "rope.scaling.factor", &factor);
+    if (st == 0 && factor == 0)
+        st = get_float(r, "rope.scale_linear", &factor);
+    if (factor == 0)
+        p->kind = ROPE_PLAIN;
+    else
+        p->factor = factor;
+    return st;
+}
+
 static int read_rope(struct model_source *s, struct reader *r)
 {
     struct rope_params p = {.theta = 10000, .factor = 1, .attn_factor = NAN};
-    struct view type = {0};
     int32_t head_dim = s->cfg.kind[0].head_dim, rot = head_dim;
     double attn = 1;
     float factors[128];
@@ -141,20 +171,9 @@ static int read_rope(struct model_source *s, struct reader *r)
     if (rot != head_dim)
         return err_set(r->e, ST_UNSUPPORTED, "gguf: %s = %d of %d: partial rotary embeddings",
                        r->key, rot, head_dim);
-    if ((st = get_float(r, "rope.freq_base", &p.theta)) != 0 ||
-        (st = gguf_get_string(r->g, arch_key(r, "rope.scaling.type"), &type, r->e)) != 0)
-        return st;
-    if (type.p && (st = rope_kind_parse(type.p, type.n, &p.kind, r->e)) != 0)
-        return st;
-    if (p.kind != ROPE_PLAIN && p.kind != ROPE_LINEAR) /* llama3 comes as rope_freqs.weight */
-        return err_set(r->e, ST_UNSUPPORTED, "gguf: %s = '%.*s' is not supported", r->key,
-                       (int)type.n, type.p);
-    if (!type.p && gguf_find(r->g, arch_key(r, "rope.scale_linear"))) {
-        p.kind = ROPE_LINEAR; /* the key of older writers */
-        st = get_float(r, "rope.scale_linear", &p.factor);
-    }
+    st = get_float(r, "rope.freq_base", &p.theta);
     if (st == 0)
-        st = get_float(r, "rope.scaling.factor", &p.factor);
+        st = read_scaling(r, &p);
     if (st == 0)
         st = get_float(r, "rope.scaling.attn_factor", &attn);
     if (st == 0 && attn != 1)
@@ -164,22 +183,6 @@ static int read_rope(struct model_source *s, struct reader *r)
     if (st)
         return st;
     return rope_fill(&s->cfg.rope[0], s->cfg.kind[0].rope_dim, &p, r->e);
-}
-
-/* Control tokens that end a turn although only one id has a key of its own. */
-static void add_turn_ends(struct model_source *s)
-{
-    static const char *const ends[] = {"<|im_end|>",      "<|endoftext|>", "<|eot_id|>",
-                                       "<|end_of_text|>", "<|eom_id|>",    "<|end|>"};
-    const struct text_source *t = &s->text;
-    for (size_t i = 0; t->gguf_types && i < t->n_gguf_tokens; i++) {
-        const struct view *v = &t->gguf_tokens[i];
-        if (t->gguf_types[i] != 3 || v->n < 7 || v->p[0] != '<')
-            continue;
-        for (size_t k = 0; k < sizeof ends / sizeof ends[0]; k++)
-            if (strlen(ends[k]) == v->n && memcmp(ends[k], v->p, v->n) == 0)
-                config_add_eos(&s->cfg, (int64_t)i);
-    }
 }
 
 static int read_special_ids(struct model_source *s, struct reader *r)
@@ -206,10 +209,9 @@ static int read_special_ids(struct model_source *s, struct reader *r)
             continue; /* some writers store 0xffffffff for "none" */
         if (ids[i].id)
             *ids[i].id = (int32_t)v;
-        if (ids[i].ends)
-            config_add_eos(&s->cfg, v);
+        if (ids[i].ends && (st = source_add_end(s, v, ids[i].key, r->e)) != 0)
+            return st;
     }
-    s->cfg.bos = t->bos_id;
     return 0;
 }
 
@@ -260,11 +262,47 @@ static int read_text(struct model_source *s, struct reader *r)
         st = gguf_get_bool(r->g, "tokenizer.ggml.add_space_prefix", &t->add_space_prefix, r->e);
     if (st == 0)
         st = read_vocabulary(s, r);
-    if (st == 0)
-        st = read_special_ids(s, r);
-    if (st == 0)
-        add_turn_ends(s);
-    return st;
+    return st ? st : read_special_ids(s, r);
+}
+
+/* Keys about the model or its text that nobody read, but for those that change nothing here. */
+static void name_unread(const struct reader *r)
+{
+    static const char *const harmless[] = {"vocab_size",
+                                           "rope.scaling.original_context_length",
+                                           "rope.scaling.finetuned",
+                                           "tokenizer.ggml.seperator_token_id",
+                                           "tokenizer.ggml.mask_token_id",
+                                           "tokenizer.ggml.cls_token_id",
+                                           "tokenizer.ggml.fim_",
+                                           "tokenizer.ggml.prefix_token_id",
+                                           "tokenizer.ggml.suffix_token_id",
+                                           "tokenizer.ggml.middle_token_id",
+                                           "tokenizer.ggml.token_type_count",
+                                           "tokenizer.ggml.added_tokens",
+                                           "tokenizer.chat_template",
+                                           "tokenizer.huggingface.json"};
+    static const char text[] = "tokenizer.";
+    struct unread u = {0};
+    size_t n_arch = strlen(r->arch);
+    for (size_t i = 0; i < r->g->n_kv; i++) {
+        const struct gguf_kv *kv = &r->g->kv[i];
+        const char *p = kv->key.p;
+        size_t n = kv->key.n;
+        bool ours = n > n_arch && memcmp(p, r->arch, n_arch) == 0 && p[n_arch] == '.';
+        if (kv->seen || (!ours && !(n > sizeof text && memcmp(p, text, sizeof text - 1) == 0)))
+            continue;
+        const char *tail = ours ? p + n_arch + 1 : p;
+        size_t n_tail = n - (size_t)(tail - p);
+        bool known = false;
+        for (size_t k = 0; k < sizeof harmless / sizeof harmless[0]; k++) {
+            size_t m = strlen(harmless[k]);
+            known |= n_tail >= m && memcmp(tail, harmless[k], m) == 0;
+        }
+        if (!known)
+            unread_add(&u, p, n);
+    }
+    unread_say(&u, "gguf");
 }
 
 static int read_family(struct model_source *s, struct reader *r)
@@ -326,6 +364,8 @@ int source_open_gguf(struct model_source *s, const uint8_t *data, size_t n, stru
         st = read_rope(s, &r);
     if (st == 0)
         st = read_text(s, &r);
+    if (st == 0)
+        name_unread(&r);
 out:
     gguf_free(&g);
     return st;

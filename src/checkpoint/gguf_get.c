@@ -20,8 +20,10 @@ const struct gguf_kv *gguf_find(const struct gguf *g, const char *key)
         int d = memcmp(k->p, key, k->n < n ? k->n : n);
         if (d == 0)
             d = (k->n > n) - (k->n < n);
-        if (d == 0)
+        if (d == 0) {
+            g->kv[mid].seen = true;
             return &g->kv[mid];
+        }
         if (d < 0)
             lo = mid + 1;
         else
@@ -44,7 +46,7 @@ static bool read_int(const uint8_t *p, uint32_t type, int64_t *out)
         *out = p[0];
         return true;
     case GGUF_I8:
-        *out = (int8_t)p[0];
+        *out = p[0] < 128 ? p[0] : p[0] - 256;
         return true;
     case GGUF_U16:
         memcpy(&u, p, 2);
@@ -80,20 +82,66 @@ int gguf_get_int(const struct gguf *g, const char *key, int64_t *out, struct err
     return read_int(kv->p, kv->type, out) ? 0 : wrong_kind(key, "an integer", e);
 }
 
+static bool read_float(const uint8_t *p, uint32_t type, double *out)
+{
+    float f;
+    if (type == GGUF_F64) {
+        memcpy(out, p, 8);
+        return true;
+    }
+    if (type != GGUF_F32)
+        return false;
+    memcpy(&f, p, 4);
+    *out = f;
+    return true;
+}
+
 int gguf_get_float(const struct gguf *g, const char *key, double *out, struct err *e)
 {
     const struct gguf_kv *kv = gguf_find(g, key);
-    float f;
     if (!kv)
         return 0;
-    if (kv->type == GGUF_F64) {
-        memcpy(out, kv->p, 8);
-    } else if (kv->type == GGUF_F32) {
-        memcpy(&f, kv->p, 4);
-        *out = f;
-    } else {
+    if (!read_float(kv->p, kv->type, out))
         return wrong_kind(key, "a float", e);
-    }
+    return isfinite(*out) ? 0 : wrong_kind(key, "a finite number", e);
+}
+
+/* An array whose elements are equal as one element of *kv; *one is a copy of kv otherwise. */
+static int one_of(const struct gguf_kv *kv, const char *key, struct gguf_kv *one, struct err *e)
+{
+    *one = *kv;
+    if (kv->type != GGUF_ARRAY)
+        return 0;
+    if (kv->n == 0 || kv->elem == GGUF_STRING)
+        return wrong_kind(key, "a number or an array of numbers", e);
+    size_t each = gguf_type_bytes(kv->elem);
+    for (uint64_t i = 1; i < kv->n; i++)
+        if (memcmp(kv->p, kv->p + i * each, each) != 0)
+            return err_set(e, ST_UNSUPPORTED,
+                           "gguf: %s differs from layer to layer, which is not supported", key);
+    one->type = kv->elem;
+    return 0;
+}
+
+int gguf_get_same_int(const struct gguf *g, const char *key, int64_t *out, struct err *e)
+{
+    struct gguf_kv one;
+    const struct gguf_kv *kv = gguf_find(g, key);
+    int st = kv ? one_of(kv, key, &one, e) : 0;
+    if (!kv || st)
+        return st;
+    return read_int(one.p, one.type, out) ? 0 : wrong_kind(key, "an integer", e);
+}
+
+int gguf_get_same_float(const struct gguf *g, const char *key, double *out, struct err *e)
+{
+    struct gguf_kv one;
+    const struct gguf_kv *kv = gguf_find(g, key);
+    int st = kv ? one_of(kv, key, &one, e) : 0;
+    if (!kv || st)
+        return st;
+    if (!read_float(one.p, one.type, out))
+        return wrong_kind(key, "a float", e);
     return isfinite(*out) ? 0 : wrong_kind(key, "a finite number", e);
 }
 
@@ -104,7 +152,7 @@ int gguf_get_bool(const struct gguf *g, const char *key, int8_t *out, struct err
         return 0;
     if (kv->type != GGUF_BOOL)
         return wrong_kind(key, "a boolean", e);
-    *out = kv->p[0] != 0;
+    *out = (int8_t)(kv->p[0] != 0);
     return 0;
 }
 

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hf_config.c - config.json, generation_config.json, tokenizer_config.json.
+/* hf_config.c - config.json.
  *
  * Both spellings are understood: transformers 4 (rope_theta, rope_scaling, torch_dtype) and 5
- * (rope_parameters, dtype). Defaults are those of the transformers configuration classes. Keys that
- * change the computation in a way we do not implement are refused by name. Opening thread.
+ * (rope_parameters, dtype). Defaults are those of the transformers configuration classes (family.c
+ * has those that differ). Keys that change the computation in a way we do not implement are refused
+ * by name; what nobody read and nobody knows as harmless is named in one warning. Opening thread.
  */
 #include "hf_config.h"
 
 #include "config_check.h"
+#include "family.h"
+#include "hf_rope.h"
 #include "json_file.h"
-#include "log.h"
-#include "rope.h"
+#include "unread.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,13 @@
 static int unsupported(const struct json_obj *j, struct err *e, const char *key, const char *value)
 {
     return err_set(e, ST_UNSUPPORTED, "%s: %s '%.64s' is not supported", j->file, key, value);
+}
+
+/* A key that is absent takes the class's default; null means none. */
+static bool is_given(const struct json_obj *j, const char *key)
+{
+    (void)json_find(j, key); /* read, then */
+    return js_get(j->o, key) != NULL;
 }
 
 /* A size: required unless *out holds a default already. config_check knows the bounds. */
@@ -61,6 +69,27 @@ static int read_family(struct model_source *s, const struct json_obj *j, struct 
     return 0;
 }
 
+/* Switches that make another model of it. */
+static int refuse_flags(const struct json_obj *j, struct err *e)
+{
+    static const struct {
+        const char *key;
+        bool ours;
+    } flags[] = {{"is_causal", true},
+                 {"is_encoder_decoder", false},
+                 {"add_cross_attention", false},
+                 {"use_bidirectional_attention", false}};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        bool v = flags[i].ours;
+        int st = json_bool(j, flags[i].key, &v, e);
+        if (st)
+            return st;
+        if (v != flags[i].ours)
+            return unsupported(j, e, flags[i].key, v ? "true" : "false");
+    }
+    return 0;
+}
+
 static int refuse_foreign_keys(const struct json_obj *j, struct err *e)
 {
     const char *act = "silu", *method = "?";
@@ -75,7 +104,10 @@ static int refuse_foreign_keys(const struct json_obj *j, struct err *e)
                      partial);
     if (st)
         return st;
-    struct json_obj quant = {j->file, json_find(j, "quantization_config")};
+    st = refuse_flags(j, e);
+    if (st)
+        return st;
+    struct json_obj quant = {.file = j->file, .o = json_find(j, "quantization_config")};
     if (!quant.o)
         return 0;
     if ((st = json_str(&quant, "quant_method", &method, e)) != 0)
@@ -83,7 +115,10 @@ static int refuse_foreign_keys(const struct json_obj *j, struct err *e)
     return unsupported(j, e, "quantisation", method);
 }
 
-static int read_sizes(struct model_config *c, const struct json_obj *j, struct err *e)
+/* The five sizes without which there is no model are required, although the classes have defaults
+ * for them, too: a file without one is damaged. */
+static int read_sizes(struct model_config *c, const struct family *f, const struct json_obj *j,
+                      struct err *e)
 {
     struct layer_kind *k = &c->kind[0]; /* of all layers */
     const struct {
@@ -97,21 +132,27 @@ static int read_sizes(struct model_config *c, const struct json_obj *j, struct e
         {"vocab_size", &c->vocab},
         {"max_position_embeddings", &c->max_position},
     };
+    c->max_position = is_given(j, "max_position_embeddings") ? 0 : f->max_position;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         int st = get_size(j, sizes[i].key, sizes[i].out, e);
         if (st)
             return st;
     }
-    k->n_kv_heads = k->n_heads;
+    bool silent = !is_given(j, "num_key_value_heads");
+    k->n_kv_heads = silent && f->kv_heads ? f->kv_heads : k->n_heads;
     int st = get_size(j, "num_key_value_heads", &k->n_kv_heads, e);
     if (st)
         return st;
-    if (!json_find(j, "head_dim") && c->dim % k->n_heads != 0)
-        return err_set(e, ST_FORMAT, "%s: %d heads do not share a hidden size of %d evenly",
-                       j->file, k->n_heads, c->dim);
-    k->head_dim = c->dim / k->n_heads;
-    if (json_find(j, "head_dim"))
+    silent = !is_given(j, "head_dim");
+    k->head_dim = silent ? f->head_dim : 0;
+    if (json_find(j, "head_dim")) {
         st = get_size(j, "head_dim", &k->head_dim, e);
+    } else if (!k->head_dim) {
+        if (c->dim % k->n_heads != 0)
+            return err_set(e, ST_FORMAT, "%s: %d heads do not share a hidden size of %d evenly",
+                           j->file, k->n_heads, c->dim);
+        k->head_dim = c->dim / k->n_heads;
+    }
     k->rope_dim = k->head_dim;
     double eps = 1e-6;
     if (st == 0)
@@ -145,124 +186,62 @@ static int read_flags(struct model_source *s, const struct json_obj *j, struct e
     return 0;
 }
 
-/* use_sliding_window decides where it is given (Qwen); layer_types may name what layers do. */
-static int read_window(const struct model_config *c, const struct json_obj *j, struct err *e)
+/* *all_full: does every layer see all tokens? */
+static int read_layer_types(const struct model_config *c, const struct json_obj *j,
+                            const cJSON *types, int64_t window, bool *all_full, struct err *e)
 {
-    bool use = true;
-    int64_t window = 0;
-    int st = json_bool(j, "use_sliding_window", &use, e);
-    if (st == 0 && use)
-        st = json_int(j, "sliding_window", &window, e);
-    if (st == 0)
-        st = config_check_window(c, window, e);
-    const cJSON *types = json_find(j, "layer_types"), *it;
-    if (st || !types)
-        return st;
+    const cJSON *it;
     if (!cJSON_IsArray(types))
         return err_set(e, ST_FORMAT, "%s: layer_types is not a list", j->file);
+    if (cJSON_GetArraySize(types) != c->n_layers)
+        return err_set(e, ST_FORMAT, "%s: layer_types has %d items for %d layers", j->file,
+                       cJSON_GetArraySize(types), (int)c->n_layers);
+    *all_full = true;
     cJSON_ArrayForEach(it, types)
     {
         const char *type = cJSON_IsString(it) ? it->valuestring : "?";
         bool full = strcmp(type, "full_attention") == 0;
         if (!full && !(strcmp(type, "sliding_attention") == 0 && window > 0))
             return unsupported(j, e, "layer type", type);
+        *all_full &= full;
     }
     return 0;
 }
 
-/* One of the two spellings of the rotary parameters; both NULL is plain with the default base. */
-static int find_rope(const struct json_obj *j, struct json_obj *rope, struct rope_params *p,
-                     struct err *e)
+/* The window of tokens that a layer sees. Qwen's classes have a switch, off by default, and a
+ * number of layers from the first that see everything; or layer_types says it layer by layer.
+ * Mistral's have neither, and 4096 where config.json is silent. */
+static int read_window(const struct model_config *c, const struct family *f,
+                       const struct json_obj *j, struct err *e)
 {
-    const cJSON *it;
-    rope->file = j->file;
-    rope->o = json_find(j, "rope_parameters");
-    if (!rope->o)
-        rope->o = json_find(j, "rope_scaling");
-    if (rope->o && !cJSON_IsObject(rope->o))
-        return err_set(e, ST_FORMAT, "%s: rope_scaling is not an object", j->file);
-    cJSON_ArrayForEach(it, rope->o)
-    {
-        if (cJSON_IsObject(it))
-            return unsupported(j, e, "rope_parameters per layer type", it->string);
-    }
-    p->theta = 10000;
-    int st = json_num(j, "rope_theta", &p->theta, e);
-    if (st == 0 && rope->o)
-        st = json_num(rope, "rope_theta", &p->theta, e);
-    return st;
-}
-
-static int read_rope(struct model_config *c, const struct json_obj *j, struct err *e)
-{
-    struct rope_params p = {.factor = NAN, .attn_factor = NAN};
-    struct json_obj r;
-    const char *type = "default";
-    bool truncate = true;
-    int st = find_rope(j, &r, &p, e);
+    bool use = !f->window_switch, all_full = false;
+    int64_t window = is_given(j, "sliding_window") ? 0 : f->window, full_layers = 28;
+    int st = json_bool(j, "use_sliding_window", &use, e);
+    if (st == 0)
+        st = json_int(j, "sliding_window", &window, e);
+    if (st == 0)
+        st = json_int(j, "max_window_layers", &full_layers, e);
     if (st)
         return st;
-    if (!r.o)
-        return rope_fill(&c->rope[0], c->kind[0].rope_dim, &p, e);
-    if ((st = json_str(&r, "type", &type, e)) != 0 ||
-        (st = json_str(&r, "rope_type", &type, e)) != 0 ||
-        (st = rope_kind_parse(type, strlen(type), &p.kind, e)) != 0)
-        return st;
-    p.original_len = c->max_position;
-    const struct {
-        const char *key;
-        double *out;
-    } nums[] = {
-        {"factor", &p.factor},
-        {"original_max_position_embeddings", &p.original_len},
-        {"low_freq_factor", &p.low_freq},
-        {"high_freq_factor", &p.high_freq},
-        {"beta_fast", &p.beta_fast},
-        {"beta_slow", &p.beta_slow},
-        {"attention_factor", &p.attn_factor},
-        {"mscale", &p.mscale},
-        {"mscale_all_dim", &p.mscale_all},
-    };
-    for (size_t i = 0; i < sizeof nums / sizeof nums[0] && st == 0; i++)
-        st = json_num(&r, nums[i].key, nums[i].out, e);
-    if (st == 0)
-        st = json_bool(&r, "truncate", &truncate, e);
-    double partial = 1;
-    if (st == 0)
-        st = json_num(&r, "partial_rotary_factor", &partial, e);
-    if (st == 0 && partial != 1)
-        st = err_set(e, ST_UNSUPPORTED, "%s: partial_rotary_factor %g is not supported", j->file,
-                     partial);
-    p.no_truncate = !truncate;
-    return st ? st : rope_fill(&c->rope[0], c->kind[0].rope_dim, &p, e);
-}
-
-/* An id or a list of ids. */
-static int read_eos(struct model_config *c, const struct json_obj *j, struct err *e)
-{
-    const cJSON *v = json_find(j, "eos_token_id"), *it;
-    int64_t id;
-    if (!v)
-        return 0;
-    if (json_item_int(v, &id)) {
-        config_add_eos(c, id);
-        return 0;
+    window = use ? window : 0;
+    if (f->window_switch && full_layers >= c->n_layers)
+        all_full = true;
+    const cJSON *types = json_find(j, "layer_types");
+    if (types) {
+        bool full = false;
+        st = read_layer_types(c, j, types, window, &full, e);
+        if (f->window_switch)
+            all_full = full;
     }
-    if (!cJSON_IsArray(v))
-        return err_set(e, ST_FORMAT, "%s: eos_token_id is neither an id nor a list", j->file);
-    cJSON_ArrayForEach(it, v)
-    {
-        if (!json_item_int(it, &id))
-            return err_set(e, ST_FORMAT, "%s: eos_token_id holds something else than ids", j->file);
-        config_add_eos(c, id);
-    }
-    return 0;
+    if (st == 0 && !all_full)
+        st = config_check_window(c, window, e);
+    return st;
 }
 
 static int read_ids(struct model_source *s, const struct json_obj *j, struct err *e)
 {
     int64_t bos = -1, pad = -1;
-    int st = read_eos(&s->cfg, j, e);
+    int st = hf_ends_read(s, j, e);
     if (st == 0)
         st = json_int(j, "bos_token_id", &bos, e);
     if (st == 0)
@@ -270,106 +249,81 @@ static int read_ids(struct model_source *s, const struct json_obj *j, struct err
     if (st)
         return st;
     if (bos >= 0 && bos < s->cfg.vocab)
-        s->cfg.bos = s->text.bos_id = (token_id)bos;
+        s->text.bos_id = (token_id)bos;
     if (pad >= 0 && pad < s->cfg.vocab)
         s->text.pad_id = (token_id)pad;
-    if (s->cfg.n_eos)
-        s->text.eos_id = s->cfg.eos[0];
     return 0;
+}
+
+/* Of a class or a tool, and without a say in what is computed for inference. */
+static const char *const harmless[] = {"_attn_implementation",
+                                       "_name_or_path",
+                                       "attention_dropout",
+                                       "auto_map",
+                                       "chunk_size_feed_forward",
+                                       "cls_token_id",
+                                       "decoder_start_token_id",
+                                       "embd_pdrop",
+                                       "finetuning_task",
+                                       "id2label",
+                                       "initializer_range",
+                                       "is_decoder",
+                                       "label2id",
+                                       "max_length",
+                                       "max_sequence_length",
+                                       "model_max_length",
+                                       "output_attentions",
+                                       "output_hidden_states",
+                                       "prefix",
+                                       "pretraining_tp",
+                                       "problem_type",
+                                       "return_dict",
+                                       "resid_pdrop",
+                                       "sep_token_id",
+                                       "task_specific_params",
+                                       "tf_legacy_loss",
+                                       "tokenizer_class",
+                                       "torchscript",
+                                       "transformers_version",
+                                       "transformers.js_config",
+                                       "unsloth_fixed",
+                                       "unsloth_version",
+                                       "use_bfloat16",
+                                       "use_cache",
+                                       NULL};
+
+static int read_all(struct model_source *s, const struct json_obj *j, struct err *e)
+{
+    int st = read_family(s, j, e);
+    if (st == 0)
+        st = refuse_foreign_keys(j, e);
+    if (st == 0)
+        st = read_sizes(&s->cfg, s->family, j, e);
+    if (st == 0)
+        st = config_check(&s->cfg, e);
+    if (st == 0)
+        st = read_flags(s, j, e);
+    if (st == 0)
+        st = hf_rope_read(&s->cfg, j, e);
+    if (st == 0) /* YaRN may have made the context longer than the window */
+        st = read_window(&s->cfg, s->family, j, e);
+    if (st == 0)
+        st = read_ids(s, j, e);
+    return st;
 }
 
 int hf_config_read(struct model_source *s, const void *p, size_t n, struct err *e)
 {
-    struct json_obj j = {"config.json", NULL};
+    struct json_obj j = {.file = "config.json"};
     cJSON *root = json_document(j.file, p, n, e);
     if (!root)
         return e ? e->st : ST_FORMAT;
     j.o = root;
-    int st = read_family(s, &j, e);
+    j.seen = xcalloc2((size_t)cJSON_GetArraySize(root), sizeof *j.seen);
+    int st = read_all(s, &j, e);
     if (st == 0)
-        st = refuse_foreign_keys(&j, e);
-    if (st == 0)
-        st = read_sizes(&s->cfg, &j, e);
-    if (st == 0)
-        st = config_check(&s->cfg, e);
-    if (st == 0)
-        st = read_flags(s, &j, e);
-    if (st == 0)
-        st = read_window(&s->cfg, &j, e);
-    if (st == 0)
-        st = read_rope(&s->cfg, &j, e);
-    if (st == 0)
-        st = read_ids(s, &j, e);
+        unread_warn(&j, j.file, harmless);
+    free(j.seen);
     cJSON_Delete(root);
     return st;
-}
-
-/* A sampling default; one that no request could ask for is left out with a warning. */
-static int read_default(const struct json_obj *j, const char *key, double min, double max,
-                        float *out, struct err *e)
-{
-    double v = NAN;
-    int st = json_num(j, key, &v, e);
-    if (st || isnan(v))
-        return st;
-    if (v < min || v > max)
-        log_warn("generation_config", "ignored=%s value=%g", key, v);
-    else
-        *out = (float)v;
-    return 0;
-}
-
-int hf_generation_read(struct model_source *s, const void *p, size_t n, struct err *e)
-{
-    struct json_obj j = {"generation_config.json", NULL};
-    struct model_config *c = &s->cfg;
-    float top_k = NAN;
-    cJSON *root = json_document(j.file, p, n, e);
-    if (!root)
-        return e ? e->st : ST_FORMAT;
-    j.o = root;
-    int st = read_eos(c, &j, e);
-    if (st == 0)
-        st = read_default(&j, "temperature", 0, 2, &c->gen_temperature, e);
-    if (st == 0)
-        st = read_default(&j, "top_p", 1e-6, 1, &c->gen_top_p, e);
-    if (st == 0)
-        st = read_default(&j, "min_p", 0, 1, &c->gen_min_p, e);
-    if (st == 0)
-        st = read_default(&j, "top_k", 0, 1 << 22, &top_k, e);
-    if (!isnan(top_k))
-        c->gen_top_k = (int32_t)top_k;
-    cJSON_Delete(root);
-    return st;
-}
-
-/* A token as text: a string, or an object with "content". NULL when it is neither. */
-static const char *token_text(const cJSON *v)
-{
-    if (cJSON_IsObject(v))
-        v = cJSON_GetObjectItemCaseSensitive(v, "content");
-    return cJSON_IsString(v) ? v->valuestring : NULL;
-}
-
-int hf_tokenizer_eos_read(struct model_source *s, const void *p, size_t n, struct err *e)
-{
-    struct json_obj j = {"tokenizer_config.json", NULL};
-    cJSON *root = json_document(j.file, p, n, e);
-    if (!root)
-        return e ? e->st : ST_FORMAT;
-    j.o = root;
-    const char *eos = token_text(json_find(&j, "eos_token"));
-    const cJSON *added = json_find(&j, "added_tokens_decoder"), *it;
-    cJSON_ArrayForEach(it, added)
-    {
-        const char *text = it->string ? token_text(it) : NULL;
-        char *end;
-        if (!text || !eos || strcmp(text, eos) != 0)
-            continue;
-        long id = strtol(it->string, &end, 10);
-        if (end != it->string && *end == '\0')
-            config_add_eos(&s->cfg, id);
-    }
-    cJSON_Delete(root);
-    return 0;
 }

@@ -6,10 +6,11 @@
  * are left out. Names from the index are plain file names: nothing outside of the folder is opened.
  * Opening thread.
  */
+#include "formats.h"
+
 #include "hf_config.h"
 #include "json_file.h"
 #include "safetensors.h"
-#include "source.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -62,8 +63,7 @@ static int read_text_files(const struct folder *d)
         if (m)
             *files[i].view = (struct view){(const char *)m->p, m->n};
     }
-    const struct view *c = &t->tokenizer_config_json;
-    return c->p ? hf_tokenizer_eos_read(d->s, c->p, c->n, d->e) : 0;
+    return 0;
 }
 
 static int read_configs(const struct folder *d)
@@ -145,7 +145,7 @@ static int check_all_there(const struct folder *d, const cJSON *map)
 
 static int read_sharded(const struct folder *d)
 {
-    struct json_obj j = {"model.safetensors.index.json", NULL};
+    struct json_obj j = {.file = "model.safetensors.index.json"};
     int st;
     const struct file_map *m = map_in(d, j.file, true, &st);
     if (st)

@@ -8,6 +8,8 @@
  */
 #include "dequant.h"
 
+#include "check.h"
+
 #include <string.h>
 
 static float half_at(const uint8_t *p)
@@ -127,6 +129,7 @@ void qtype_split(int type, const void *src, int64_t n, int32_t group, uint8_t *c
     const uint8_t *b = src;
     struct block o;
     qtype_code(type, &own);
+    CHECK(own > 0); /* asked for codes that there are */
     for (int64_t at = 0; at < n; at += elems, b += qtype_block_bytes(type)) {
         if (elems == 32)
             split_32(type, b, &o);

@@ -6,6 +6,8 @@
  */
 #include "source.h"
 
+#include "bind.h"
+#include "formats.h"
 #include "hash.h"
 
 #include <errno.h>
@@ -68,9 +70,17 @@ static int open_any(struct model_source *s, const char *path, struct err *e)
     return source_open_gguf(s, m->p, m->n, e);
 }
 
+/* The readers name files of the folder, or nothing: a message says where it all is. */
+static void name_path(struct err *e, const char *path)
+{
+    const struct err was = *e;
+    if (!strstr(was.msg, path))
+        err_set(e, was.st, "%.256s: %s", path, was.msg);
+}
+
 int model_source_open(struct model_source **out, const struct model_source_opts *o, struct err *e)
 {
-    struct err local; /* source_map reports through it even when the caller does not care */
+    struct err local = {0}; /* source_map reports through it even when the caller does not care */
     struct err *err = e ? e : &local;
     *out = NULL;
     if (!o->path || !o->path[0])
@@ -81,9 +91,11 @@ int model_source_open(struct model_source **out, const struct model_source_opts 
     int st = open_any(s, o->path, err);
     if (st == 0)
         st = source_finish(s, err);
-    if (st) {
+    int changed = model_source_check(s, err); /* then any other reason is a consequence */
+    if (st || changed) {
         model_source_close(s);
-        return st;
+        name_path(err, o->path);
+        return changed ? changed : st;
     }
     *out = s;
     return 0;

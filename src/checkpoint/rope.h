@@ -3,7 +3,10 @@
 #ifndef QUIRE_CHECKPOINT_ROPE_H
 #define QUIRE_CHECKPOINT_ROPE_H
 
-#include "checkpoint.h"
+#include "model_config.h"
+#include "status.h"
+
+#include <stddef.h>
 
 enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
 

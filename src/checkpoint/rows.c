@@ -4,8 +4,13 @@
  * What a loader sees of a checkpoint: order and layout of the rows are those that the forward pass
  * computes with. Read-only after the source was opened; any thread.
  */
+#include "weight_rows.h"
+
+#include "bind.h"
+#include "dequant.h"
 #include "dummy.h"
-#include "source.h"
+#include "family.h"
+#include "tensors.h"
 
 static bool is_pair_role(int role)
 {
@@ -40,6 +45,15 @@ static const uint8_t *row_data(const struct weight_rows *r, int64_t i)
     return r->t->data + i * row_bytes;
 }
 
+/* Did a file fail under the reading? Looked at after it, so that a load ends early. */
+static int state_of(const struct model_source *s)
+{
+    for (int32_t i = 0; i < s->n_maps; i++)
+        if (file_map_failed(&s->maps[i]))
+            return ST_IO;
+    return 0;
+}
+
 int weight_rows_fill(void *rows, int64_t row0, int64_t n, void *dst)
 {
     const struct weight_rows *r = rows;
@@ -50,12 +64,12 @@ int weight_rows_fill(void *rows, int64_t row0, int64_t n, void *dst)
     }
     if (r->pair_dim == 0) {
         qtype_convert(r->t->type, row_data(r, row0), n * r->n_in, dst, r->dt);
-        return 0;
+        return state_of(r->s);
     }
     char *out = dst;
     for (int64_t i = row0; i < row0 + n; i++, out += (size_t)r->n_in * dtype_size(r->dt))
         qtype_convert(r->t->type, row_data(r, i), r->n_in, out, r->dt);
-    return 0;
+    return state_of(r->s);
 }
 
 int weight_rows_codes(void *rows, int64_t row0, int64_t n, int32_t group, uint8_t *codes,
@@ -66,7 +80,7 @@ int weight_rows_codes(void *rows, int64_t row0, int64_t n, int32_t group, uint8_
     for (int64_t i = 0; i < n; i++)
         qtype_split(r->t->type, row_data(r, row0 + i), r->n_in, group, codes + i * r->n_in,
                     scale + i * groups, offset + i * groups);
-    return 0;
+    return state_of(r->s);
 }
 
 void weight_name(const struct model_source *s, int32_t layer, int role, char *buf, size_t n)

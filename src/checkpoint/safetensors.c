@@ -8,6 +8,7 @@
  */
 #include "safetensors.h"
 
+#include "dequant.h"
 #include "json_file.h"
 
 #include <stdio.h>

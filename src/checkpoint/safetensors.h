@@ -3,7 +3,7 @@
 #ifndef QUIRE_CHECKPOINT_SAFETENSORS_H
 #define QUIRE_CHECKPOINT_SAFETENSORS_H
 
-#include "source.h"
+#include "tensors.h"
 
 /* Add the tensors of data[0..n) to *t, pointing into data; the caller calls tensor_table_finish
  * after the last file. `file` names it in messages. FORMAT. */

@@ -6,6 +6,7 @@
 #include "source.h"
 
 #include "config_check.h"
+#include "log.h"
 
 #include <stdlib.h>
 
@@ -22,6 +23,26 @@ struct file_map *source_map(struct model_source *s, const char *path, struct err
     return &s->maps[s->n_maps++];
 }
 
+int source_add_end(struct model_source *s, int64_t id, const char *from, struct err *e)
+{
+    struct text_source *t = &s->text;
+    for (size_t i = 0; i < t->n_ends; i++)
+        if (s->ends[i].id == id)
+            return 0;
+    if (id < 0)
+        return 0;
+    if (id >= s->cfg.vocab) {
+        log_warn("checkpoint.end_id", "ignored=%lld from=%s vocabulary=%d", (long long)id, from,
+                 (int)s->cfg.vocab);
+        return 0;
+    }
+    if (t->n_ends == MAX_EOS)
+        return err_set(e, ST_UNSUPPORTED, "%s: more than %d ids that end a generation", from,
+                       MAX_EOS);
+    s->ends[t->n_ends++] = (struct end_id){(int32_t)id, from};
+    return 0;
+}
+
 struct model_source *source_new(void)
 {
     struct model_source *s = xalloc(sizeof *s);
@@ -30,6 +51,7 @@ struct model_source *source_new(void)
     config_init(&s->cfg);
     struct text_source *t = &s->text;
     t->bos_id = t->eos_id = t->unk_id = t->pad_id = -1;
+    t->ends = s->ends;
     t->add_bos = t->add_eos = t->add_space_prefix = -1;
     return s;
 }
@@ -48,6 +70,14 @@ void model_source_close(struct model_source *s)
     free(s->token_types);
     free(s->token_scores);
     free(s);
+}
+
+int model_source_check(const struct model_source *s, struct err *e)
+{
+    int st = 0;
+    for (int32_t i = 0; i < s->n_maps && st == 0; i++)
+        st = file_map_check(&s->maps[i], e);
+    return st;
 }
 
 const struct model_config *model_source_config(const struct model_source *s)

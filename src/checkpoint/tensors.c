@@ -1,54 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tensors.c - mapped files and the table of tensors found in them.
+/* tensors.c - the table of tensors found in files.
  *
  * Opening thread only. Invariant after tensor_table_finish: sorted by name, names unique, no two
  * tensors of non-zero size share a byte.
  */
-#include "source.h"
+#include "tensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-int file_map_open(struct file_map *m, const char *path, struct err *e)
-{
-    struct stat info;
-    *m = (struct file_map){0};
-    /* O_NONBLOCK: a fifo must not hang the start; it is refused below. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return err_set(e, errno == ENOENT || errno == ENOTDIR ? ST_NOT_FOUND : ST_IO, "%s: %s",
-                       path, strerror(errno));
-    int st = 0;
-    if (fstat(fd, &info) != 0)
-        st = err_set(e, ST_IO, "%s: %s", path, strerror(errno));
-    else if (!S_ISREG(info.st_mode))
-        st = err_set(e, ST_IO, "%s: not a regular file", path);
-    else if (info.st_size == 0)
-        m->p = (const uint8_t *)"";
-    else {
-        void *p = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED)
-            st = err_set(e, ST_IO, "%s: cannot map: %s", path, strerror(errno));
-        else
-            *m = (struct file_map){.p = p, .n = (size_t)info.st_size, .is_map = true};
-    }
-    m->mtime_ns = st ? 0 : (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
-    close(fd);
-    return st;
-}
-
-void file_map_close(struct file_map *m)
-{
-    if (m->is_map)
-        munmap((void *)(uintptr_t)m->p, m->n);
-    *m = (struct file_map){0};
-}
 
 void tensor_table_init(struct tensor_table *t)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fields.h - inside of config: the table of settings and one value's text form. */
+/* fields.h - inside of config: the table of settings. */
 #ifndef QUIRE_CONFIG_FIELDS_H
 #define QUIRE_CONFIG_FIELDS_H
 
@@ -38,26 +38,5 @@ int field_find(const char *path);
 /* The known path nearest to a misspelt one, or the new name of a renamed key; NULL when nothing is
  * near. */
 const char *field_nearest(const char *path);
-
-/* Set one value from its text; a list from "a,b". What is wrong goes to why[n]; false then, and the
- * old value stays. */
-bool field_parse(struct config *c, const struct field *f, const char *text, char *why, size_t n);
-/* Set a list from items. */
-bool field_set_list(struct config *c, const struct field *f, const char *const *v, int32_t n,
-                    char *why, size_t n_why);
-/* The value's text as the file would have it (quoted where YAML needs it); n = VALUE_MAX always
- * suffices. */
-void field_text(const struct config *c, const struct field *f, char *out, size_t n);
-
-/* yaml.c: call `set` for every leaf of the file; problems go to `bad`. */
-struct conf_sink {
-    void *arg;
-    /* v: one item, or the items of a list */
-    void (*set)(void *arg, const char *path, const char *const *v, int32_t n, bool is_list,
-                int line, int col);
-    void (*bad)(void *arg, int line, int col, const char *text);
-};
-/* false when the file cannot be read at all (errno says why). */
-bool yaml_read(const char *file, const struct conf_sink *s);
 
 #endif

@@ -4,11 +4,11 @@
  * Start-up, one thread. Values are applied to struct config as they come; a wrong one leaves the
  * older value and one line in the error list, which is printed sorted by source and position.
  */
-#include "fields.h"
-
 #include "check.h"
 #include "mem.h"
 #include "status.h"
+#include "value.h"
+#include "yaml_file.h"
 
 #include <ctype.h>
 #include <dirent.h>

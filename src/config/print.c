@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* print.c - the table as text: effective values, the reference file, the help. */
-#include "fields.h"
-
 #include "hash.h"
 #include "mem.h"
+#include "value.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * Units are required: sizes 512MiB, durations 250ms; a bare number is accepted only for 0. Booleans
  * are true and false and nothing else. Pure; any thread.
  */
-#include "fields.h"
+#include "value.h"
 
 #include "mem.h"
 
@@ -29,6 +29,44 @@ static const struct unit size_units[] = {{"TiB", 1099511627776.0},
                                          {"B", 1.0}};
 static const struct unit time_units[] = {
     {"us", 1.0}, {"ms", 1e3}, {"s", 1e6}, {"m", 60e6}, {"h", 3600e6}};
+
+static void exact_text(int64_t v, const struct unit *u, size_t n_units, bool largest_first,
+                       char *out, size_t n)
+{
+    if (v == 0) {
+        snprintf(out, n, "0");
+        return;
+    }
+    for (size_t i = 0; i < n_units; i++) {
+        const struct unit *x = &u[largest_first ? i : n_units - 1 - i];
+        int64_t scale = (int64_t)x->scale;
+        if (v % scale == 0) {
+            snprintf(out, n, "%" PRId64 "%s", v / scale, x->name);
+            return;
+        }
+    }
+}
+
+/* "512MiB", in the largest unit that is exact. Static per thread. */
+static const char *size_text(int64_t bytes)
+{
+    static _Thread_local char buf[32];
+    static const struct unit binary[] = {{"TiB", 1099511627776.0},
+                                         {"GiB", 1073741824.0},
+                                         {"MiB", 1048576.0},
+                                         {"KiB", 1024.0},
+                                         {"B", 1.0}};
+    exact_text(bytes, binary, sizeof binary / sizeof *binary, true, buf, sizeof buf);
+    return buf;
+}
+
+/* "50ms", likewise. */
+static const char *duration_text(int64_t us)
+{
+    static _Thread_local char buf[32];
+    exact_text(us, time_units, sizeof time_units / sizeof *time_units, false, buf, sizeof buf);
+    return buf;
+}
 
 static bool complain(char *why, size_t n, const char *fmt, const char *a, const char *b)
 {
@@ -59,16 +97,16 @@ static bool number(const char *text, double *out, const char **rest)
 static const char *range_text(const struct field *f, char *buf, size_t n)
 {
     if (f->type == F_SIZE)
-        snprintf(buf, n, "%s", config_size_text((int64_t)f->min));
+        snprintf(buf, n, "%s", size_text((int64_t)f->min));
     else if (f->type == F_DURATION)
-        snprintf(buf, n, "%s", config_duration_text((int64_t)f->min));
+        snprintf(buf, n, "%s", duration_text((int64_t)f->min));
     else
         snprintf(buf, n, "%g", f->min);
     size_t at = strlen(buf);
     if (f->type == F_SIZE)
-        snprintf(buf + at, n - at, "..%s", config_size_text((int64_t)f->max));
+        snprintf(buf + at, n - at, "..%s", size_text((int64_t)f->max));
     else if (f->type == F_DURATION)
-        snprintf(buf + at, n - at, "..%s", config_duration_text((int64_t)f->max));
+        snprintf(buf + at, n - at, "..%s", duration_text((int64_t)f->max));
     else
         snprintf(buf + at, n - at, "..%.15g", f->max);
     return buf;
@@ -215,42 +253,6 @@ bool field_parse(struct config *c, const struct field *f, const char *text, char
     }
 }
 
-static void exact_text(int64_t v, const struct unit *u, size_t n_units, bool largest_first,
-                       char *out, size_t n)
-{
-    if (v == 0) {
-        snprintf(out, n, "0");
-        return;
-    }
-    for (size_t i = 0; i < n_units; i++) {
-        const struct unit *x = &u[largest_first ? i : n_units - 1 - i];
-        int64_t scale = (int64_t)x->scale;
-        if (v % scale == 0) {
-            snprintf(out, n, "%" PRId64 "%s", v / scale, x->name);
-            return;
-        }
-    }
-}
-
-const char *config_size_text(int64_t bytes)
-{
-    static _Thread_local char buf[32];
-    static const struct unit binary[] = {{"TiB", 1099511627776.0},
-                                         {"GiB", 1073741824.0},
-                                         {"MiB", 1048576.0},
-                                         {"KiB", 1024.0},
-                                         {"B", 1.0}};
-    exact_text(bytes, binary, sizeof binary / sizeof *binary, true, buf, sizeof buf);
-    return buf;
-}
-
-const char *config_duration_text(int64_t us)
-{
-    static _Thread_local char buf[32];
-    exact_text(us, time_units, sizeof time_units / sizeof *time_units, false, buf, sizeof buf);
-    return buf;
-}
-
 /* Double-quoted YAML: what parse_string lets through needs only these two escapes. */
 static void quoted(const char *s, char *out, size_t n)
 {
@@ -299,9 +301,9 @@ void field_text(const struct config *c, const struct field *f, char *out, size_t
         if (f->names && *(const int64_t *)at == 0)
             snprintf(out, n, "auto");
         else if (f->type == F_SIZE)
-            snprintf(out, n, "%s", config_size_text(*(const int64_t *)at));
+            snprintf(out, n, "%s", size_text(*(const int64_t *)at));
         else if (f->type == F_DURATION)
-            snprintf(out, n, "%s", config_duration_text(*(const int64_t *)at));
+            snprintf(out, n, "%s", duration_text(*(const int64_t *)at));
         else
             snprintf(out, n, "%" PRId64, *(const int64_t *)at);
     }

@@ -5,8 +5,9 @@
  * anchors cannot multiply work. Refused: several documents, duplicate keys, merge keys, non-scalar
  * keys, sequences that hold anything but scalars, files over 1 MiB.
  */
-#include "fields.h"
+#include "yaml_file.h"
 
+#include "fields.h"
 #include "mem.h"
 
 #include <errno.h>

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* audit.c - counts what the engine believes to hold, and lets kv_audit compare; checks its own
  * lists and rows. Engine thread; scratch is allocated at start. */
-#include "state.h"
+#include "inspect.h"
+
+#include "kv_audit.h"
+#include "kv_prefix.h"
 
 #include <string.h>
 

@@ -4,9 +4,14 @@
  * A row that ended at the commit of step n may be in step n+1 already; what that one sampled is
  * dropped here, its pages and its row are released after it. Engine thread; no allocation.
  */
+#include "steps.h"
+
 #include "check.h"
 #include "log.h"
-#include "state.h"
+#include "outbox.h"
+#include "plant.h"
+#include "sched.h"
+#include "seq.h"
 
 /* The end that token t, the latest of s, brings; *stop_id as in struct out_rec. */
 static int finish_of(const struct engine *en, const struct seq *s, token_id t, int32_t *stop_id)
@@ -47,6 +52,19 @@ static void take_token(struct engine *en, struct seq *s, const struct step_resul
         seq_end(en, s);
 }
 
+/* Row i of *r has no numbers. The request ends; one that had ended leaves nothing behind either. */
+static void numeric_error(struct engine *en, struct seq *s, const struct step_result *r, int32_t i)
+{
+    seq_break(en, s);
+    if (s->state != SEQ_RUNNING)
+        return;
+    log_error("engine.numeric", "id=%llu token %d of it has no finite logits",
+              (unsigned long long)s->id, s->n_known);
+    en->stats.numeric_errors++;
+    outbox_end(en, s, FINISH_ERROR, r->row[i].status);
+    seq_end(en, s);
+}
+
 /* Row i of the step. true while its seq goes on decoding. */
 static bool commit_row(struct engine *en, struct lane *ln, const struct step *step, struct seq *s,
                        int32_t i)
@@ -58,7 +76,9 @@ static bool commit_row(struct engine *en, struct lane *ln, const struct step *st
     bool sampled = step->rows[i].want == STEP_WANT_SAMPLE;
     if (PLANT(PLANT_LATE_TOKEN) && !live && sampled)
         outbox_token(en, s, r->token[r->row[i].first], FINISH_NONE, -1, r, r->row[i].first);
-    if (live && sampled)
+    if (r->row[i].status != 0)
+        numeric_error(en, s, r, i);
+    else if (live && sampled)
         take_token(en, s, r, i);
     seq_publish(en, ln, s); /* also what an ended one has computed */
     seq_settle_if_idle(en, s);
@@ -74,15 +94,13 @@ static void note_decode(struct engine *en, int64_t now, bool going_on)
     en->sched.last_decode_us = going_on ? now : 0;
 }
 
-/* ln->result holds the result of the oldest step in flight, which was in `slot`. */
-void commit_step(struct engine *en, struct lane *ln, int slot)
+void commit_step(struct engine *en, struct lane *ln, int slot, int64_t now_us)
 {
     const struct step *step = ln->step[slot];
     const struct flight *f = ln->flight[slot];
-    int64_t now = engine_now(en);
     int64_t begin = f->submit_us > ln->done_us ? f->submit_us : ln->done_us;
-    sched_note_step(&en->sched, step, now - begin);
-    ln->done_us = now;
+    sched_note_step(&en->sched, step, now_us - begin);
+    ln->done_us = now_us;
     ln->done_no = f->no;
     ln->n_flight--;
     limbo_drain(ln, en->kv);
@@ -94,7 +112,7 @@ void commit_step(struct engine *en, struct lane *ln, int slot)
     }
     if (step->kind == STEP_DECODE) {
         en->stats.steps_decode++;
-        note_decode(en, now, going_on);
+        note_decode(en, now_us, going_on);
     } else {
         en->stats.steps_prefill++;
     }

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dump.c - one answer to "why is nothing happening": the state of the engine as log lines, on
  * request (MSG_DUMP, from SIGUSR2). Ids, counts and reasons only, never tokens. Engine thread. */
+#include "inspect.h"
+
+#include "kv.h"
 #include "log.h"
-#include "state.h"
+#include "sched.h"
 
 enum { MAX_LINES = 64 };
 
-static const char *why_waiting(const struct engine *en, const struct seq *s)
+static const char *why_waiting(struct engine *en, const struct seq *s)
 {
-    int32_t pick = sched_pick(&en->sched, &en->seqs);
-    if (en->seqs.n_free_rows == 0)
-        return "all rows are in use";
+    int32_t pick = sched_pick(&en->sched, &en->seqs, INT32_MAX);
+    if (pick < 0)
+        return en->seqs.n_free_rows == 0 ? "all rows are in use"
+                                         : "no row for its tenant: its bound, or kept for others";
     if (pick != seq_index(&en->seqs, s))
         return "others are ahead";
     if (en->sched.gate_seq == pick && kv_avail(en->kv) <= en->sched.gate_avail)
@@ -35,7 +39,7 @@ static const char *why_running(const struct engine *en, const struct seq *s)
     return s->n_planned >= s->n_pages * en->lim.page_tokens ? "needs a page" : "ready";
 }
 
-static void explain_seq(const struct engine *en, const struct seq *s)
+static void explain_seq(struct engine *en, const struct seq *s)
 {
     const char *state = s->state == SEQ_WAITING ? "waiting" : "running";
     log_info("engine.seq",

@@ -7,9 +7,15 @@
  * the engine (live requests get an error, healthy = 0); errors of a request end that request.
  */
 #include "check.h"
+#include "inspect.h"
+#include "kv.h"
 #include "log.h"
 #include "mem.h"
-#include "state.h"
+#include "outbox.h"
+#include "plant.h"
+#include "sched.h"
+#include "seq.h"
+#include "steps.h"
 
 enum { MAX_RETRIES = 3, STALL_TURNS = 3 };
 
@@ -76,7 +82,8 @@ static void end_all(struct engine *en, int status, bool lost)
     }
 }
 
-void engine_fail(struct engine *en, int status)
+/* The device is lost: end every live request; healthy = 0. */
+static void fail(struct engine *en, int status)
 {
     log_error("engine.failed", "status=\"%s\" live=%d", st_text(status),
               en->seqs.n_wait + en->seqs.n_run + en->seqs.n_draining);
@@ -111,6 +118,15 @@ static void refuse_step(struct engine *en, struct lane *ln, int slot, int status
     en->staging.dirty = true;
 }
 
+/* A sign of life, and how long it may be until the next: the steps in flight take their time. */
+static void beat(struct engine *en, const struct lane *ln, int64_t now_us, int64_t more_us)
+{
+    for (int32_t i = 0; i < ln->n_flight; i++)
+        more_us += ln->flight[(lane_oldest(ln) + i) % MAX_INFLIGHT]->limit_us;
+    atomic_store_explicit(&en->allowance_us, more_us, memory_order_relaxed);
+    atomic_store_explicit(&en->beat_us, now_us, memory_order_relaxed);
+}
+
 /* Wait for the oldest step and commit it. */
 static void finish_step(struct engine *en, struct lane *ln)
 {
@@ -122,12 +138,14 @@ static void finish_step(struct engine *en, struct lane *ln)
         if (st != ST_DEVICE_RETRY)
             break;
     }
-    en->stats.step_wait_us += engine_now(en) - t0;
+    int64_t now = engine_now(en);
+    en->stats.step_wait_us += now - t0;
     if (st != 0) {
-        engine_fail(en, st);
+        fail(en, st);
         return;
     }
-    commit_step(en, ln, slot);
+    commit_step(en, ln, slot, now);
+    beat(en, ln, now, 0);
     if (ln->n_flight == 0 && ln->done_no != ln->step_no) { /* a refused step came after it */
         ln->done_no = ln->step_no;
         limbo_drain(ln, en->kv);
@@ -143,6 +161,8 @@ static bool start_step(struct engine *en, struct lane *ln)
     struct flight *f = ln->flight[slot];
     f->no = ++ln->step_no;
     f->submit_us = engine_now(en);
+    f->limit_us = sched_step_limit_us(&en->sched, ln->step[slot]);
+    beat(en, ln, f->submit_us, f->limit_us); /* it may run inside submit */
     sched_note_submit(&en->sched, ln->step[slot]);
     int st = 0;
     for (int i = 0; i < MAX_RETRIES; i++) {
@@ -150,16 +170,18 @@ static bool start_step(struct engine *en, struct lane *ln)
         if (st != ST_DEVICE_RETRY)
             break;
     }
-    en->stats.step_wait_us += engine_now(en) - f->submit_us;
+    int64_t now = engine_now(en);
+    en->stats.step_wait_us += now - f->submit_us;
     if (st != 0) {
         if (st == ST_INTERNAL)
             refuse_step(en, ln, slot, st);
         else
-            engine_fail(en, st);
+            fail(en, st);
         return true;
     }
     ln->n_flight++;
     ln->next_slot = (slot + 1) % MAX_INFLIGHT;
+    beat(en, ln, now, 0);
     return true;
 }
 
@@ -171,7 +193,7 @@ static void break_stall(struct engine *en)
     if (++en->n_stalled < STALL_TURNS)
         return;
     en->n_stalled = 0;
-    struct seq *s = &q->seq[q->n_run > 0 ? q->run[0] : sched_pick(&en->sched, q)];
+    struct seq *s = &q->seq[q->n_run > 0 ? q->run[0] : q->wait[0]];
     log_error("engine.stall", "id=%llu tokens=%d pages_available=%d waiting=%d running=%d",
               (unsigned long long)s->id, s->n_tok, kv_avail(en->kv), q->n_wait, q->n_run);
     en->n_stalls++;
@@ -192,16 +214,19 @@ static void audit(struct engine *en)
         log_error("engine.audit", "step=%llu %s", (unsigned long long)en->lane.step_no, e.msg);
 }
 
-static void work(struct engine *en, struct lane *ln)
+/* Commit the oldest step if the pipeline is full or the step is done. */
+static bool commit_due(struct engine *en, struct lane *ln)
 {
-    bool committed = false;
-    if (ln->n_flight == ln->depth ||
-        (ln->n_flight > 0 && ln->ex.ready(ln->ex.self, lane_oldest(ln)))) {
-        finish_step(en, ln);
-        committed = true;
-        if (!outbox_send(en)) /* before the next submit: an executor may run the step right there */
-            return;
-    }
+    if (ln->n_flight != ln->depth &&
+        (ln->n_flight == 0 || !ln->ex.ready(ln->ex.self, lane_oldest(ln))))
+        return false;
+    finish_step(en, ln);
+    return true;
+}
+
+/* Plan the next step; with nothing to plan, commit one, unless this turn did. */
+static void work(struct engine *en, struct lane *ln, bool committed)
+{
     if (en->failed || start_step(en, ln)) {
         en->n_stalled = 0;
         return;
@@ -214,23 +239,34 @@ static void work(struct engine *en, struct lane *ln)
         break_stall(en);
 }
 
+/* Everything ends. The ends go out first: what steps in flight still bring belongs to nobody then,
+ * so that a full outbox holds one record for each request at most, whatever was in flight. */
+static void stop(struct engine *en, struct lane *ln)
+{
+    end_all(en, en->stop_status, false);
+    while (ln->n_flight > 0)
+        finish_step(en, ln);
+}
+
+/* The inbox is read after the wait for the device and before the plan, so that whoever came
+ * meanwhile is in the very next step; and after what was committed is on its way, because an
+ * executor may run the next step inside submit. */
 bool engine_turn(struct engine *en)
 {
     check_thread(THREAD_ENGINE);
     struct lane *ln = &en->lane;
     int64_t t0 = engine_now(en), waited = en->stats.step_wait_us;
-    atomic_store_explicit(&en->beat_us, t0, memory_order_relaxed);
+    beat(en, ln, t0, 0);
     en->n_turns++;
-    bool did = drain(en);
-    if (en->stopping) {
-        while (ln->n_flight > 0)
-            finish_step(en, ln);
-        end_all(en, en->stop_status, false);
-    }
-    if (en->staging.blocked && !outbox_send(en))
-        return did;
-    if (en->seqs.n_wait + en->seqs.n_run + ln->n_flight > 0) {
-        work(en, ln);
+    bool sent = !en->staging.blocked || outbox_send(en);
+    bool committed = sent && commit_due(en, ln);
+    if (committed)
+        sent = outbox_send(en);
+    bool did = drain(en) || committed;
+    if (en->stopping)
+        stop(en, ln);
+    if (sent && en->seqs.n_wait + en->seqs.n_run + ln->n_flight > 0) {
+        work(en, ln, committed);
         did = true;
     }
     outbox_send(en);

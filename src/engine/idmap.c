@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* idmap.c - a fixed hash map from 64-bit keys to indices; linear probing, deletion by shifting
  * back. Cap: half of its slots, sized once. Engine thread. */
+#include "idmap.h"
+
 #include "check.h"
 #include "mem.h"
-#include "state.h"
 
 #include <stdlib.h>
 

@@ -6,9 +6,12 @@
  * source of a copy), a step already submitted may still read it, so the reference or the pin goes
  * on here until the number of the last such step is committed. Engine thread.
  */
+#include "lane.h"
+
 #include "check.h"
+#include "kv.h"
+#include "kv_prefix.h"
 #include "mem.h"
-#include "state.h"
 
 #include <stdlib.h>
 

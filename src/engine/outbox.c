@@ -7,16 +7,18 @@
  * a record. A message too large for the outbox is sent in halves; one without records (statistics
  * only) may be dropped.
  *
- * Why the arrays cannot overflow: since the last full send there was at most one commit, which
- * brings a token a row, and a request counts against the admission bound until its end was sent, so
- * there is at most one end for each of max_live. The exception is a message being sent: its ends
- * are taken off the count first, because whoever reads one may submit at once and must find the
- * place free, and are put back when the outbox is full; meanwhile at most max_live more slip in.
- * Engine thread.
+ * Why the arrays cannot overflow: since the last full send there was at most one commit that
+ * brought tokens, one a row (when the engine stops, all requests end before what is in flight is
+ * committed), and a request counts against the admission bound until its end was sent, so there is
+ * at most one end for each of max_live. The exception is a message being sent: its ends are taken
+ * off the count first, because whoever reads one may submit at once and must find the place free,
+ * and are put back when the outbox is full; meanwhile at most max_live more slip in. Engine thread.
  */
+#include "outbox.h"
+
 #include "check.h"
+#include "kv.h"
 #include "mem.h"
-#include "state.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +27,7 @@ int outbox_init(struct engine *en, struct err *e)
 {
     struct staging *o = &en->staging;
     size_t rec, top, bytes;
-    o->cap_rec = 2 * en->max_live + en->lim.max_seqs;
+    o->cap_rec = 2 * en->lim.max_live + en->lim.max_seqs;
     o->cap_top = en->lim.max_seqs * MAX_LOGPROBS;
     if (!mul_size((size_t)o->cap_rec, sizeof *o->rec, &rec) ||
         !mul_size((size_t)o->cap_top, sizeof *o->top, &top) || !add_size(rec, top, &bytes) ||

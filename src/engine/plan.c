@@ -6,7 +6,15 @@
  * for one token; rows that lack a page preempt from the end of the order. Engine thread; no
  * allocation.
  */
-#include "state.h"
+#include "steps.h"
+
+#include "area.h"
+#include "fair.h"
+#include "kv.h"
+#include "kv_prefix.h"
+#include "plant.h"
+#include "sched.h"
+#include "seq.h"
 
 #include <string.h>
 
@@ -15,6 +23,12 @@ static bool fits_step(const struct lane *ln, const struct step *step, const stru
 {
     return step->n_edits + s->n_pages - s->n_sent <= MAX_EDITS &&
            (s->copy_node == KV_ROOT || (step->n_copy < MAX_COPIES && ln->n_limbo < MAX_LIMBO));
+}
+
+/* Has the area room for what the next draw of s brings? Any request fits into an empty one. */
+static bool fits_area(const struct engine *en, const struct step *step, const struct seq *s)
+{
+    return !s->has_area || step->n_area + area_words(en, s) <= MAX_AREA;
 }
 
 static void pack_tables(struct engine *en, struct lane *ln, struct step *step, struct seq *s)
@@ -34,7 +48,10 @@ static void pack_tables(struct engine *en, struct lane *ln, struct step *step, s
     s->copy_node = KV_ROOT;
 }
 
-static void pack_row(struct engine *en, struct lane *ln, int slot, struct seq *s, int32_t n)
+/* Put the next n tokens of s into the step as a row. Inlined on purpose: a decode row, n known to
+ * be 1, is a tenth of a turn's cost otherwise. */
+static inline __attribute__((always_inline)) void pack_row(struct engine *en, struct lane *ln,
+                                                           int slot, struct seq *s, int32_t n)
 {
     struct step *step = ln->step[slot];
     struct flight *f = ln->flight[slot];
@@ -52,11 +69,13 @@ static void pack_row(struct engine *en, struct lane *ln, int slot, struct seq *s
     step->n_tokens += n;
     r->want = first + n == s->n_tok ? STEP_WANT_SAMPLE : STEP_WANT_NONE;
     step->sample[i] = s->params;
+    if (r->want == STEP_WANT_SAMPLE)
+        area_pack(en, step, r, s);
     pack_tables(en, ln, step, s);
     if (first < s->n_prompt)
         en->stats.prompt_tokens_computed += (first + n < s->n_prompt ? first + n : s->n_prompt) -
                                             first;
-    en->seqs.tenant[s->tenant].served += n;
+    fair_charge(&en->seqs, &en->sched, s->tenant, n, step->kind == STEP_DECODE);
     f->who[i].seq = seq_index(&en->seqs, s);
     f->who[i].gen = s->gen;
     s->in_plan = en->seqs.plan_no;
@@ -65,13 +84,18 @@ static void pack_row(struct engine *en, struct lane *ln, int slot, struct seq *s
     s->n_tok += r->want == STEP_WANT_SAMPLE; /* a placeholder for what this step will draw */
 }
 
-/* Push somebody out in favour of s. false: nobody may be now; a victim in flight gives its pages
- * back when its step is done, and until then nobody else is pushed out. */
-static bool push_out(struct engine *en, const struct seq *s)
+/* Push somebody out in favour of s, which lacks n_pages pages or a row. false: nobody may be now; a
+ * victim in flight gives its pages back when its step is done, and until then nobody else is pushed
+ * out. */
+static bool push_out(struct engine *en, const struct seq *s, int32_t n_pages)
 {
-    struct seq *v = en->seqs.n_marked > 0 ? NULL : sched_victim(&en->seqs, s);
+    struct seq *v = en->seqs.n_marked > 0 ? NULL : sched_victim(&en->sched, &en->seqs, s, n_pages);
     if (!v)
         return false;
+    if (v->tenant != s->tenant) {
+        en->sched.last_pushed = v->id;
+        en->stats.fair_preemptions++;
+    }
     seq_preempt(en, v);
     seq_settle_if_idle(en, v);
     return true;
@@ -81,19 +105,41 @@ static bool push_out(struct engine *en, const struct seq *s)
 static bool make_room(struct engine *en, struct seq *s, int32_t n_tokens)
 {
     while (!seq_grow(en, s, n_tokens))
-        if (!push_out(en, s))
+        if (!push_out(en, s, 1))
             return false;
     return true;
 }
 
+/* The place in run[] of the row that the area of the last decode step was too full for; 0: none. */
+static int32_t decode_from(struct engine *en)
+{
+    int32_t first = en->sched.area_full;
+    en->sched.area_full = -1;
+    for (int32_t i = 0; i < en->seqs.n_run && first >= 0; i++)
+        if (en->seqs.run[i] == first)
+            return i;
+    return 0;
+}
+
+/* A row for each seq that waits for one token. When the area cannot take them all, the next step
+ * begins with the first that was left out, so that all advance alike. */
 static void plan_decode(struct engine *en, struct lane *ln, int slot)
 {
     struct step *step = ln->step[slot];
+    int32_t from = decode_from(en), n = en->seqs.n_run;
     step->kind = STEP_DECODE;
-    for (int32_t i = 0; i < en->seqs.n_run; i++) {
-        struct seq *s = &en->seqs.seq[en->seqs.run[i]];
-        if (seq_need(s) != 1 || s->n_tok >= s->n_max)
+    for (int32_t k = 0; k < n; k++) {
+        int32_t i = from + k < n ? from + k : from + k - n;
+        if (i >= en->seqs.n_run) /* preemption shortens the list */
             continue;
+        struct seq *s = &en->seqs.seq[en->seqs.run[i]];
+        if (seq_need(s) != 1 || s->n_tok >= s->n_max || s->in_plan == en->seqs.plan_no)
+            continue;
+        if (!fits_area(en, step, s)) {
+            if (en->sched.area_full < 0)
+                en->sched.area_full = seq_index(&en->seqs, s);
+            continue;
+        }
         if (s->n_planned >= s->n_pages * en->lim.page_tokens && !make_room(en, s, s->n_planned + 1))
             continue;
         if (fits_step(ln, step, s))
@@ -111,6 +157,8 @@ static int32_t plan_chunk(struct engine *en, struct lane *ln, int slot, struct s
         int32_t room = s->n_pages * en->lim.page_tokens - s->n_planned;
         n = n < room ? n : room;
     }
+    if (n == seq_need(s) && !fits_area(en, ln->step[slot], s))
+        n--; /* the last one draws: in a step of its own */
     if (n <= 0 || !fits_step(ln, ln->step[slot], s))
         return 0;
     pack_row(en, ln, slot, s, n);
@@ -120,39 +168,100 @@ static int32_t plan_chunk(struct engine *en, struct lane *ln, int slot, struct s
 /* Start s, pushing out whom it may. */
 static bool start_waiting(struct engine *en, struct seq *s)
 {
+    int32_t n_pages = (s->n_tok + en->lim.page_tokens - 1) / en->lim.page_tokens;
     while (!seq_start(en, s, sched_reserve(&en->seqs, en->lim.n_pages)))
-        if (!push_out(en, s))
+        if (!push_out(en, s, n_pages))
             return false;
     return true;
 }
 
+/* Chunks of the running seqs with prompts to compute, short ones (at most max_tokens left) or the
+ * others, until the step has `most` tokens. false: one lacks pages, and newcomers must not take
+ * what it waits for. Of the long ones those come first whose tenants were served least. */
+static bool plan_running(struct engine *en, struct lane *ln, int slot, int32_t most,
+                         int32_t max_tokens, bool is_short)
+{
+    const struct step *step = ln->step[slot];
+    const struct seqs *q = &en->seqs;
+    bool lacks = false;
+    for (int32_t at = 0; step->n_tokens < most;) {
+        int32_t pick = -1;
+        for (int32_t i = at; i < q->n_run && (pick < 0 || !is_short); i++) {
+            const struct seq *s = &q->seq[q->run[i]];
+            int32_t need = seq_need(s);
+            if (need <= 1 || (need <= max_tokens) != is_short || s->tried == q->plan_no)
+                continue;
+            if (pick < 0 ||
+                q->tenant[s->tenant].served < q->tenant[q->seq[q->run[pick]].tenant].served)
+                pick = i;
+        }
+        if (pick < 0)
+            break;
+        at = is_short ? pick + 1 : 0;
+        struct seq *s = &q->seq[q->run[pick]];
+        s->tried = q->plan_no;
+        lacks |= plan_chunk(en, ln, slot, s, most - step->n_tokens, pick == 0) == 0;
+    }
+    return !lacks;
+}
+
+/* Waiting seqs of at most max_tokens start, each with a chunk, until the step has `most` tokens.
+ * false: the next in line lacks pages. */
+static bool plan_waiting(struct engine *en, struct lane *ln, int slot, int32_t most,
+                         int32_t max_tokens)
+{
+    const struct step *step = ln->step[slot];
+    while (step->n_tokens < most) {
+        int32_t pick = sched_pick(&en->sched, &en->seqs, max_tokens);
+        if (pick < 0)
+            return true;
+        struct seq *s = &en->seqs.seq[pick];
+        if (!start_waiting(en, s) || plan_chunk(en, ln, slot, s, most - step->n_tokens, false) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Has the pages for its next n tokens, or can have them now. */
+static bool has_pages(const struct engine *en, const struct seq *s, int32_t n)
+{
+    int32_t pt = en->lim.page_tokens;
+    return (s->n_planned + n + pt - 1) / pt - s->n_pages <= kv_avail(en->kv);
+}
+
+/* Short prompts, then long ones, then newcomers of any length. A long prompt in progress keeps a
+ * part of the budget, and when it has not the pages for that, or the next in line waits for pages,
+ * no newcomer passes. */
 static void plan_prefill(struct engine *en, struct lane *ln, int slot, int32_t budget)
 {
+    const struct seqs *q = &en->seqs;
+    int32_t is_short, kept;
+    bool pass = true, is_long = false;
     ln->step[slot]->kind = STEP_PREFILL;
-    for (int32_t i = 0; i < en->seqs.n_run && budget > 0; i++) {
-        struct seq *s = &en->seqs.seq[en->seqs.run[i]];
-        if (seq_need(s) <= 1)
+    sched_split(budget, &is_short, &kept);
+    for (int32_t i = 0; i < q->n_run && !is_long; i++) {
+        const struct seq *s = &q->seq[q->run[i]];
+        if (seq_need(s) <= is_short)
             continue;
-        int32_t n = plan_chunk(en, ln, slot, s, budget, i == 0);
-        if (n == 0)
-            return; /* short of pages: newcomers must not take what it waits for */
-        budget -= n;
+        is_long = true;
+        kept = kept < seq_need(s) ? kept : seq_need(s);
+        pass = !sched_gated(&en->sched, kv_avail(en->kv)) && has_pages(en, s, kept);
     }
-    while (budget > 0 && en->seqs.n_wait > 0) {
-        struct seq *s = &en->seqs.seq[sched_pick(&en->sched, &en->seqs)];
-        if (!start_waiting(en, s))
-            return;
-        int32_t n = plan_chunk(en, ln, slot, s, budget, false);
-        if (n == 0)
-            return;
-        budget -= n;
-    }
+    if (!is_long)
+        kept = 0;
+    pass &= plan_running(en, ln, slot, budget - kept, is_short, true);
+    if (pass && is_long)
+        pass = plan_waiting(en, ln, slot, budget - kept, is_short);
+    pass &= plan_running(en, ln, slot, budget, is_short, false);
+    if (pass)
+        plan_waiting(en, ln, slot, budget, INT32_MAX);
 }
 
 int32_t plan_step(struct engine *en, struct lane *ln, int slot)
 {
     struct step *step = ln->step[slot];
     en->seqs.plan_no++;
+    fair_expire(&en->seqs, &en->sched);
     step->version = STEP_VERSION;
     step->seq_no = ln->step_no + 1;
     step->n_rows = step->n_tokens = step->n_edits = step->n_out = step->n_in = step->n_copy =
@@ -170,6 +279,6 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
     if (step->n_rows == 0 && n_decoders > 0)
         plan_decode(en, ln, slot);
     if (step->n_rows == 0 && want && budget == 0)
-        plan_prefill(en, ln, slot, en->sched.max_step_tokens);
+        plan_prefill(en, ln, slot, sched_prefill_budget(&en->sched, 0));
     return step->n_rows;
 }

@@ -4,9 +4,17 @@
  * Owns every seq and the lists they are on; keeps K4, K6 and K8 of state.h. Mechanism only: who
  * runs is sched.c's business. Engine thread; no allocation.
  */
+#include "seq.h"
+
+#include "area.h"
 #include "check.h"
+#include "fair.h"
+#include "kv.h"
+#include "kv_prefix.h"
 #include "log.h"
-#include "state.h"
+#include "outbox.h"
+#include "plant.h"
+#include "sched.h"
 
 #include <string.h>
 
@@ -46,27 +54,6 @@ static void run_remove(struct seqs *q, const struct seq *s)
     memmove(q->run + i, q->run + i + 1, (size_t)(q->n_run - i) * sizeof *q->run);
 }
 
-/* `now` in virtual time: where a tenant that was away starts. */
-static int32_t tenant_join(struct seqs *q, uint64_t key, int64_t now)
-{
-    int32_t t = idmap_get(&q->tenants, key);
-    if (t < 0) {
-        t = q->tenant_free[--q->n_tenant_free];
-        q->tenant[t] = (struct tenant){.key = key, .served = now};
-        idmap_put(&q->tenants, key, t);
-    }
-    q->tenant[t].n_live++;
-    return t;
-}
-
-static void tenant_leave(struct seqs *q, int32_t t)
-{
-    if (--q->tenant[t].n_live > 0)
-        return;
-    idmap_del(&q->tenants, q->tenant[t].key);
-    q->tenant_free[q->n_tenant_free++] = t;
-}
-
 /* A message that engine_submit checked becomes a WAITING seq. */
 void seq_admit(struct engine *en, const struct msg_submit *m)
 {
@@ -97,7 +84,8 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->arrival_us = m->arrival_us;
     s->ns = m->cache_ns;
     s->n_hit = -1;
-    s->tenant = tenant_join(q, m->tenant, en->sched.vclock);
+    area_admit(en, s, m);
+    s->tenant = fair_join(q, &en->sched, m);
     idmap_put(&q->ids, s->id, seq_index(q, s));
     wait_add(q, s);
 }
@@ -146,8 +134,8 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
     struct seqs *q = &en->seqs;
     struct sched *sc = &en->sched;
     struct kv_hit hit = {0};
-    if (q->n_free_rows == 0 ||
-        (sc->gate_seq == seq_index(q, s) && kv_avail(en->kv) <= sc->gate_avail))
+    if (!fair_may_start(q, sc, s->tenant, fair_most_rows(q)) ||
+        (sc->gate_seq == seq_index(q, s) && sched_gated(sc, kv_avail(en->kv))))
         return false;
     int32_t avail = kv_avail(en->kv);
     if (en->lim.prefix_cache)
@@ -168,15 +156,15 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
     wait_remove(en, s);
     s->state = SEQ_RUNNING;
     s->row = q->free_row[--q->n_free_rows];
+    s->counted = PLANT(PLANT_COUNTS_MISSED) && s->n_preempted > 0;
     s->node = hit.node;
     s->n_pages = s->n_pub = hit.n_pages;
     s->n_planned = hit.n_pages * en->lim.page_tokens;
     start_copy(en, s, &hit);
     s->n_done = s->n_planned;
     run_add(q, s);
-    sc->n_admitted++;
-    if (q->tenant[s->tenant].served > sc->vclock)
-        sc->vclock = q->tenant[s->tenant].served;
+    q->tenant[s->tenant].n_admitted++;
+    fair_row_taken(q, sc, s->tenant);
     first_admission(en, s);
     return true;
 }
@@ -193,30 +181,51 @@ bool seq_grow(struct engine *en, struct seq *s, int32_t n_tokens)
     return true;
 }
 
-/* Enter what has been filled into the tree. When an equal page is there already, use that one and
- * let ours go: requests that arrived together share their pages from here on. */
+/* The next page of s goes into the tree. When an equal page is there already, use that one and let
+ * ours go: requests that arrived together share their pages from here on. false: a forgotten page
+ * is in use in its place, so it can go there later or never. */
+static bool publish_page(struct engine *en, struct lane *ln, struct seq *s)
+{
+    int32_t i = s->n_pub;
+    page_id mine = s->pages[i];
+    node_id node = kv_publish(en->kv, s->node, s->ns, s->tok + (int64_t)i * en->lim.page_tokens,
+                              mine);
+    if (node == KV_ROOT)
+        return false;
+    s->node = node;
+    s->n_pub++;
+    page_id theirs = kv_node_page(en->kv, node);
+    if (theirs == mine || s->state != SEQ_RUNNING || s->preempting || ln->n_limbo > MAX_COPIES)
+        return true;
+    kv_ref(en->kv, theirs);
+    s->pages[i] = theirs;
+    if (s->n_sent > i)
+        s->n_sent = i;
+    if (s->n_inflight > 0)
+        limbo_put(ln, ln->step_no, mine, KV_ROOT);
+    else
+        kv_unref(en->kv, mine);
+    return true;
+}
+
+/* Enter what has been filled into the tree. Every row of every step comes here and most have
+ * nothing to enter, so the test is a product, not a division. */
 void seq_publish(struct engine *en, struct lane *ln, struct seq *s)
 {
-    const int32_t pt = en->lim.page_tokens;
     int32_t n = s->n_done < s->n_known ? s->n_done : s->n_known;
-    if (!en->lim.prefix_cache)
+    if (!en->lim.prefix_cache || s->broken)
         return;
-    while (s->n_pub < n / pt && s->n_pub < s->n_pages) {
-        int32_t i = s->n_pub++;
-        page_id mine = s->pages[i];
-        s->node = kv_publish(en->kv, s->node, s->ns, s->tok + (int64_t)i * pt, mine);
-        page_id theirs = kv_node_page(en->kv, s->node);
-        if (theirs == mine || s->state != SEQ_RUNNING || s->preempting || ln->n_limbo > MAX_COPIES)
-            continue;
-        kv_ref(en->kv, theirs);
-        s->pages[i] = theirs;
-        if (s->n_sent > i)
-            s->n_sent = i;
-        if (s->n_inflight > 0)
-            limbo_put(ln, ln->step_no, mine, KV_ROOT);
-        else
-            kv_unref(en->kv, mine);
-    }
+    while (s->n_pub < s->n_pages && (s->n_pub + 1) * en->lim.page_tokens <= n)
+        if (!publish_page(en, ln, s))
+            return;
+}
+
+/* Its logits were no numbers. The fault may lie in any page of its path, those that it found in the
+ * cache included, so all of them are forgotten: the next request computes them anew. */
+void seq_break(struct engine *en, struct seq *s)
+{
+    s->broken = true;
+    kv_forget(en->kv, s->node);
 }
 
 static void give_pages(struct engine *en, struct seq *s)
@@ -236,8 +245,10 @@ static void settle(struct engine *en, struct seq *s)
 {
     struct seqs *q = &en->seqs;
     give_pages(en, s);
-    if (s->row >= 0)
+    if (s->row >= 0) {
         q->free_row[q->n_free_rows++] = s->row;
+        fair_row_given(q, &en->sched, s->tenant);
+    }
     s->row = -1;
     q->n_draining--;
     if (s->preempting) {
@@ -248,7 +259,7 @@ static void settle(struct engine *en, struct seq *s)
         wait_add(q, s);
         return;
     }
-    tenant_leave(q, s->tenant);
+    fair_leave(q, &en->sched, s->tenant);
     s->state = SEQ_FREE;
     s->gen++;
     q->free[q->n_free++] = seq_index(q, s);

@@ -6,10 +6,14 @@
  * engine_submit checks on the caller's thread all that can be checked without the engine's state,
  * so that the turn never meets an impossible request.
  */
+#include "area.h"
 #include "check.h"
 #include "clock.h"
+#include "kv.h"
+#include "kv_audit.h"
 #include "log.h"
 #include "mem.h"
+#include "outbox.h"
 #include "state.h"
 
 #include <stdlib.h>
@@ -32,6 +36,7 @@ void engine_limits_of(struct engine_limits *l, const struct config *c, const str
                                 .page_tokens = (int32_t)c->kv.page_tokens,
                                 .max_seqs = (int32_t)rows,
                                 .max_waiting = (int32_t)c->limits.queue_size,
+                                .max_live = (int32_t)(rows + c->limits.queue_size),
                                 .max_model_len = f->max_model_len,
                                 .vocab = f->vocab,
                                 .prefix_cache = c->kv.prefix_cache.enabled};
@@ -53,7 +58,7 @@ static int check_bounds(const struct config *c, const struct engine_facts *f, st
         {"vocab", f->vocab, 1, INT32_MAX},
         {"steps_in_flight", c->scheduler.steps_in_flight, 1, MAX_INFLIGHT},
         {"steps_in_flight", f->steps_in_flight, 1, MAX_INFLIGHT},
-        {"n_eos", f->n_eos, 0, 16},
+        {"n_eos", f->n_eos, 0, MAX_EOS},
         {"audit_every", f->audit_every, 0, INT32_MAX},
     };
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
@@ -73,7 +78,7 @@ static int seqs_init(struct seqs *q, const struct engine_limits *c, int32_t n_sl
         return err_set(e, ST_NOMEM, "%d sequences of %d tokens are too many", n_slots,
                        c->max_model_len);
     q->n_slots = n_slots;
-    q->seq = xcalloc2(n, sizeof *q->seq);
+    q->seq = xalloc_aligned(64, n * sizeof *q->seq);
     token_id *tok = xcalloc2(n_tok, sizeof *tok);
     page_id *pages = xcalloc2(n_page, sizeof *pages);
     for (size_t i = 0; i < n; i++) {
@@ -85,6 +90,7 @@ static int seqs_init(struct seqs *q, const struct engine_limits *c, int32_t n_sl
     q->wait = xcalloc2(n, sizeof *q->wait);
     q->tenant = xcalloc2(n, sizeof *q->tenant);
     q->tenant_free = xcalloc2(n, sizeof *q->tenant_free);
+    q->tenant_seen = xcalloc2(n, sizeof *q->tenant_seen);
     q->run = xcalloc2((size_t)c->max_seqs, sizeof *q->run);
     q->free_row = xcalloc2((size_t)c->max_seqs, sizeof *q->free_row);
     for (int32_t i = n_slots - 1; i >= 0; i--) {
@@ -111,20 +117,19 @@ static void seqs_fini(struct seqs *q)
     free(q->free_row);
     free(q->tenant);
     free(q->tenant_free);
+    free(q->tenant_seen);
     idmap_fini(&q->ids);
     idmap_fini(&q->tenants);
-}
-
-static size_t submit_bytes(int64_t n_prompt, int64_t n_stop)
-{
-    return sizeof(struct msg_submit) + (size_t)(n_prompt + n_stop) * sizeof(token_id);
 }
 
 /* The inbox holds every request the admission bound lets in, and eight cancels for each. */
 static void alloc_inbox(struct engine *en)
 {
-    size_t one = submit_bytes(en->lim.max_model_len, MAX_STOP_IDS) + 8 * sizeof(struct msg_cancel) +
-                 16 * sizeof(size_t);
+    const struct msg_submit most = {.n_prompt = en->lim.max_model_len,
+                                    .n_stop_ids = MAX_STOP_IDS,
+                                    .n_bias = MAX_BIAS,
+                                    .n_mask = MSG_MASK_WORDS(en->lim.vocab)};
+    size_t one = msg_submit_bytes(&most) + 8 * sizeof(struct msg_cancel) + 16 * sizeof(size_t);
     en->in = mbox_new(1 << 16, (size_t)en->seqs.n_slots * one + (1 << 16), NULL, NULL);
 }
 
@@ -142,16 +147,16 @@ int engine_new(struct engine **out, const struct config *c, const struct engine_
     en->now = real_clock;
     en->sched = (struct sched){.max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
                                .max_decode_gap_us = c->scheduler.max_decode_gap,
-                               .gate_seq = -1};
-    en->max_live = en->lim.max_seqs + en->lim.max_waiting;
+                               .gate_seq = -1,
+                               .area_full = -1};
     en->stats.healthy = 1;
     const struct kv_config k = {.n_pages = f->n_pages,
                                 .page_tokens = en->lim.page_tokens,
                                 .eviction = c->kv.prefix_cache.eviction,
                                 .seed = f->cache_seed};
     if ((st = kv_new(&en->kv, &k, e)) != 0 ||
-        (st = seqs_init(&en->seqs, &en->lim, en->max_live + en->lim.max_seqs, e)) != 0 ||
-        (st = outbox_init(en, e)) != 0) {
+        (st = seqs_init(&en->seqs, &en->lim, en->lim.max_live + en->lim.max_seqs, e)) != 0 ||
+        (st = area_init(en, e)) != 0 || (st = outbox_init(en, e)) != 0) {
         engine_free(en);
         return st;
     }
@@ -171,6 +176,7 @@ void engine_free(struct engine *en)
     CHECK(!en->started);
     kv_free(en->kv);
     seqs_fini(&en->seqs);
+    area_fini(en);
     lane_fini(&en->lane);
     free(en->held);
     free(en->pins);
@@ -222,18 +228,20 @@ static int submit_check(const struct engine *en, const struct msg_submit *m)
 {
     if (m->h.kind != MSG_SUBMIT || m->id == 0 || m->n_prompt < 1 || m->max_new < 1 ||
         m->n_stop_ids < 0 || m->n_stop_ids > MAX_STOP_IDS || m->params.n_logprobs < -1 ||
-        m->params.n_logprobs > MAX_LOGPROBS)
+        m->params.n_logprobs > MAX_LOGPROBS || m->n_bias < 0 || m->n_bias > MAX_BIAS ||
+        m->n_mask < 0 || m->n_mask > MSG_MASK_WORDS(en->lim.vocab) || m->weight < 0 ||
+        m->weight > MAX_WEIGHT || m->max_rows < 0)
         return ST_INVALID_VALUE;
     int st = engine_fits(&en->lim, m->n_prompt, m->max_new, NULL);
     if (st != 0)
         return st;
-    if (m->h.bytes != 0 && m->h.bytes != submit_bytes(m->n_prompt, m->n_stop_ids))
+    if (m->h.bytes != 0 && m->h.bytes != msg_submit_bytes(m))
         return ST_INVALID_LENGTH;
     const token_id *tok = (const token_id *)(m + 1);
     for (int32_t i = 0; i < m->n_prompt; i++)
         if (tok[i] < 0 || tok[i] >= en->lim.vocab)
             return ST_INVALID_VALUE;
-    return 0;
+    return area_check(&en->lim, &en->facts, m);
 }
 
 int engine_submit(struct engine *en, const struct msg_submit *m)
@@ -244,11 +252,11 @@ int engine_submit(struct engine *en, const struct msg_submit *m)
     /* Work begins now: the last turn of an engine that slept says nothing about its health. */
     if (atomic_load(&en->live) == 0)
         atomic_store(&en->beat_us, clock_us());
-    if (atomic_fetch_add(&en->live, 1) >= en->max_live) {
+    if (atomic_fetch_add(&en->live, 1) >= en->lim.max_live) {
         atomic_fetch_sub(&en->live, 1);
         return ST_QUEUE_FULL;
     }
-    st = mbox_send(en->in, m, submit_bytes(m->n_prompt, m->n_stop_ids));
+    st = mbox_send(en->in, m, msg_submit_bytes(m));
     if (st != 0)
         atomic_fetch_sub(&en->live, 1);
     return st;
@@ -283,6 +291,11 @@ int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new
     if (n_prompt + max_new - 1 > pool) /* the token drawn last needs no room */
         return misfit(why, ENGINE_BOUND_POOL, pool);
     return 0;
+}
+
+int64_t engine_allowance_us(const struct engine *en)
+{
+    return atomic_load_explicit(&en->allowance_us, memory_order_relaxed);
 }
 
 int64_t engine_heartbeat_us(const struct engine *en, bool *busy)

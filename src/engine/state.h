@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.h - the engine's own state: seqs and their lists, the lane of steps in flight, the
- * scheduler's memory. Private to src/engine (and its tests). Everything is allocated in engine_new;
- * index -1 means none.
+/* state.h - the engine's own state: seqs and their lists, the scheduler's memory, records on their
+ * way. What is done with it stands in the headers beside this one. Private to src/engine (and its
+ * tests). Everything is allocated in engine_new; index -1 means none.
  *
  *   WAITING --seq_start--> RUNNING --seq_end--> DRAINING --seq_settle_if_idle--> FREE
  *      ^                      |
@@ -18,8 +18,8 @@
 #define QUIRE_ENGINE_STATE_H
 
 #include "engine.h"
-#include "kv.h"
-#include "plant.h"
+#include "idmap.h"
+#include "lane.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -43,8 +43,9 @@ enum seq_state { SEQ_FREE, SEQ_WAITING, SEQ_RUNNING, SEQ_DRAINING };
  *                                               n_sent             n_pages
  *
  * A placeholder is a token that a step in flight will sample; the host learns it at the commit. */
+/* Three cache lines hold what every turn reads and writes of a row; the rest follows. */
 struct seq {
-    req_id id;
+    _Alignas(64) req_id id;
     enum seq_state state;
     uint32_t gen; /* counts reuse of this slot */
     row_id row;
@@ -53,38 +54,59 @@ struct seq {
     int32_t n_pub, n_sent, n_pages;
     int32_t n_inflight; /* submitted steps that name this seq */
     node_id node;
-    bool preempting;  /* off run[], waits for n_inflight == 0 to give everything back */
-    bool boost;       /* preempted so often that nobody may preempt it again */
-    uint64_t in_plan; /* the plan it was packed into last, see seqs.plan_no */
-    int64_t priority;
-    uint64_t order; /* arrival number */
-    token_id *tok;  /* [max_model_len] */
-    page_id *pages; /* [max_pages] */
-    struct sample_params params;
+
+    token_id *tok;      /* [max_model_len] */
+    page_id *pages;     /* [max_pages] */
+    uint64_t in_plan;   /* the plan it was packed into last, see seqs.plan_no */
     node_id copy_node;  /* pinned source of the head of page copy_index, KV_ROOT = none pending */
     int32_t copy_index; /* in pages[] */
-    int32_t n_preempted;
-    int32_t wait_at; /* index in wait[] */
     int32_t tenant;
     int32_t min_new, n_stop;
-    bool ignore_eos;
     int32_t n_hit; /* prompt tokens from the cache at first admission; -1 before */
-    int64_t arrival_us, queue_us;
+    int64_t queue_us;
+    bool ignore_eos;
+    bool preempting; /* off run[], waits for n_inflight == 0 to give everything back */
+    bool boost;      /* preempted so often that nobody may preempt it again */
+    bool has_area;   /* its draws need the step's area, see area.h */
+    bool broken;     /* its logits were no numbers: nothing it computed is published */
+
+    struct sample_params params;
+
+    int64_t priority;
+    uint64_t order; /* arrival number */
+    uint64_t tried; /* the plan that looked at its prompt last */
+    int32_t n_preempted;
+    int32_t wait_at; /* index in wait[] */
+    int64_t arrival_us;
     uint64_t ns;
+    int32_t n_bias, n_ban; /* pairs; ids that must not be drawn before min_new tokens are */
+    bool has_mask, has_counts;
+    bool counted; /* the device has its counts since it got its row */
     token_id stop[MAX_STOP_IDS];
 };
 
-/* uint64 -> int32, open addressing, never more than half full. */
-struct idmap {
-    uint64_t *key;
-    int32_t *val; /* -1 = empty */
-    uint32_t mask;
+/* Inputs of the seqs by slot, and scratch; see area.c. */
+struct area {
+    struct token_bias *bias; /* [n_slots][MAX_BIAS] */
+    token_id *ban;
+    uint32_t *mask; /* [n_slots][n_mask] */
+    int32_t n_mask;
+    uint32_t *count; /* [vocab] scratch, zero between uses */
 };
 
+/* See fair.h. */
 struct tenant {
     uint64_t key;
-    int64_t served; /* virtual time: tokens computed for it */
-    int32_t n_live;
+    double served; /* virtual time: work done for it, by its weight */
+    double weight;
+    int32_t n_live, n_rows; /* seqs that have not ended; rows held, also by ended ones in a step */
+    int32_t max_rows;       /* 0 = no bound */
+    uint64_t n_admitted;
+    /* scratch of one choice, valid when its number is that of the choice */
+    uint64_t choice;
+    int32_t best;    /* of its waiting seqs, index in seq[]; -1 = none */
+    int32_t n_pages; /* that its running seqs hold */
+    int64_t least;   /* least priority (largest number) among its running seqs */
 };
 
 /* Every seq and the lists they are on. */
@@ -99,45 +121,12 @@ struct seqs {
     int32_t n_draining; /* ended or preempted, a step in flight names them */
     int32_t n_marked;   /* of these: preempted, will wait again */
     struct idmap ids, tenants;
-    struct tenant *tenant; /* [n_slots] */
-    int32_t *tenant_free;
-    int32_t n_tenant_free;
+    struct tenant *tenant;              /* [n_slots] */
+    int32_t *tenant_free, *tenant_seen; /* stack; scratch of a choice */
+    int32_t n_tenant_free, n_tenant_seen;
     uint64_t n_orders;
-    uint64_t plan_no; /* counts plans: seqs with in_plan == plan_no are in the one being built */
-};
-
-/* ---- a lane: one executor and its steps in flight ---- */
-
-/* What a commit needs to know about a submitted step. */
-struct flight {
-    struct {
-        int32_t seq;
-        uint32_t gen;
-    } who[MAX_ROWS];
-    uint64_t no;
-    int64_t submit_us;
-};
-
-/* A page or a pin that a step in flight still needs, released when step `no` is committed. */
-struct limbo {
-    uint64_t no;
-    page_id page; /* -1: node */
-    node_id node;
-};
-enum { MAX_LIMBO = (MAX_INFLIGHT + 1) * MAX_COPIES };
-
-/* Knows no seqs: an engine may hold several. Steps are numbered and committed in order. */
-struct lane {
-    struct executor ex;
-    int32_t depth; /* steps in flight it may have, <= MAX_INFLIGHT */
-    struct step *step[MAX_INFLIGHT];
-    struct flight *flight[MAX_INFLIGHT];
-    struct step_result *result;
-    int32_t n_flight, next_slot;
-    uint64_t step_no, done_no; /* the last one submitted; committed */
-    int64_t done_us;           /* when the last step was committed */
-    struct limbo *limbo;       /* ring [MAX_LIMBO], in order of no */
-    int32_t n_limbo, limbo_head;
+    uint64_t n_choices; /* counts passes over the tenants' scratch */
+    uint64_t plan_no;   /* counts plans: seqs with in_plan == plan_no are in the one being built */
 };
 
 /* ---- what the scheduler knows ---- */
@@ -153,8 +142,13 @@ struct sched {
     int64_t max_decode_gap_us; /* 0 = no bound */
     struct cost cost;
     double since_decode_us; /* estimated prefill work submitted since the last decode step */
-    int64_t vclock;         /* served of the tenant admitted last */
-    uint64_t n_admitted;
+    double vclock;          /* what a tenant would have been served, had each got its share */
+    double weights;         /* of all tenants that have live seqs */
+    int32_t n_kept;         /* rows kept for tenants below their share, see fair.c */
+    uint64_t kept_until;    /* plan number */
+    req_id last_pushed;     /* the seq that made room for another tenant last */
+    int32_t
+        area_full; /* the first row that the last decode step had no area for, index in seq[]; -1 */
     int32_t gate_seq, gate_avail; /* the seq that did not fit, and the pages there were then */
     int64_t last_decode_us;       /* when the last decode step was committed; 0 = nobody waits */
 };
@@ -176,8 +170,8 @@ struct engine {
     struct engine_facts facts;
     struct mbox *in, *out;
     struct kv *kv;
-    int32_t max_live; /* admission bound: max_seqs + max_waiting */
     struct seqs seqs;
+    struct area area;
     struct lane lane;
     struct sched sched;
     struct staging staging;
@@ -195,7 +189,7 @@ struct engine {
     bool started;
     atomic_int live; /* accepted by engine_submit, end not yet sent */
     atomic_int down; /* 0, or the status engine_submit answers */
-    atomic_llong beat_us;
+    atomic_llong beat_us, allowance_us;
 };
 
 static inline int32_t seq_need(const struct seq *s)
@@ -210,64 +204,5 @@ static inline int64_t engine_now(const struct engine *en)
 {
     return en->now(en->now_arg);
 }
-
-/* idmap.c */
-void idmap_init(struct idmap *m, int32_t max);
-void idmap_fini(struct idmap *m);
-int32_t idmap_get(const struct idmap *m, uint64_t key);
-void idmap_put(struct idmap *m, uint64_t key, int32_t val);
-void idmap_del(struct idmap *m, uint64_t key);
-
-/* lane.c */
-void lane_init(struct lane *ln, const struct executor *ex, int32_t depth);
-void lane_fini(struct lane *ln);
-int lane_oldest(const struct lane *ln); /* slot of the oldest step in flight */
-/* Keep a page (or, with page == -1, a pin on node) until step `no` is committed. */
-void limbo_put(struct lane *ln, uint64_t no, page_id page, node_id node);
-void limbo_drain(struct lane *ln, struct kv *kv); /* release what only steps up to done_no needed */
-
-/* seq.c: mechanism of the life cycle. seq_preempt and seq_end only mark; whoever calls them says
- * seq_settle_if_idle when it is done with the seq. */
-void seq_admit(struct engine *en, const struct msg_submit *m);
-bool seq_start(struct engine *en, struct seq *s, int32_t reserve); /* false: no room now */
-bool seq_grow(struct engine *en, struct seq *s, int32_t n_tokens); /* pages for that many */
-void seq_preempt(struct engine *en, struct seq *s);
-void seq_end(struct engine *en, struct seq *s); /* no further work */
-void seq_settle_if_idle(struct engine *en, struct seq *s);
-void seq_publish(struct engine *en, struct lane *ln, struct seq *s);
-
-/* sched.c: decisions only. */
-bool sched_before(const struct seq *a, const struct seq *b);
-/* Index in seq[] of the waiting one to admit; -1: nobody waits. */
-int32_t sched_pick(const struct sched *sc, const struct seqs *q);
-/* Tokens of prefill to plan now beside n_decoders waiting rows; 0: a decode step is due. */
-int32_t sched_prefill_budget(const struct sched *sc, int32_t n_decoders);
-struct seq *sched_victim(const struct seqs *q, const struct seq *for_seq);
-/* Pages of n_pages to leave for running decodes. */
-int32_t sched_reserve(const struct seqs *q, int32_t n_pages);
-void sched_note_step(struct sched *sc, const struct step *s, int64_t us);
-void sched_note_submit(struct sched *sc, const struct step *s);
-
-/* plan.c: fill ln->step[slot] and ln->flight[slot].who; rows planned. */
-int32_t plan_step(struct engine *en, struct lane *ln, int slot);
-
-/* commit.c */
-void commit_step(struct engine *en, struct lane *ln, int slot);
-
-/* outbox.c */
-int outbox_init(struct engine *en, struct err *e);
-void outbox_fini(struct engine *en);
-void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish, int32_t stop_id,
-                  const struct step_result *r, int32_t k);
-void outbox_end(struct engine *en, const struct seq *s, int finish, int status);
-void outbox_refuse(struct engine *en, req_id id, int status);
-bool outbox_send(struct engine *en); /* false: some are still held */
-
-/* engine.c */
-void engine_fail(struct engine *en, int status); /* end every live request; healthy = 0 */
-
-/* audit.c, dump.c */
-int engine_audit(struct engine *en, struct err *e);
-void engine_explain(struct engine *en);
 
 #endif

@@ -50,7 +50,7 @@ static void on_listen(uv_poll_t *p, int status, int events)
         }
         struct err e;
         conn_full(&e);
-        answer_raw(fd, &e, "", false);
+        answer_raw(h, fd, &e, "", false);
         h->hooks.count(h->hooks.arg, NULL, "", 503);
         shutdown(fd, SHUT_WR);
         raw_linger(h, fd);

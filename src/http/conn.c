@@ -111,7 +111,7 @@ void conn_refuse(struct http *h, struct conn *c, const struct err *e, const char
     if (x && x->r.answered)
         return;
     int fd = dup(c->fd), status = st_http(e->st);
-    answer_raw(c->fd, e, id, head_only);
+    answer_raw(h, c->fd, e, id, head_only);
     shutdown(c->fd, SHUT_WR);
     if (fd >= 0)
         raw_linger(h, fd);

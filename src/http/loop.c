@@ -199,8 +199,7 @@ static int loop_open(struct http *h, struct err *e)
 
 static int open_all(struct http *h, struct err *e)
 {
-    const char *env = h->c->auth.api_key_env;
-    int st = keys_load(&h->keys, h->c->auth.api_keys_file, *env ? getenv(env) : NULL, e);
+    int st = keys_load(&h->keys, h->c->auth.api_keys_file, h->c->auth.api_key_env, e);
     if (st == 0)
         st = accept_open(h, e);
     if (st == 0)

@@ -5,7 +5,7 @@
 #include "raw.h"
 
 #include "clock.h"
-#include "json.h"
+#include "json_out.h"
 #include "mem.h"
 #include "random.h"
 #include "wake.h"
@@ -122,7 +122,7 @@ static const char *reason_of(int status)
     return "Error";
 }
 
-void answer_raw(int fd, const struct err *e, const char *id, bool head_only)
+void answer_raw(const struct http *h, int fd, const struct err *e, const char *id, bool head_only)
 {
     struct buf body = {.soft = true}, all = {.soft = true};
     char made[40] = "req_", date[40];
@@ -133,7 +133,7 @@ void answer_raw(int fd, const struct err *e, const char *id, bool head_only)
         random_hex(made + 4, 32);
     gmtime_r(&now, &tm);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    out_error(&body, e);
+    h->hooks.error(&body, e);
     out_fmt(&all,
             "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: quire/" QUIRE_VERSION "\r\nX-Request-Id: %s\r\n"
             "Content-Type: application/json\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n",

@@ -5,7 +5,6 @@
 #include "clock.h"
 #include "exchange.h"
 #include "hash.h"
-#include "json.h"
 #include "preflight.h"
 
 #include <microhttpd.h>
@@ -102,7 +101,7 @@ void reply_error(struct req *r, const struct err *e)
         r->retry_after = retry_after(r, e);
     if (e->st == ST_DRAINING)
         exchange_of(r)->answer.close = true;
-    out_error(&b, e);
+    r->http->hooks.error(&b, e);
     if (b.oom)
         req_drop(r);
     else

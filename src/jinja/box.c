@@ -4,9 +4,13 @@
  * Dicts keep insertion order; small ones are searched, larger ones have a hash index whose probes
  * are charged as work, so colliding keys cost the caller, not the server.
  */
-#include "ast.h"
+#include "run.h"
 
+#include "ast.h"
 #include "hash.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 
 #include <stdio.h>
 

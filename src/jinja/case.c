@@ -2,6 +2,7 @@
 /* case.c - letter case and character classes by Unicode, replacing, padding. */
 #include "case.h"
 
+#include "str.h"
 #include "utf8.h"
 
 #include <utf8proc.h>

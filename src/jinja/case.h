@@ -5,7 +5,7 @@
 #ifndef QUIRE_JINJA_CASE_H
 #define QUIRE_JINJA_CASE_H
 
-#include "val.h"
+#include "run.h"
 
 enum jcase { CASE_UPPER, CASE_LOWER, CASE_FOLD, CASE_SWAP, CASE_CAPITAL, CASE_TITLE };
 struct jv jstr_case(struct jrun *r, const struct jstr *s, enum jcase how);

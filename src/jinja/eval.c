@@ -5,7 +5,15 @@
  * name is looked up in the scopes from the inside out, then among the template's variables, then
  * among the global functions.
  */
-#include "ast.h"
+#include "eval.h"
+
+#include "call.h"
+#include "filter.h"
+#include "method.h"
+#include "operators.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 
 static struct jv lookup(struct jrun *r, int32_t id)
 {
@@ -161,6 +169,8 @@ static struct jv eval_filter(struct jrun *r, const struct jnode *n)
         jfail(r, "No filter named '%.*s' found.", (int)(n->val.s->n % 65), n->val.s->p);
     jeval_args(r, n->args, &c);
     r->at = n->at;
+    /* The result may keep arguments, which are in the arena, not the call itself (val.h). */
+    /* cppcheck-suppress returnDanglingLifetime */
     return n->filter->fn(r, v, &c);
 }
 

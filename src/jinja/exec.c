@@ -4,8 +4,15 @@
  * Scopes follow Jinja: a loop body, a macro, a with or filter block has its own; an if does not. A
  * rendering owns one arena; every failure jumps back to jinja_render, which frees it.
  */
-#include "ast.h"
+#include "eval.h"
 
+#include "call.h"
+#include "filter.h"
+#include "method.h"
+#include "operators.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 #include "utf8.h"
 
 #include <stdlib.h>
@@ -41,6 +48,8 @@ static struct jv apply_filters(struct jrun *r, const struct jnode *f, struct jv 
     if (!f->filter)
         jfail(r, "No filter named '%.*s' found.", (int)(f->val.s->n % 65), f->val.s->p);
     jeval_args(r, f->args, &c);
+    /* The result may keep arguments, which are in the arena, not the call itself (val.h). */
+    /* cppcheck-suppress returnDanglingLifetime */
     return f->filter->fn(r, v, &c);
 }
 
@@ -351,7 +360,7 @@ enum jflow jexec(struct jrun *r, const struct jbody *b)
 static void fill_top(struct jrun *r, const struct jinja_input *in)
 {
     const struct jinja *t = r->t;
-    const struct jval *root = in->doc->v;
+    const struct json *root = in->doc->v;
     struct jv vars;
     r->top = jalloc2(r, (size_t)t->n_names + 1, sizeof *r->top);
     for (int i = 0; i < in->n_vars; i++) {
@@ -360,11 +369,11 @@ static void fill_top(struct jrun *r, const struct jinja_input *in)
         if (id >= 0)
             r->top[id] = s->p ? jstr_val(r, s->p, s->n, false) : jv_none();
     }
-    if (root->type != J_OBJ) {
+    if (root->type != JSON_OBJ) {
         err_set(r->e, ST_INVALID_TYPE, "template variables: not a JSON object");
         longjmp(r->jump, 3);
     }
-    vars = jval_of(r, in->doc, root);
+    vars = jv_of_json(r, in->doc, root);
     for (uint32_t i = 0; i < vars.d->n; i++) {
         const struct jstr *k = vars.d->v[i].key.s;
         int32_t id = jinja_find_name(t, k->p, k->n);

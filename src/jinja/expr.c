@@ -4,11 +4,15 @@
  * Recursion is bounded by JINJA_MAX_PARSE_DEPTH. Chains (a.b.c, a | f | g) grow without recursion
  * here; the evaluator's own depth limit holds them. Runs once per template.
  */
-#include "ast.h"
+#include "parse.h"
+
+#include "filter.h"
+#include "token.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void enter(struct jparse *p)
 {
@@ -381,7 +385,7 @@ static struct jnode *parse_unary(struct jparse *p, bool with_filter)
 }
 
 /* E_ARITH: a (sub) b. sub: - * / % D (floor division) P (power). */
-static struct jnode *arith(struct jparse *p, char sub, struct jnode *a)
+static struct jnode *arith(struct jparse *p, int sub, struct jnode *a)
 {
     struct jnode *n = jparse_node(p, E_ARITH);
     n->sub = (uint8_t)sub;
@@ -404,11 +408,11 @@ static struct jnode *parse_math2(struct jparse *p)
 {
     struct jnode *n = parse_pow(p);
     for (;;) {
-        char sub = jparse_is_op(p, '*')             ? '*'
-                   : jparse_is_op(p, '/')           ? '/'
-                   : jparse_is_op(p, '%')           ? '%'
-                   : jparse_is_op(p, OP2('/', '/')) ? 'D'
-                                                    : 0;
+        int sub = jparse_is_op(p, '*')             ? '*'
+                  : jparse_is_op(p, '/')           ? '/'
+                  : jparse_is_op(p, '%')           ? '%'
+                  : jparse_is_op(p, OP2('/', '/')) ? 'D'
+                                                   : 0;
         if (!sub)
             return n;
         n = arith(p, sub, n);

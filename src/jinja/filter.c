@@ -4,8 +4,16 @@
  * Names, parameters and results are Jinja 3.1's (tojson: transformers'). A few filters exist only
  * to be refused by name. Filters on sequences are in filter_seq.c.
  */
-#include "case.h"
+#include "filter.h"
 
+#include "call.h"
+#include "case.h"
+#include "format.h"
+#include "method.h"
+#include "operators.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 #include "utf8.h"
 
 #include <errno.h>

@@ -4,8 +4,14 @@
  * What Python makes lazily is made at once here; the result is still an iterator (JV_GEN) where
  * Jinja gives one. Sorting is stable and its comparisons are charged as work.
  */
-#include "case.h"
+#include "filter.h"
 
+#include "call.h"
+#include "case.h"
+#include "operators.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 #define FILTER(name)                                                                               \
     static struct jv f_##name(struct jrun *r __attribute__((unused)),                              \
                               struct jv v __attribute__((unused)),                                 \
@@ -262,7 +268,7 @@ FILTER(items)
     return jv_list(l, JV_GEN);
 }
 
-static struct jv choose(struct jrun *r, struct jv v, struct jcall *c, bool by_attr, bool keep)
+static struct jv choose(struct jrun *r, struct jv v, const struct jcall *c, bool by_attr, bool keep)
 {
     struct jlist *l, *out = jlist_new(r, 0);
     struct jv attr = {0}, none = {0};

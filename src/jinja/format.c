@@ -4,8 +4,13 @@
  * Widths and precisions are bounded (FIELD_MAX), so a format cannot ask for more than the arena
  * gives.
  */
-#include "val.h"
+#include "format.h"
 
+#include "call.h"
+#include "operators.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 #include "utf8.h"
 
 #include <math.h>
@@ -58,7 +63,7 @@ static void digits_of(uint64_t v, unsigned base, bool upper, char *out)
 static void float_text(struct jrun *r, double f, const struct spec *s, char *out, size_t cap)
 {
     char fmt[16];
-    char type = s->type ? s->type : 'g';
+    char type = (char)(s->type ? s->type : 'g');
     int prec = s->has_prec ? s->prec : 6;
     if (isnan(f) || isinf(f)) {
         snprintf(out, cap, "%s", isnan(f) ? "nan" : "inf");
@@ -73,16 +78,17 @@ static void float_text(struct jrun *r, double f, const struct spec *s, char *out
     }
     snprintf(fmt, sizeof fmt, "%%%s.*%c", s->alt ? "#" : "", type == '%' ? 'f' : type);
     snprintf(out, cap, fmt, prec, type == '%' ? f * 100 : f);
-    if (type == '%' && strlen(out) + 1 < cap)
-        strcat(out, "%");
-    if (!s->type && !strpbrk(out, ".en") && strlen(out) + 2 < cap)
-        strcat(out, ".0");
+    size_t n = strlen(out);
+    if (type == '%' && n + 1 < cap)
+        snprintf(out + n, cap - n, "%%");
+    if (!s->type && !strpbrk(out, ".en") && n + 2 < cap)
+        snprintf(out + n, cap - n, ".0");
 }
 
 static void pad(struct jsb *b, const struct spec *s, const char *sign, const struct jv body,
                 char dflt)
 {
-    char align = s->align ? s->align : dflt;
+    char align = (char)(s->align ? s->align : dflt);
     const char *fill = s->fill[0] ? s->fill : s->zero ? "0" : " ";
     int64_t have = (int64_t)strlen(sign) + jstr_chars(b->r, body.s);
     int64_t gap = s->width > have ? s->width - have : 0;
@@ -497,7 +503,7 @@ static void brace_field(struct brace *x, struct jsb *b, const struct jstr *f, si
                  : 1;
     name_end = q;
     if (q < end && f->p[q] == '!') {
-        conv = q + 1 < end ? f->p[q + 1] : 0;
+        conv = (char)(q + 1 < end ? f->p[q + 1] : 0);
         q += 2;
         if (!conv || !strchr("rsa", conv) || (q < end && f->p[q] != ':'))
             jfail(x->r, "format: bad conversion");

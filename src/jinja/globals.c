@@ -4,7 +4,10 @@
  * lipsum exists only so that `is defined` answers as Jinja does; calling it is refused (random
  * text).
  */
-#include "val.h"
+#include "call.h"
+
+#include "py.h"
+#include "str.h"
 
 #include <time.h>
 

@@ -5,13 +5,13 @@
  * 12345678901234567890 stays whole; keys keep their order. Nothing recurses: open containers stand
  * on an explicit stack of bounded depth. Strings are not copied.
  */
-#include "val.h"
+#include "repr.h"
 
 enum {
     JSON_DEPTH = 160
 }; /* a body's own bound, and once more for arguments read out of a string */
 
-static struct jv number(struct jrun *r, const struct jval *v)
+static struct jv number(struct jrun *r, const struct json *v)
 {
     if (!v->whole)
         return jv_float(v->d);
@@ -21,18 +21,18 @@ static struct jv number(struct jrun *r, const struct jval *v)
 }
 
 /* One value; a container is made empty, with room for what it will hold. */
-static struct jv value(struct jrun *r, const struct jval *v, bool tainted)
+static struct jv value(struct jrun *r, const struct json *v, bool tainted)
 {
     switch (v->type) {
-    case J_NULL:
+    case JSON_NULL:
         return jv_none();
-    case J_BOOL:
+    case JSON_BOOL:
         return jv_bool(v->boolean);
-    case J_NUM:
+    case JSON_NUM:
         return number(r, v);
-    case J_STR:
+    case JSON_STR:
         return jstr_val(r, v->s, v->n, tainted);
-    case J_ARR:
+    case JSON_ARR:
         return jv_list(jlist_new(r, v->n), JV_LIST);
     default:
         return (struct jv){.k = JV_DICT, .d = jdict_new(r, v->n)};
@@ -41,9 +41,9 @@ static struct jv value(struct jrun *r, const struct jval *v, bool tainted)
 
 /* A role is a bare word of the protocol, not text of the caller's: templates make their markers of
  * it ('<|' + role + '|>'). Anything else under that name stays the caller's. */
-static bool is_role(const struct jval *v)
+static bool is_role(const struct json *v)
 {
-    if (v->type != J_STR || v->n > 32 || v->n_key != 4 || memcmp(v->key, "role", 4) != 0)
+    if (v->type != JSON_STR || v->n > 32 || v->n_key != 4 || memcmp(v->key, "role", 4) != 0)
         return false;
     for (uint32_t i = 0; i < v->n; i++)
         if ((v->s[i] < 'a' || v->s[i] > 'z') && v->s[i] != '_')
@@ -51,7 +51,7 @@ static bool is_role(const struct jval *v)
     return true;
 }
 
-static void put(struct jrun *r, struct jv box, const struct jval *v, struct jv x)
+static void put(struct jrun *r, struct jv box, const struct json *v, struct jv x)
 {
     if (box.k == JV_DICT)
         jdict_set(r, box.d, jstr_val(r, v->key, v->n_key, true), x);
@@ -59,15 +59,15 @@ static void put(struct jrun *r, struct jv box, const struct jval *v, struct jv x
         jlist_add(r, box.l, x);
 }
 
-struct jv jval_of(struct jrun *r, const struct jdoc *d, const struct jval *root)
+struct jv jv_of_json(struct jrun *r, const struct json_doc *d, const struct json *root)
 {
     struct {
-        const struct jval *v;
+        const struct json *v;
         struct jv box;
     } open[JSON_DEPTH];
     unsigned depth = 0;
     struct jv top = value(r, root, true);
-    const struct jval *v = json_child(d, root);
+    const struct json *v = json_child(d, root);
     if (v) {
         open[0].v = root;
         open[0].box = top;
@@ -75,7 +75,7 @@ struct jv jval_of(struct jrun *r, const struct jdoc *d, const struct jval *root)
     }
     while (depth) {
         struct jv x = value(r, v, !(v->key && is_role(v)));
-        const struct jval *child = json_child(d, v);
+        const struct json *child = json_child(d, v);
         put(r, open[depth - 1].box, v, x);
         if (child && depth == JSON_DEPTH) {
             err_set(r->e, ST_INVALID_JSON, "template variables: nested too deeply");

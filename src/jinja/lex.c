@@ -4,8 +4,9 @@
  * Runs once per template, in the loading thread. Newlines are LF already and the one at the end is
  * gone (jinja_compile). trim_blocks and lstrip_blocks are on, as transformers sets them.
  */
-#include "ast.h"
+#include "token.h"
 
+#include "str.h"
 #include "utf8.h"
 
 #include <stdlib.h>
@@ -47,6 +48,15 @@ static bool at_text(const struct lexer *x, size_t at, const char *lit)
 {
     size_t n = strlen(lit);
     return at <= x->n && n <= x->n - at && memcmp(x->s + at, lit, n) == 0;
+}
+
+/* The `-` or `+` at `at`, or 0. */
+static char sign_at(const struct lexer *x, size_t at)
+{
+    char c = '\0';
+    if (at_text(x, at, "-") || at_text(x, at, "+"))
+        c = x->s[at];
+    return c;
 }
 
 /* Where the text [from, to) before a tag ends: `-` strips it, and a block or comment alone at the
@@ -105,7 +115,7 @@ static bool lex_raw(struct lexer *x, size_t begin)
         size_t w;
         if (!at_text(x, q, "{%"))
             continue;
-        sign = q + 2 < x->n && (x->s[q + 2] == '-' || x->s[q + 2] == '+') ? x->s[q + 2] : 0;
+        sign = sign_at(x, q + 2);
         at = skip_space(x, q + 2 + (sign != 0));
         if (!at_text(x, at, "endraw"))
             continue;
@@ -269,7 +279,7 @@ static void lex_op(struct lexer *x, char *stack, unsigned *depth)
     if (strchr("([{", c)) {
         if (*depth == JINJA_MAX_PARSE_DEPTH)
             jparse_fail(x->p, (uint32_t)x->at, "brackets nest too deeply");
-        stack[(*depth)++] = c == '(' ? ')' : c == '[' ? ']' : '}';
+        stack[(*depth)++] = (char)(c == '(' ? ')' : c == '[' ? ']' : '}');
     } else if (strchr(")]}", c)) {
         if (*depth == 0)
             jparse_fail(x->p, (uint32_t)x->at, "unexpected '%c'", c);
@@ -324,7 +334,7 @@ void jlex(struct jparse *p)
             put_data(&x, from, x.n);
             break;
         }
-        sign = q + 2 < x.n && (x.s[q + 2] == '-' || x.s[q + 2] == '+') ? x.s[q + 2] : 0;
+        sign = sign_at(&x, q + 2);
         put_data(&x, from, text_end(&x, from, q, sign, x.s[q + 1] == '{'));
         begin = x.at = q + 2 + (sign != 0);
         if (x.s[q + 1] == '#') {

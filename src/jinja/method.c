@@ -3,8 +3,14 @@
  *
  * A few names exist (so `is defined` agrees) but cannot be called here (fn NULL).
  */
-#include "case.h"
+#include "method.h"
 
+#include "call.h"
+#include "case.h"
+#include "format.h"
+#include "operators.h"
+#include "py.h"
+#include "str.h"
 #include "utf8.h"
 
 #include <utf8proc.h>

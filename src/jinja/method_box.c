@@ -4,7 +4,11 @@
  *
  * What changes a list or dict is refused, as the immutable sandbox does.
  */
-#include "val.h"
+#include "method.h"
+
+#include "call.h"
+#include "py.h"
+#include "str.h"
 
 #define METHOD(name)                                                                               \
     static struct jv m_##name(struct jrun *r __attribute__((unused)),                              \

@@ -3,7 +3,15 @@
  *
  * Integers are 64 bits; what does not fit fails instead of growing.
  */
+#include "operators.h"
+
 #include "ast.h"
+#include "eval.h"
+#include "format.h"
+#include "method.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 
 #include <math.h>
 

@@ -4,8 +4,11 @@
  * Runs once per template, in the loading thread; the result is immutable. Recursion over nested
  * blocks is bounded by JINJA_MAX_PARSE_DEPTH.
  */
-#include "ast.h"
+#include "parse.h"
 
+#include "call.h"
+#include "str.h"
+#include "token.h"
 #include "utf8.h"
 
 #include <stdio.h>

@@ -3,7 +3,9 @@
  *
  * Nested containers are followed to JINJA_MAX_NEST levels at most.
  */
-#include "val.h"
+#include "py.h"
+
+#include "str.h"
 
 const char *jkind_name(struct jv v)
 {
@@ -268,8 +270,8 @@ struct jlist *jiter(struct jrun *r, struct jv v)
         return v.l;
     case JV_GEN:
         l = jlist_new(r, 0);
-        l->v = v.l->v ? v.l->v + v.l->at : NULL;
         l->n = l->cap = v.l->n - v.l->at;
+        l->v = l->n > 0 ? v.l->v + v.l->at : NULL;
         v.l->at = v.l->n;
         return l;
     case JV_UNDEF:

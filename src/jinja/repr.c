@@ -3,8 +3,10 @@
  *
  * Containers that a template nests in a loop are followed to JINJA_MAX_NEST levels at most.
  */
-#include "case.h"
+#include "repr.h"
 
+#include "case.h"
+#include "py.h"
 #include "utf8.h"
 
 #include <math.h>
@@ -25,7 +27,7 @@ static void shortest(double f, char out[40])
 
 void jput_float(struct jsb *b, double f)
 {
-    char e[40], d[24], out[48];
+    char e[40], d[24] = "0", out[48];
     int n = 0, exp, k = 0;
     if (isnan(f) || isinf(f)) {
         jsb_lit(b, isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
@@ -35,7 +37,7 @@ void jput_float(struct jsb *b, double f)
     for (const char *q = e; *q && *q != 'e'; q++)
         if (*q >= '0' && *q <= '9')
             d[n++] = *q;
-    exp = atoi(strchr(e, 'e') + 1);
+    exp = (int)strtol(strchr(e, 'e') + 1, NULL, 10);
     while (n > 1 && d[n - 1] == '0')
         n--;
     if (signbit(f))
@@ -60,7 +62,7 @@ void jput_float(struct jsb *b, double f)
     for (int i = 0; i <= exp || i < n; i++) {
         if (i == exp + 1)
             out[k++] = '.';
-        out[k++] = i < n ? d[i] : '0';
+        out[k++] = (char)(i < n ? d[i] : '0');
     }
     if (n <= exp + 1) {
         out[k++] = '.';

@@ -5,7 +5,7 @@
  * special-token text inside a message stays recognisable in the output. Runs on the rendering
  * thread; memory is the run's arena.
  */
-#include "val.h"
+#include "str.h"
 
 #include "utf8.h"
 
@@ -279,7 +279,7 @@ void jsb_lit(struct jsb *b, const char *lit)
 
 void jsb_char(struct jsb *b, uint32_t c, bool taint)
 {
-    char u[4];
+    char u[4] = {0};
     jsb_add(b, u, utf8_put(u, c), taint);
 }
 

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests.c - the `is` tests. */
-#include "case.h"
+#include "filter.h"
 
+#include "call.h"
+#include "case.h"
+#include "operators.h"
+#include "py.h"
+#include "repr.h"
+#include "str.h"
 #include <math.h>
 
 #define TEST(name)                                                                                 \

@@ -3,7 +3,9 @@
  * arena: looking ahead, saying what was unexpected, making nodes and constant strings. Once per
  * template.
  */
-#include "ast.h"
+#include "token.h"
+
+#include "str.h"
 
 #include <stdio.h>
 #include <stdlib.h>

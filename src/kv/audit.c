@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* audit.c - recounts the pool and the tree from scratch and compares (kv.h lists what). Engine
  * thread; read only, but for tally[], its scratch. */
+#include "kv_audit.h"
 #include "tree.h"
 
 #include <string.h>

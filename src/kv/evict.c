@@ -115,7 +115,7 @@ void evict_update(struct kv *kv, node_id n)
         return;
     }
     kv->ev.n++;
-    sift(kv, kv->ev.n - 1, n, kv->ev.ops->worth(&kv->ev, &nd->stat));
+    sift(kv, kv->ev.n - 1, n, nd->forgotten ? INT64_MIN : kv->ev.ops->worth(&kv->ev, &nd->stat));
 }
 
 node_id evict_pop(struct kv *kv)

@@ -4,6 +4,7 @@
  * Stands above pool.c, evict.c and radix.c. Engine thread; memory is allocated in kv_new only.
  */
 #include "check.h"
+#include "kv_audit.h"
 #include "mem.h"
 #include "plant.h"
 #include "tree.h"

@@ -58,9 +58,9 @@ void kv_unpin(struct kv *kv, node_id n)
     }
 }
 
-/* The child equal to tok[0, page_tokens), or KV_ROOT. *best, *best_n: the child with the longest
- * common head seen on the way; it is the longest of all, because the search passes the query's
- * neighbours on both sides. */
+/* The child equal to tok[0, page_tokens), forgotten or not, or KV_ROOT. *best, *best_n: the child
+ * with the longest common head seen on the way; it is the longest of all, because the search passes
+ * the query's neighbours on both sides (but for forgotten ones, which are passed over). */
 static node_id find_child(const struct kv *kv, node_id parent, uint64_t ns, const token_id *tok,
                           int32_t n_tok, node_id *best, int32_t *best_n)
 {
@@ -69,7 +69,7 @@ static node_id find_child(const struct kv *kv, node_id parent, uint64_t ns, cons
     for (node_id n = kv->node[parent].kids; n != 0;) {
         int32_t common;
         int d = radix_compare(kv, ns, tok, n_tok, n, &common);
-        if (common > *best_n) {
+        if (common > *best_n && !kv->node[n].forgotten) {
             *best = n;
             *best_n = common;
         }
@@ -91,7 +91,7 @@ void kv_match(struct kv *kv, uint64_t ns, const token_id *tok, int32_t n, page_i
         node_id best;
         int32_t best_n;
         node_id child = find_child(kv, hit->node, ns, tok + at, n - at, &best, &best_n);
-        if (child == KV_ROOT) {
+        if (child == KV_ROOT || kv->node[child].forgotten) {
             hit->part = best;
             hit->n_part = best_n;
             break;
@@ -200,6 +200,20 @@ static node_id add_leaf(struct kv *kv, node_id parent, uint64_t ns, const token_
     return n;
 }
 
+/* A forgotten node that nobody uses takes `page` in place of its own. While somebody does, that one
+ * may be the source of a copy. */
+static bool renew(struct kv *kv, node_id n, page_id page)
+{
+    struct node *nd = &kv->node[n];
+    if (nd->lock > 0)
+        return false;
+    kv_ref(kv, page);
+    kv_unref(kv, nd->page);
+    nd->page = page;
+    nd->forgotten = false;
+    return true;
+}
+
 node_id kv_publish(struct kv *kv, node_id parent, uint64_t ns, const token_id *tok, page_id page)
 {
     node_id best;
@@ -209,10 +223,19 @@ node_id kv_publish(struct kv *kv, node_id parent, uint64_t ns, const token_id *t
     node_id n = find_child(kv, parent, ns, tok, kv->c.page_tokens, &best, &best_n);
     if (n == KV_ROOT)
         n = add_leaf(kv, parent, ns, tok, page);
+    else if (kv->node[n].forgotten && !renew(kv, n, page))
+        return KV_ROOT;
     evict_hit(kv, n);
     kv_pin(kv, n);
     kv_unpin(kv, parent);
     return n;
+}
+
+void kv_forget(struct kv *kv, node_id n)
+{
+    CHECK(n == KV_ROOT || kv->node[n].lock > 0); /* so none of them is in the heap */
+    for (; n != KV_ROOT; n = kv->node[n].parent)
+        kv->node[n].forgotten = true;
 }
 
 page_id kv_node_page(const struct kv *kv, node_id node)

@@ -5,6 +5,7 @@
 #define QUIRE_KV_TREE_H
 
 #include "kv.h"
+#include "kv_prefix.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,6 +26,7 @@ struct node {
     int32_t lock;  /* pins + children with lock > 0; 0 = nothing live at or below */
     page_id page;
     int32_t heap_at; /* place in the heap, -1 = not there */
+    bool forgotten;  /* its page is not to be trusted: never matched, first to go */
     uint64_t ns;
     struct node_stat stat;
 };

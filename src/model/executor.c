@@ -6,15 +6,21 @@
  * memory is per slot. A plan that breaks a bound is refused before anything is enqueued: it would
  * be a bug of the engine, and memory of other sequences is at stake.
  */
-#include "log.h"
-#include "state.h"
+#include "executor.h"
 
+#include "adjust.h"
+#include "forward.h"
+#include "hidden.h"
+#include "log.h"
+#include "score.h"
+
+#include <math.h>
 #include <string.h>
 
 static int bad(const struct step *s, const char *what, int64_t got)
 {
-    log_error("step_refused", "seq_no=%llu what=%s value=%lld", (unsigned long long)s->seq_no, what,
-              (long long)got);
+    log_error("model.step_refused", "seq_no=%llu what=%s value=%lld", (unsigned long long)s->seq_no,
+              what, (long long)got);
     return ST_INVALID_VALUE;
 }
 
@@ -29,12 +35,8 @@ static int check_row(const struct model *m, const struct step *s, int32_t i, int
         return bad(s, "position", r->first);
     if (r->want == STEP_WANT_VERIFY || r->n_verify != 0)
         return bad(s, "verify", r->n_verify);
-    if (r->want == STEP_WANT_HIDDEN)
-        return bad(s, "hidden", i);
-    if (r->want != STEP_WANT_NONE && r->want != STEP_WANT_SAMPLE)
+    if (r->want < STEP_WANT_NONE || r->want >= N_STEP_WANTS)
         return bad(s, "want", r->want);
-    if (r->area0 != 0 || r->n_area != 0)
-        return bad(s, "area of a row", r->n_area);
     return 0;
 }
 
@@ -44,7 +46,7 @@ static int check_step(const struct model *m, const struct step *s)
         return bad(s, "kind", s->kind);
     if (s->n_out != 0 || s->n_in != 0)
         return bad(s, "tier copies", s->n_out + s->n_in);
-    if (s->n_area != 0)
+    if (s->n_area < 0 || s->n_area > MAX_AREA)
         return bad(s, "area", s->n_area);
     if (s->n_rows < 0 || s->n_rows > m->max_seqs || s->n_tokens < 0 ||
         s->n_tokens > m->max_tokens || s->n_edits < 0 || s->n_edits > MAX_EDITS || s->n_copy < 0 ||
@@ -80,6 +82,7 @@ static void copy_step(struct step *to, const struct step *s)
     memcpy(to->tokens, s->tokens, (size_t)s->n_tokens * sizeof *s->tokens);
     memcpy(to->edits, s->edits, (size_t)s->n_edits * sizeof *s->edits);
     memcpy(to->copy, s->copy, (size_t)s->n_copy * sizeof *s->copy);
+    memcpy(to->area, s->area, (size_t)s->n_area * sizeof *s->area);
 }
 
 enum { MIN_KV_BUCKET = 512 };
@@ -114,14 +117,21 @@ static int use_graph(const struct model *m, const struct step *s)
     return m->be->info.graphs && s->kind == STEP_DECODE && s->n_rows > 0;
 }
 
-static int move_inputs(struct model *m, const struct step *s)
+static int move_inputs(struct model *m, const struct step_slot *sl)
 {
+    const struct step *s = sl->step;
     struct op_step_inputs in = {.step = s,
                                 .bv = &m->bv,
                                 .last_token = m->last_token,
                                 .params = m->params,
                                 .pad_rows = use_graph(m, s) ? row_bucket(m, s->n_rows) : 0};
     int st = m->be->op->step_inputs(m->be, &in);
+    if (st == 0)
+        st = adjust_move(m, sl);
+    if (st == 0)
+        st = score_move(m, sl);
+    if (st == 0)
+        st = hidden_move(m, sl);
     if (st != 0 || s->n_copy == 0)
         return st;
     struct op_copy_pages cp = {.kv = m->kv, .copies = s->copy, .n = s->n_copy};
@@ -147,8 +157,8 @@ static int enqueue_pass(struct model *m, const struct step_slot *sl)
     const struct step *s = sl->step;
     int32_t kind = (int32_t)s->kind;
     int st = s->n_tokens > 0 ? forward_layers(m, kind) : 0;
-    if (st == 0 && sl->any_sample)
-        st = forward_sample(m, kind, sl->any_logprobs);
+    if (st == 0 && (sl->any_sample || sl->any_hidden || sl->score1 > 0))
+        st = forward_outputs(m, kind, sl);
     return st;
 }
 
@@ -156,8 +166,9 @@ static int enqueue_pass(struct model *m, const struct step_slot *sl)
 static int enqueue_graph(struct model *m, const struct step_slot *sl)
 {
     m->bv.max_kv = kv_bucket(m, m->bv.max_kv);
-    uint64_t key = (uint64_t)m->bv.n_rows << 34 | (uint64_t)m->bv.max_kv << 2 |
-                   (uint64_t)(sl->any_sample ? 2 : 0) | (uint64_t)(sl->any_logprobs ? 1 : 0);
+    uint64_t key = (uint64_t)m->bv.n_rows << 35 | (uint64_t)m->bv.max_kv << 3 |
+                   (uint64_t)(sl->any_adjust ? 4 : 0) | (uint64_t)(sl->any_sample ? 2 : 0) |
+                   (uint64_t)(sl->any_logprobs ? 1 : 0);
     int st = be_graph_begin(m->be, key);
     if (st != 0)
         return st < 0 ? st : 0;
@@ -175,6 +186,14 @@ static int model_submit(void *self, int slot, const struct step *s)
     if (st != 0)
         return st;
     struct step_slot *sl = &m->slot[slot];
+    int32_t at;
+    const char *what = adjust_plan(m, sl, s, &at);
+    if (!what)
+        what = score_plan(m, sl, s, &at);
+    if (!what)
+        what = hidden_plan(m, sl, s, &at);
+    if (what)
+        return bad(s, what, s->rows[at].row);
     copy_step(sl->step, s);
     sl->any_logprobs = sl->any_sample = 0;
     for (int32_t i = 0; i < s->n_rows; i++) {
@@ -182,17 +201,48 @@ static int model_submit(void *self, int slot, const struct step *s)
         sl->any_sample |= sampled;
         sl->any_logprobs |= sampled && s->sample[i].n_logprobs >= 0;
     }
-    st = move_inputs(m, sl->step);
+    st = move_inputs(m, sl);
     if (st == 0)
         st = use_graph(m, s) ? enqueue_graph(m, sl) : enqueue_pass(m, sl);
     if (st != 0)
         return st;
+    adjust_done(m, sl);
+    hidden_done(m, sl);
     if (sl->any_sample)
         st = fetch_results(m, sl);
+    if (st == 0 && sl->score1 > 0)
+        st = score_fetch(m, sl);
+    if (st == 0)
+        st = hidden_fetch(m, sl);
     if (st == 0)
         st = be_mark(m->be, slot);
     /* The pass runs and feeds its tokens to the next: it must not be submitted again. */
     return st != 0 ? ST_DEVICE : 0;
+}
+
+/* Row i drew a token, or could not. */
+static void take_token(const struct step_slot *sl, int32_t i, struct step_result *r)
+{
+    int32_t k = step_result_add(r, i, 1);
+    bool lp = sl->step->sample[i].n_logprobs >= 0;
+    if (sl->token[i] == TOKEN_NUMERIC) {
+        step_result_undo(r, i, ST_NUMERIC);
+        return;
+    }
+    r->token[k] = sl->token[i];
+    r->logprob[k] = lp ? sl->logprob[i] : 0.0f;
+    r->n_top[k] = lp ? sl->n_top[i] : 0;
+    if (r->n_top[k] > 0)
+        memcpy(r->top[k], sl->top + (size_t)i * MAX_LOGPROBS,
+               (size_t)r->n_top[k] * sizeof *sl->top);
+}
+
+static bool all_finite(const float *v, int32_t n)
+{
+    for (int32_t i = 0; v && i < n; i++)
+        if (!isfinite(v[i]))
+            return false;
+    return true;
 }
 
 static int model_wait(void *self, int slot, struct step_result *r)
@@ -205,18 +255,16 @@ static int model_wait(void *self, int slot, struct step_result *r)
         return st;
     const struct step_slot *sl = &m->slot[slot];
     const struct step *s = sl->step;
-    r->n_rows = r->n = 0;
+    r->n_rows = r->n = r->n_score = 0;
     for (int32_t i = 0; i < s->n_rows; i++) {
-        int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, k = step_result_add(r, i, n);
-        if (n == 0)
-            continue;
-        int lp = s->sample[i].n_logprobs >= 0;
-        r->token[k] = sl->token[i];
-        r->logprob[k] = lp ? sl->logprob[i] : 0.0f;
-        r->n_top[k] = lp ? sl->n_top[i] : 0;
-        if (r->n_top[k] > 0)
-            memcpy(r->top[k], sl->top + (size_t)i * MAX_LOGPROBS,
-                   (size_t)r->n_top[k] * sizeof *sl->top);
+        if (s->rows[i].want == STEP_WANT_SAMPLE)
+            take_token(sl, i, r);
+        else
+            step_result_add(r, i, 0);
+        if (s->rows[i].n_score > 0 && r->row[i].status == 0)
+            score_take(m, sl, i, r);
+        if (!all_finite(hidden_of(m, sl, i), m->cfg.dim))
+            step_result_undo(r, i, ST_NUMERIC);
     }
     return 0;
 }
@@ -227,10 +275,26 @@ static int model_ready(void *self, int slot)
     return be_ready(m->be, slot);
 }
 
+static int model_hidden(void *self, int slot, int32_t i, float *dst)
+{
+    const struct model *m = self;
+    if (slot < 0 || slot >= MAX_INFLIGHT || i < 0 || i >= m->slot[slot].step->n_rows)
+        return ST_INVALID_VALUE;
+    const float *v = hidden_of(m, &m->slot[slot], i);
+    if (!v)
+        return ST_INVALID_VALUE;
+    memcpy(dst, v, (size_t)m->cfg.dim * sizeof *dst);
+    return 0;
+}
+
 void model_executor(struct model *m, struct executor *ex)
 {
-    *ex = (struct executor){
-        .self = m, .submit = model_submit, .wait = model_wait, .ready = model_ready};
+    *ex = (struct executor){.self = m,
+                            .submit = model_submit,
+                            .wait = model_wait,
+                            .ready = model_ready,
+                            .hidden = model_hidden,
+                            .hidden_dim = m->cfg.dim};
 }
 
 int model_logits(struct model *m, int32_t i, float *dst)

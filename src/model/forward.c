@@ -4,7 +4,7 @@
  * Families differ in what their weight table holds (biases, q/k norms, a tied head), never in this
  * file. Ops are enqueued in order on the backend; nothing here waits. Engine thread.
  */
-#include "state.h"
+#include "forward.h"
 
 static int gemm(struct model *m, void *out, const void *in, const struct matrix *w,
                 const void *bias, int32_t n_in, int32_t n_out)
@@ -44,7 +44,7 @@ static int attention(struct model *m, int32_t kind, int32_t layer, const struct 
     struct op_rope_kv_write r = {.qkv = m->qkv,
                                  .q_norm = w->q_norm,
                                  .k_norm = w->k_norm,
-                                 .inv_freq = m->inv_freq + k->rope * (MAX_HEAD_DIM / 2),
+                                 .inv_freq = m->inv_freq + (size_t)k->rope * (MAX_HEAD_DIM / 2),
                                  .attn_factor = m->cfg.rope[k->rope].attn_factor,
                                  .eps = m->cfg.norm_eps,
                                  .n_heads = d->n_heads,
@@ -117,13 +117,78 @@ int forward_layers(struct model *m, int32_t kind)
     return st;
 }
 
-int forward_sample(struct model *m, int32_t kind, bool any_logprobs)
+/* What the rows draw from, where it is not the logits themselves: to the sampler's scratch. */
+static int adjust(struct model *m)
+{
+    struct op_adjust a = {.out = m->sample_work,
+                          .logits = m->logits,
+                          .params = m->params,
+                          .adjust = m->adjust,
+                          .area = m->area,
+                          .row_slot = m->bv.row_slot,
+                          .row_out = m->bv.row_out,
+                          .last_token = m->last_token,
+                          .counts = m->counts,
+                          .n_rows = m->bv.n_rows,
+                          .vocab = m->cfg.vocab};
+    return m->be->op->adjust(m->be, &a);
+}
+
+/* Logits of n hidden states. */
+static int head(struct model *m, const void *in, int32_t n)
+{
+    struct op_gemm o = {.out = m->logits,
+                        .in = in,
+                        .w = &m->w.head,
+                        .m = n,
+                        .n_in = m->cfg.dim,
+                        .n_out = m->cfg.vocab,
+                        .dt = m->act_dt,
+                        .out_dt = DT_F32};
+    return m->be->op->gemm(m->be, &o);
+}
+
+static bool any_wanted(const struct score_want *w, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (w[i].token >= 0)
+            return true;
+    return false;
+}
+
+/* The tokens that are asked about, some at a time: from a multiple of ALIGN, because libraries of
+ * products want their operands to begin at 256 bytes. */
+static int score(struct model *m, const struct step_slot *sl)
+{
+    enum { ALIGN = 64 };
+    int32_t most = m->logit_rows / ALIGN * ALIGN, n;
+    int st = 0;
+    for (int32_t t = sl->score0 / ALIGN * ALIGN; st == 0 && t < sl->score1; t += n) {
+        n = sl->score1 - t < most ? sl->score1 - t : most;
+        size_t at = (size_t)t;
+        if (!any_wanted(sl->want + at, n))
+            continue;
+        struct op_score o = {.logits = m->logits,
+                             .want = m->want + at,
+                             .logprob = m->out_score + at,
+                             .top = m->out_score_top + at * MAX_LOGPROBS,
+                             .n_top = m->out_score_n_top + at,
+                             .n_rows = n,
+                             .vocab = m->cfg.vocab};
+        st = head(m, (char *)m->h + at * (size_t)m->cfg.dim * dtype_size(m->act_dt), n);
+        if (st == 0)
+            st = m->be->op->score(m->be, &o);
+    }
+    return st;
+}
+
+static int sample(struct model *m, int32_t kind, const struct step_slot *sl)
 {
     const struct model_config *c = &m->cfg;
     int32_t n = m->bv.n_rows;
-    int st = norm(m, m->h, m->w.final_norm);
+    int st = 0;
     const void *in = m->h;
-    if (st == 0 && !(kind == STEP_DECODE && m->bv.n_tokens == n)) {
+    if (!(kind == STEP_DECODE && m->bv.n_tokens == n)) {
         struct op_gather g = {.out = m->last,
                               .in = m->h,
                               .index = m->bv.row_out,
@@ -135,15 +200,9 @@ int forward_sample(struct model *m, int32_t kind, bool any_logprobs)
     }
     if (st != 0)
         return st;
-    struct op_gemm head = {.out = m->logits,
-                           .in = in,
-                           .w = &m->w.head,
-                           .m = n,
-                           .n_in = c->dim,
-                           .n_out = c->vocab,
-                           .dt = m->act_dt,
-                           .out_dt = DT_F32};
-    st = m->be->op->gemm(m->be, &head);
+    st = head(m, in, n);
+    if (st == 0 && sl->any_adjust)
+        st = adjust(m);
     if (st != 0)
         return st;
     struct op_sample s = {.logits = m->logits,
@@ -156,10 +215,32 @@ int forward_sample(struct model *m, int32_t kind, bool any_logprobs)
                           .logprob = m->out_logprob,
                           .top = m->out_top,
                           .n_top = m->out_n_top,
+                          .adjust = sl->any_adjust ? m->adjust : NULL,
+                          .adjusted = m->sample_work,
                           .n_rows = n,
                           .vocab = c->vocab,
-                          .any_logprobs = any_logprobs,
+                          .any_logprobs = sl->any_logprobs,
                           .work = m->sample_work,
                           .work_bytes = m->sample_work_bytes};
     return m->be->op->sample(m->be, &s);
+}
+
+int forward_outputs(struct model *m, int32_t kind, const struct step_slot *sl)
+{
+    int st = norm(m, m->h, m->w.final_norm);
+    if (st == 0 && sl->score1 > 0)
+        st = score(m, sl);
+    if (st == 0 && sl->any_hidden) {
+        struct op_hidden o = {.out = m->out_hidden,
+                              .sum = m->hidden_sum,
+                              .in = m->h,
+                              .want = m->hidden_want,
+                              .bv = &m->bv,
+                              .dim = m->cfg.dim,
+                              .dt = m->act_dt};
+        st = m->be->op->hidden(m->be, &o);
+    }
+    if (st == 0 && sl->any_sample)
+        st = sample(m, kind, sl);
+    return st;
 }

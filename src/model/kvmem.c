@@ -3,8 +3,9 @@
  *
  * Loader thread. The pool is one block; who owns which page is the engine's business.
  */
+#include "kvmem.h"
+
 #include "mem.h"
-#include "state.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -6,15 +6,20 @@
  * never under load.
  */
 #include "clock.h"
+#include "kvmem.h"
 #include "log.h"
 #include "mem.h"
 #include "state.h"
+#include "warm.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Rows of logits at least, so that scoring a prompt makes products of this many tokens. */
+enum { SCORE_ROWS = 64 };
 
 struct want {
     void **at;
@@ -50,6 +55,17 @@ static int alloc_inputs(struct model *m, struct err *e)
         {(void **)&m->bv.row_out, "inputs.row_out", r, sizeof *m->bv.row_out},
         {(void **)&m->last_token, "inputs.last_token", r, sizeof *m->last_token},
         {(void **)&m->params, "inputs.params", r, sizeof *m->params},
+        {(void **)&m->adjust, "inputs.adjust", r, sizeof *m->adjust},
+        {(void **)&m->area, "inputs.area", MAX_AREA, sizeof *m->area},
+        {(void **)&m->want, "inputs.want", t, sizeof *m->want},
+        {(void **)&m->hidden_want, "inputs.hidden_want", r, sizeof *m->hidden_want},
+        {(void **)&m->hidden_sum, "hidden.sum", r * (size_t)m->cfg.dim, sizeof *m->hidden_sum},
+        {(void **)&m->out_hidden, "results.hidden", r * (size_t)m->cfg.dim, sizeof *m->out_hidden},
+        {(void **)&m->out_score, "results.score", t, sizeof *m->out_score},
+        {(void **)&m->out_score_n_top, "results.score_n_top", t, sizeof *m->out_score_n_top},
+        {(void **)&m->out_score_top, "results.score_top", t * MAX_LOGPROBS,
+         sizeof *m->out_score_top},
+        {(void **)&m->counts, "counts", r * (size_t)m->cfg.vocab, sizeof *m->counts},
         {(void **)&m->out_token, "results.token", r, sizeof *m->out_token},
         {(void **)&m->out_logprob, "results.logprob", r, sizeof *m->out_logprob},
         {(void **)&m->out_n_top, "results.n_top", r, sizeof *m->out_n_top},
@@ -61,7 +77,7 @@ static int alloc_inputs(struct model *m, struct err *e)
     if (st != 0)
         return st;
     for (int32_t i = 0; st == 0 && i < m->cfg.n_ropes; i++)
-        st = be_upload(m->be, m->inv_freq + i * (MAX_HEAD_DIM / 2), m->cfg.rope[i].inv_freq,
+        st = be_upload(m->be, m->inv_freq + (size_t)i * (MAX_HEAD_DIM / 2), m->cfg.rope[i].inv_freq,
                        sizeof m->cfg.rope[i].inv_freq);
     return st != 0 ? err_set(e, st, "the first copy to %s failed", m->be->info.name) : 0;
 }
@@ -103,7 +119,7 @@ static int alloc_workspace(struct model *m, struct err *e)
         {&m->gate_up, "workspace.gate_up", t * 2 * (size_t)d->ffn_dim, el},
         {&m->act, "workspace.act", t * (size_t)d->ffn_dim, el},
         {&m->last, "workspace.last", r * (size_t)c->dim, el},
-        {(void **)&m->logits, "logits", r * (size_t)c->vocab, sizeof(float)},
+        {(void **)&m->logits, "logits", (size_t)m->logit_rows * (size_t)c->vocab, sizeof(float)},
         {&m->attn_work, "workspace.attention", m->attn_work_bytes, 1},
         {&m->sample_work, "workspace.sampling", m->sample_work_bytes, 1},
     };
@@ -114,7 +130,7 @@ static int alloc_workspace(struct model *m, struct err *e)
 
 static int alloc_slots(struct model *m, struct err *e)
 {
-    size_t r = (size_t)m->max_seqs;
+    size_t r = (size_t)m->max_seqs, t = (size_t)m->max_tokens;
     int st = 0;
     for (int i = 0; st == 0 && i < MAX_INFLIGHT; i++) {
         struct step_slot *s = &m->slot[i];
@@ -124,6 +140,12 @@ static int alloc_slots(struct model *m, struct err *e)
             {(void **)&s->logprob, "host.logprob", r, sizeof *s->logprob},
             {(void **)&s->n_top, "host.n_top", r, sizeof *s->n_top},
             {(void **)&s->top, "host.top", r * MAX_LOGPROBS, sizeof *s->top},
+            {(void **)&s->adjust, "host.adjust", r, sizeof *s->adjust},
+            {(void **)&s->hidden_want, "host.hidden_want", r, sizeof *s->hidden_want},
+            {(void **)&s->hidden, "host.hidden", r * (size_t)m->cfg.dim, sizeof *s->hidden},
+            {(void **)&s->want, "host.want", t, sizeof *s->want},
+            {(void **)&s->score, "host.score", t, sizeof *s->score},
+            {(void **)&s->score_top, "host.score_top", t * MAX_LOGPROBS, sizeof *s->score_top},
         };
         st = alloc_all(m->be, v, sizeof v / sizeof *v, 1, NULL, e);
     }
@@ -204,6 +226,7 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
     m->act_dt = o->act_dt >= 0 ? o->act_dt : be->info.act_dt;
     m->max_seqs = o->max_seqs;
     m->max_tokens = o->max_step_tokens > o->max_seqs ? o->max_step_tokens : o->max_seqs;
+    m->logit_rows = larger(m->max_seqs, SCORE_ROWS);
     set_dims(m);
     int64_t t0 = clock_us(), t1 = 0, t2 = 0;
     st = alloc_inputs(m, e);

@@ -16,8 +16,15 @@ struct step_slot {
     token_id *token;   /* [max_seqs] results, be_alloc_host */
     float *logprob;
     int32_t *n_top;
-    struct token_logprob *top; /* [max_seqs][MAX_LOGPROBS] */
-    bool any_logprobs, any_sample;
+    struct token_logprob *top;       /* [max_seqs][MAX_LOGPROBS] */
+    struct row_adjust *adjust;       /* [max_seqs], be_alloc_host */
+    struct score_want *want;         /* [max_tokens], be_alloc_host */
+    float *score;                    /* [max_tokens], be_alloc_host */
+    struct token_logprob *score_top; /* [max_tokens][MAX_LOGPROBS], be_alloc_host */
+    int32_t score0, score1; /* the tokens from the first that is asked for; score1 0: none */
+    int32_t *hidden_want;   /* [max_seqs], be_alloc_host */
+    float *hidden;          /* [max_seqs, dim], be_alloc_host */
+    bool any_logprobs, any_sample, any_adjust, any_score_top, any_hidden;
 };
 
 /* What this rank holds and computes. model_config is the file's shape, these are the rank's own: a
@@ -41,6 +48,7 @@ struct model {
     struct weight_set w;
     int32_t act_dt;
     int32_t max_seqs, max_tokens; /* rows and tokens of one step */
+    int32_t logit_rows;           /* rows of logits, at least max_seqs */
     int32_t max_len;
     struct kv_pool_view kv;
     int64_t page_bytes;
@@ -50,6 +58,15 @@ struct model {
     struct batch bv;
     token_id *last_token; /* [max_seqs]: TOKEN_FROM_ROW reads it */
     struct sample_params *params;
+    struct row_adjust *adjust; /* [max_seqs] */
+    uint32_t *area;            /* [MAX_AREA] */
+    uint16_t *counts;          /* [max_seqs][vocab], see op_adjust */
+    /* host: the position at which a row may draw with its counts as they are; 0 = nowhere */
+    int32_t count_next[MAX_ROWS];
+    struct score_want *want;    /* [max_tokens] */
+    int32_t *hidden_want;       /* [max_seqs] */
+    float *hidden_sum;          /* [max_seqs, dim], see op_hidden */
+    int32_t sum_next[MAX_ROWS]; /* host: the position at which a row's sum may go on; 0 = nowhere */
 
     /* workspace: backend memory, act_dt unless said */
     float *x;      /* [max_tokens, dim] residual */
@@ -59,7 +76,7 @@ struct model {
     void *gate_up; /* [max_tokens, 2 * d.ffn_dim] */
     void *act;     /* [max_tokens, d.ffn_dim] */
     void *last;    /* [max_seqs, dim] the rows that sample */
-    float *logits; /* [max_seqs, vocab] f32 */
+    float *logits; /* [logit_rows, vocab] f32 */
     void *attn_work, *sample_work;
     size_t attn_work_bytes, sample_work_bytes;
 
@@ -68,25 +85,12 @@ struct model {
     float *out_logprob;
     int32_t *out_n_top;
     struct token_logprob *out_top;
+    float *out_hidden; /* [max_seqs, dim] */
+    float *out_score;  /* [max_tokens] */
+    int32_t *out_score_n_top;
+    struct token_logprob *out_score_top; /* [max_tokens][MAX_LOGPROBS] */
 
     struct step_slot slot[MAX_INFLIGHT];
 };
-
-/* kvmem.c: bytes of one page, and the pool itself (m->kv, m->max_len). */
-int64_t kv_page_bytes(const struct model_dims *d, int32_t kv_dt, int32_t page_tokens);
-int kv_pool_alloc(struct model *m, const struct model_opts *o, struct err *e);
-
-/* executor.c: what rows and context of a decode step are rounded up to, so that few graphs serve.
- */
-int32_t row_bucket(const struct model *m, int32_t n);
-int32_t kv_bucket(const struct model *m, int32_t n);
-
-/* warm.c: `how` is enum warm of model.h. 0, or the status of the pass that failed. */
-int model_warm(struct model *m, int how, struct err *e);
-
-/* forward.c: enqueue the layers for the batch in m->bv, then, when any_sample, the head and the
- * sampler. 0 or ST_*. */
-int forward_layers(struct model *m, int32_t kind);
-int forward_sample(struct model *m, int32_t kind, bool any_logprobs);
 
 #endif

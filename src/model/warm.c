@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* warm.c - first passes before ready: kernels are loaded, matrix products choose their algorithms
- * and decode graphs are recorded now, not under the first requests.
+/* warm.c - first passes before ready: does the model answer in numbers at all? Kernels are loaded,
+ * matrix products choose their algorithms and decode graphs are recorded now, not under the first
+ * requests.
  *
  * Loader thread, at the end of model_load. The steps are real ones over pages that nobody owns yet;
  * what they leave in the pool, the tables and the results is overwritten before it is ever read.
  */
+#include "warm.h"
+
+#include "executor.h"
 #include "mem.h"
-#include "state.h"
 
 #include <stdlib.h>
 
@@ -51,15 +54,23 @@ static int run(struct warmer *w)
     return st != 0 ? st : w->ex.wait(w->ex.self, 0, w->r);
 }
 
+/* A prompt of n tokens, whose answer must be a number: weights with NaN or infinity in them are no
+ * model, whatever the file is called. */
+static int warm_prompt(struct warmer *w, int32_t n)
+{
+    begin(w, STEP_PREFILL);
+    add_row(w, 0, n - 1, n);
+    int st = run(w);
+    return st != 0 ? st : w->r->row[0].status;
+}
+
 /* Chunks of 1, 4, 16, ... tokens and the largest there will be. */
 static int warm_prefill(struct warmer *w)
 {
     int32_t most = w->m->max_tokens < w->m->max_len ? w->m->max_tokens : w->m->max_len;
     int st = 0;
     for (int32_t n = 1; st == 0; n = n * 4 < most ? n * 4 : most) {
-        begin(w, STEP_PREFILL);
-        add_row(w, 0, n - 1, n);
-        st = run(w);
+        st = warm_prompt(w, n);
         if (n == most)
             break;
     }
@@ -105,10 +116,15 @@ int model_warm(struct model *m, int how, struct err *e)
     model_executor(m, &w.ex);
     w.s = xalloc(sizeof *w.s);
     w.r = xalloc(sizeof *w.r);
-    int st = warm_prefill(&w);
-    if (st == 0)
+    int st = how == WARM_ANSWER ? warm_prompt(&w, 1) : warm_prefill(&w);
+    if (st == 0 && how != WARM_ANSWER)
         st = warm_graphs(&w, how == WARM_GRAPHS);
     free(w.s);
     free(w.r);
+    if (st == ST_NUMERIC)
+        return err_set(e, ST_FORMAT,
+                       "the model's first answer is no number: its logits have NaN or infinity, or "
+                       "nothing finite. A weight of the checkpoint is broken, or its values do not "
+                       "fit model.dtype");
     return st != 0 ? err_set(e, st, "the first pass of the model failed: %s", st_text(st)) : 0;
 }

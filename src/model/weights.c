@@ -9,6 +9,7 @@
 #include "weights.h"
 
 #include "mem.h"
+#include "weight_rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,16 +64,18 @@ static int load_matrix(struct loader *l, int32_t layer, const int *roles, int n,
     }
     weight_name(l->s, layer, roles[0], what, sizeof what);
     snprintf(name, sizeof name, "weights.%s", what);
+    /* cppcheck-suppress uninitvar ; there is a role, and so a first reader */
+    const int64_t n_in = reader[0].n_in;
     const struct be_matrix_spec spec = {.what = name,
                                         .parts = part,
                                         .n_parts = n,
                                         .dt = dt,
-                                        .n_in = reader[0].n_in,
+                                        .n_in = n_in,
                                         .gemm_operand = gemm_operand};
     int st = be_load_matrix(l->be, &spec, out, l->e);
     if (st)
         return st;
-    report(l, (double)rows * (double)reader[0].n_in * (double)dtype_size(dt));
+    report(l, (double)rows * (double)n_in * (double)dtype_size(dt));
     return 0;
 }
 

@@ -5,6 +5,7 @@
  * text without a first byte of any token costs one load per byte. */
 #include "added.h"
 
+#include "mem.h"
 #include "uclass.h"
 #include "utf8.h"
 

@@ -17,6 +17,8 @@
  * functions over immutable tables; the workspace belongs to one call. */
 #include "bpe.h"
 
+#include "mem.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -247,7 +249,8 @@ void bpe_reserve(struct bpe_work *w, size_t n)
 {
     if (n <= w->sym_cap)
         return;
-    w->sym_cap = n < 2 * SCAN_MAX ? 2 * SCAN_MAX : n;
+    const size_t least = (size_t)2 * SCAN_MAX;
+    w->sym_cap = n < least ? least : n;
     w->sym = xrealloc(w->sym, w->sym_cap * sizeof *w->sym);
 }
 
@@ -313,7 +316,7 @@ struct feed {
 /* At least two windows, unless they are the last symbols. */
 static void top_up(struct feed *f, bpe_fill fill, void *ctx)
 {
-    if (f->done || f->end - f->begin >= 2 * WINDOW)
+    if (f->done || f->end - f->begin >= (size_t)2 * WINDOW)
         return;
     memmove(f->sym, f->sym + f->begin, (f->end - f->begin) * sizeof *f->sym);
     f->end -= f->begin;

@@ -4,6 +4,8 @@
  * Knows what variables every template gets, and how much a rendering may cost. The language is
  * src/jinja; what a conversation is, and which document describes it, is the caller's business.
  */
+#include "chat.h"
+
 #include "chat_files.h"
 #include "jinja.h"
 #include "json.h"
@@ -25,7 +27,7 @@ struct chat {
 /* Is a user's text in the output when it is given in this form? */
 static bool shows(const struct chat *c, const char *json)
 {
-    struct jdoc d;
+    struct json_doc d;
     struct buf out = {0};
     if (json_parse(&d, json, strlen(json), NULL) != 0)
         return false;
@@ -78,6 +80,11 @@ bool chat_wants_parts(const struct chat *c)
 bool chat_knows_developer(const struct chat *c)
 {
     return c->knows_developer;
+}
+
+bool chat_mentions(const struct chat *c, const char *s)
+{
+    return jinja_mentions(c->j, s);
 }
 
 /* ---- use ---- */

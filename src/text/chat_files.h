@@ -4,7 +4,9 @@
 #ifndef QUIRE_TEXT_CHAT_FILES_H
 #define QUIRE_TEXT_CHAT_FILES_H
 
-#include "text.h"
+#include "buf.h"
+#include "status.h"
+#include "text_source.h"
 
 enum { N_CHAT_TOKENS = 4 };
 /* The variables that templates know them by: bos_token, ... */

@@ -7,6 +7,7 @@
  * are refused at load. Immutable after loading, any thread. */
 #include "decode.h"
 
+#include "mem.h"
 #include "utf8.h"
 
 #include <stdio.h>
@@ -173,8 +174,10 @@ void decoder_fill(const struct decoder *d, struct vocab *v)
         if (!vocab_has(v, id))
             continue;
         if (d->mode == DEC_BYTES) {
-            /* A model token's raw bytes are that already. */
-            if ((v->flags[id] & VOCAB_ADDED) || !v->byte_level)
+            /* A model token's raw bytes are that already. An added token's text is what it says:
+             * the byte alphabet, in which "\xC3\xBC" is a lone byte, is the model's alone. The
+             * reference library decodes it all the same, and shows a user U+FFFD for it. */
+            if (!v->byte_level && (v->flags[id] & VOCAB_MODEL))
                 fill_bytes(v, id);
             continue;
         }

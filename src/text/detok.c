@@ -5,6 +5,8 @@
  * The stream holds back only an incomplete code point (at most 3 bytes) and what the decoder's last
  * steps need (a trailing character that Strip may take). One owner at a time; d->t is shared and
  * immutable. */
+#include "detok.h"
+
 #include "decode.h"
 #include "tok.h"
 #include "utf8.h"

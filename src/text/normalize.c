@@ -7,6 +7,7 @@
  * before it. Pure functions, any thread; the table of quiet code points is filled once. */
 #include "normalize.h"
 
+#include "mem.h"
 #include "uclass.h"
 #include "utf8.h"
 
@@ -166,7 +167,7 @@ static void normal_form(struct cps *c, enum norm_kind kind, const char *s, size_
         i += len;
     }
     canonical_order(c);
-    if (compose) {
+    if (compose && c->n > 0) {
         utf8proc_ssize_t k = utf8proc_normalize_utf32(c->p, (utf8proc_ssize_t)c->n,
                                                       UTF8PROC_COMPOSE | UTF8PROC_STABLE);
         c->n = k < 0 ? c->n : (size_t)k;
@@ -345,7 +346,7 @@ int normalizer_run(const struct normalizer *m, struct rx_run *run, const char *s
         struct buf *to = &tmp[i & 1];
         if (!step_may_change(&m->step[i], in, n))
             continue;
-        if (in == to->p) /* a skipped step left the text on this side */
+        if (to->p && in == to->p) /* a skipped step left the text on this side */
             to = &tmp[(i & 1) ^ 1];
         to->n = 0;
         st = run_step(&m->step[i], run, in, n, to);

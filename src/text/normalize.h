@@ -3,6 +3,7 @@
 #ifndef QUIRE_TEXT_NORMALIZE_H
 #define QUIRE_TEXT_NORMALIZE_H
 
+#include "buf.h"
 #include "regex.h"
 
 enum norm_kind {

@@ -3,6 +3,7 @@
  * (Metaspace, a prefix space) also rewrite the text. Immutable tables, one call's workspace. */
 #include "pretok.h"
 
+#include "mem.h"
 #include "uclass.h"
 #include "utf8.h"
 

@@ -5,6 +5,8 @@
 
 #include "regex.h"
 
+#include <stdint.h>
+
 enum pre_kind {
     PRE_SPLIT,     /* rx, or the string `lit` */
     PRE_DIGITS,    /* individual: each digit apart */

@@ -12,6 +12,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "regex.h"
 
+#include "mem.h"
 #include "uclass.h"
 #include "utf8.h"
 

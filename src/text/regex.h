@@ -3,7 +3,10 @@
 #ifndef QUIRE_TEXT_REGEX_H
 #define QUIRE_TEXT_REGEX_H
 
-#include "text.h"
+#include "status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
 
 struct rx;
 /* Compile a pattern (UTF, Unicode properties, JIT). What our translation does not know is

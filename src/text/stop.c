@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stop.c - stop strings: an Aho-Corasick automaton over bytes.
  *
- * The match that ends first wins; of those that end together the longest, then the lowest index. So
- * the result does not depend on how the text is cut into pushes. What is held back is exactly the
- * longest end of the text that begins a stop string. Amortised constant time a byte. The set is
- * immutable and shared; a stopper has one owner. */
-#include "text.h"
+ * The match that ends first wins, for it ends the generation; of those that end together the
+ * longest, then the lowest index. One that begins earlier but would end later is not waited for:
+ * the tokens that it takes might never come. So the result does not depend on how the text is cut
+ * into pushes. What is held back is exactly the longest end of the text that begins a stop string.
+ * Amortised constant time a byte. The set is immutable and shared; a stopper has one owner. */
+#include "stop.h"
+
+#include "mem.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -136,10 +139,27 @@ static void release(struct stopper *m, const char *s, size_t n, struct buf *out)
     buf_add(out, s, n - from_held);
 }
 
+/* s went through the automaton without a match that counts: what cannot begin a stop string any
+ * more goes out. */
+static void hold_back(struct stopper *m, const char *s, size_t n, struct buf *out)
+{
+    size_t keep = m->set->node[m->state].depth, total = m->held.n + n;
+    if (keep > n) { /* part of what was held stays */
+        size_t go = total - keep;
+        buf_add(out, m->held.p, go);
+        memmove(m->held.p, m->held.p + go, m->held.n - go);
+        m->held.n -= go;
+        buf_add(&m->held, s, n);
+    } else {
+        release(m, s, total - keep, out);
+        m->held.n = 0;
+        buf_add(&m->held, s + (n - keep), keep);
+    }
+}
+
 int stopper_push(struct stopper *m, const char *s, size_t n, bool include, struct buf *out)
 {
     const struct stops *set = m->set;
-    size_t keep, total;
     if (!set || set->n == 1) {
         buf_add(out, s, n);
         return -1;
@@ -156,20 +176,19 @@ int stopper_push(struct stopper *m, const char *s, size_t n, bool include, struc
             return x->match;
         }
     }
-    keep = set->node[m->state].depth;
-    total = m->held.n + n;
-    if (keep > n) { /* part of what was held stays */
-        size_t go = total - keep;
-        buf_add(out, m->held.p, go);
-        memmove(m->held.p, m->held.p + go, m->held.n - go);
-        m->held.n -= go;
-        buf_add(&m->held, s, n);
-    } else {
-        release(m, s, total - keep, out);
-        m->held.n = 0;
-        buf_add(&m->held, s + (n - keep), keep);
-    }
+    hold_back(m, s, n, out);
     return -1;
+}
+
+void stopper_pass(struct stopper *m, const char *s, size_t n, struct buf *out)
+{
+    if (!m->set || m->set->n == 1) {
+        buf_add(out, s, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        m->state = advance(m->set, m->state, (uint8_t)s[i]);
+    hold_back(m, s, n, out);
 }
 
 void stopper_flush(struct stopper *m, struct buf *out)

@@ -3,6 +3,7 @@
  * after tok_open (but for the self table, whose racing writers agree), any thread. */
 #include "tok.h"
 
+#include "mem.h"
 #include "tokgguf.h"
 #include "tokjson.h"
 

@@ -8,6 +8,7 @@
 #include "decode.h"
 #include "normalize.h"
 #include "pretok.h"
+#include "tokenizer.h"
 
 #include <stdatomic.h>
 

@@ -2,6 +2,8 @@
 /* tok_build.c - what the loaders call on a tokenizer that is being filled. One thread, at load. */
 #include "tok_build.h"
 
+#include "mem.h"
+
 #include <stdio.h>
 #include <string.h>
 

@@ -4,6 +4,7 @@
 #include "json_file.h"
 #include "tokjson.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* A token given as a string or as an object with "content". */
@@ -12,6 +13,24 @@ static token_id named_token(const struct tok *t, const cJSON *o, const char *nam
     const cJSON *v = js_get(o, name);
     const char *s = cJSON_IsObject(v) ? js_str(v, "content") : cJSON_GetStringValue(v);
     return s ? vocab_find(&t->v, s, strlen(s)) : -1;
+}
+
+/* The end token's id where tokenizer_config.json lists it itself and tokenizer.json lacks it. */
+static token_id listed_eos(const cJSON *root)
+{
+    const cJSON *v = js_get(root, "eos_token"), *it;
+    const char *eos = cJSON_IsObject(v) ? js_str(v, "content") : cJSON_GetStringValue(v);
+    cJSON_ArrayForEach(it, js_get(root, "added_tokens_decoder"))
+    {
+        const char *text = js_str(it, "content");
+        char *end;
+        if (!text || !eos || !it->string || strcmp(text, eos) != 0)
+            continue;
+        long id = strtol(it->string, &end, 10);
+        if (end != it->string && *end == '\0' && id >= 0 && id < MAX_VOCAB)
+            return (token_id)id;
+    }
+    return -1;
 }
 
 /* These classes build their own post-processor from add_bos_token and add_eos_token, whatever
@@ -48,6 +67,8 @@ static int apply(struct tok *t, struct view text, const char *what, bool config,
         t->bos = named_token(t, root, "bos_token");
     if (t->eos < 0)
         t->eos = named_token(t, root, "eos_token");
+    if (t->eos < 0)
+        t->eos = listed_eos(root);
     if (config && class_rules(js_str(root, "tokenizer_class"))) {
         if (cJSON_IsBool(js_get(root, "add_bos_token")))
             set_side(&t->prefix, js_bool(root, "add_bos_token", false), t->bos);

@@ -6,6 +6,8 @@
  * follow from the pieces' scores. Everything else is refused by name. One thread, at load. */
 #include "tokgguf.h"
 
+#include "end_names.h"
+#include "mem.h"
 #include "tok_build.h"
 #include "utf8.h"
 
@@ -49,13 +51,22 @@ static int add_tokens(struct tok *t, const struct text_source *src, bool byte_le
     return 0;
 }
 
-/* Control tokens and the user's own; after the model's, whose id a repeated string keeps. */
+/* The type that counts: a token that ends a turn is control, whatever the writer made of it. So the
+ * template's text gives it as one token, it ends a generation, and it is not shown. */
+static int added_type(const struct text_source *src, size_t i)
+{
+    const struct view *s = &src->gguf_tokens[i];
+    return end_name_is_control(s->p, s->n) ? TYPE_CONTROL : type_of(src, i);
+}
+
+/* Control tokens and the user's own; after the model's, whose id a repeated string keeps. One that
+ * is control by its text alone is a token of the model, too: merges may name it. */
 static int add_added(struct tok *t, const struct text_source *src, struct err *e)
 {
     size_t seen = 0;
     for (size_t i = 0; i < src->n_gguf_tokens; i++) {
         struct view s = src->gguf_tokens[i];
-        int type = type_of(src, i), st;
+        int type = added_type(src, i), st;
         token_id got;
         if (type != TYPE_CONTROL && type != TYPE_USER && type != TYPE_UNKNOWN)
             continue;

@@ -5,6 +5,7 @@
  * name. One thread, at load. */
 #include "tokjson_steps.h"
 
+#include "mem.h"
 #include "utf8.h"
 
 #include <string.h>
@@ -231,13 +232,14 @@ static int pre_one(struct pre_step *step, const char *type, const cJSON *o, stru
         return 0;
     }
     if (strcmp(type, "CharDelimiterSplit") == 0) {
-        const char *c;
+        const char *c = NULL;
         int st = js_char(&c, o, "delimiter", NULL, e);
         if (st)
             return st;
         step->kind = PRE_SPLIT;
         step->how = SPLIT_REMOVED;
         step->lit = xstrdup(c);
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): st is not 0 where c is NULL */
         step->lit_n = strlen(c);
         return 0;
     }
@@ -305,7 +307,7 @@ static int dec_strings(struct dec_step *step, const char *from, const char *to, 
 static int dec_one(struct dec_step *step, const char *type, const cJSON *o, struct err *e)
 {
     const char *s = NULL;
-    enum prefix_how how;
+    enum prefix_how how = PREFIX_NEVER;
     int st = 0;
     if (strcmp(type, "ByteLevel") == 0) {
         step->kind = DEC_BYTE_LEVEL;

@@ -74,7 +74,9 @@ bool uclass_space(uint32_t c)
 static char major(uint32_t c)
 {
     int i = uclass_find_new(c);
-    return i >= 0 ? uclass_new[i].cls[0] : utf8proc_category_string((utf8proc_int32_t)c)[0];
+    if (i >= 0)
+        return uclass_new[i].cls[0];
+    return utf8proc_category_string((utf8proc_int32_t)c)[0];
 }
 
 /* Alphabetic beyond L, M and Nl: the circled and squared Latin letters. */

@@ -3,6 +3,7 @@
  * read-only afterwards. Knows nothing of merges, added-token matching or decoders. */
 #include "vocab.h"
 
+#include "mem.h"
 #include "utf8.h"
 
 #include <stdlib.h>

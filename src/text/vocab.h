@@ -3,7 +3,13 @@
 #ifndef QUIRE_TEXT_VOCAB_H
 #define QUIRE_TEXT_VOCAB_H
 
-#include "text.h"
+#include "buf.h"
+#include "ids.h"
+#include "status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum {
     VOCAB_PRESENT = 1, /* the id exists */

@@ -156,6 +156,52 @@ static void test_cached_tokens(void **s)
     expect("/v1/completions", body, 200, "\"cached_tokens\":0");
 }
 
+static void cached_for(const char *key, const char *body, const char *want)
+{
+    char head[400], extra[100];
+    snprintf(extra, sizeof extra, "Authorization: Bearer %s\r\n", key);
+    post_head(head, sizeof head, "/v1/completions", strlen(body), extra);
+    int fd = dial(&rig);
+    put_all(fd, head, strlen(head));
+    put_all(fd, body, strlen(body));
+    struct answer a = get_answer(fd, false);
+    if (a.status != 200 || !has(&a, want))
+        fail_msg("%s: wanted %s, got %d %s", key, want, a.status, a.body);
+    free(a.body);
+    close(fd);
+}
+
+/* What one key's requests left in the cache is not there for another key, with no salt, with the
+ * same salt, and with whatever it takes for the other's. */
+static void test_tenants(void **s)
+{
+    (void)s;
+    char path[] = "/tmp/quired-keys-XXXXXX", body[500], tokens[300] = "";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "key-a\nkey-b\n", 12), 12);
+    close(fd);
+    rig_stop(&rig);
+    rig_defaults(&rig);
+    rig_set(&rig, "auth.api_keys_file", path);
+    rig_start(&rig);
+    for (int i = 0; i < 40; i++)
+        snprintf(tokens + strlen(tokens), sizeof tokens - strlen(tokens), "%s%d", i ? "," : "",
+                 200 + i);
+    for (int salted = 0; salted <= 1; salted++) {
+        snprintf(body, sizeof body, "{\"prompt\":[%s],\"max_tokens\":1%s}", tokens,
+                 salted ? ",\"cache_salt\":\"s\"" : "");
+        cached_for("key-a", body, "\"cached_tokens\":0");
+        cached_for("key-a", body, "\"cached_tokens\":32");
+        cached_for("key-b", body, "\"cached_tokens\":0");
+        cached_for("key-b", body, "\"cached_tokens\":32");
+    }
+    snprintf(body, sizeof body, "{\"prompt\":[%s],\"max_tokens\":1,\"cache_salt\":\"key-a\"}",
+             tokens);
+    cached_for("key-b", body, "\"cached_tokens\":0");
+    unlink(path);
+}
+
 static void test_tokenize(void **s)
 {
     (void)s;
@@ -246,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_eos),
         cmocka_unit_test(test_split_characters),
         cmocka_unit_test(test_http10),
+        cmocka_unit_test(test_tenants),
     };
     return cmocka_run_group_tests(tests, rig_up, rig_down);
 }

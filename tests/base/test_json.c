@@ -3,6 +3,8 @@
  * cJSON on random documents, random damage; documents made of parts of others.
  */
 #include "json.h"
+#include "json_make.h"
+#include "json_out.h"
 #include "testing.h"
 
 #include <cJSON.h>
@@ -12,7 +14,7 @@
 
 static int parse(const char *s, size_t n)
 {
-    struct jdoc d;
+    struct json_doc d;
     struct err e;
     char *copy = malloc(n ? n : 1); /* exact size: the sanitizer sees any step too far */
     memcpy(copy, s, n);
@@ -94,12 +96,12 @@ static void test_tables(void **state)
 static void test_values(void **state)
 {
     (void)state;
-    struct jdoc d;
+    struct json_doc d;
     struct err e;
     const char *s = "{\"i\":1.0,\"big\":-9223372036854775808,\"over\":9223372036854775808,"
                     "\"s\":\"a\\u0000b\\u00e9\",\"l\":[1,2,3]}";
     assert_int_equal(json_parse(&d, s, strlen(s), &e), 0);
-    const struct jval *v = json_get(&d, d.v, "i");
+    const struct json *v = json_get(&d, d.v, "i");
     assert_true(v->is_int && v->i == 1);
     v = json_get(&d, d.v, "big");
     assert_true(v->is_int && v->i == INT64_MIN);
@@ -127,8 +129,8 @@ static void test_limits(void **state)
     memset(deep, '[', 129);
     memset(deep + 129, ']', 129);
     assert_int_equal(parse(deep, 258), ST_INVALID_JSON);
-    /* [0,0,...]: the array and J_MAX_VALUES - 1 numbers are the most */
-    size_t n = (size_t)J_MAX_VALUES * 2;
+    /* [0,0,...]: the array and JSON_MAX_VALUES - 1 numbers are the most */
+    size_t n = (size_t)JSON_MAX_VALUES * 2;
     char *wide = malloc(n + 2);
     for (size_t i = 1; i < n; i += 2)
         memcpy(wide + i, "0,", 2);
@@ -154,7 +156,7 @@ static void test_numbers(void **state)
              {"1.0", false, true},    {"1e3", false, true},
              {"1.5", false, false},   {"9223372036854775807", true, true},
              {"1e400", false, false}, {"9223372036854775808", true, false}};
-    struct jdoc d;
+    struct json_doc d;
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         assert_int_equal(json_parse(&d, t[i].s, strlen(t[i].s), NULL), 0);
         assert_int_equal(d.v->whole, t[i].whole);
@@ -168,30 +170,30 @@ static void test_numbers(void **state)
     }
 }
 
-static void print(struct buf *b, const struct jdoc *d, const struct jval *v)
+static void print(struct buf *b, const struct json_doc *d, const struct json *v)
 {
     if (v->key) {
         out_json(b, v->key, v->n_key);
         out_str(b, ":");
     }
     switch (v->type) {
-    case J_NUM:
+    case JSON_NUM:
         out_fmt(b, "%g", v->d);
         break;
-    case J_STR:
+    case JSON_STR:
         out_json(b, v->s, v->n);
         break;
-    case J_ARR:
-    case J_OBJ:
-        out_str(b, v->type == J_ARR ? "[" : "{");
-        for (const struct jval *k = json_child(d, v); k; k = json_next(d, k)) {
+    case JSON_ARR:
+    case JSON_OBJ:
+        out_str(b, v->type == JSON_ARR ? "[" : "{");
+        for (const struct json *k = json_child(d, v); k; k = json_next(d, k)) {
             print(b, d, k);
             out_str(b, k->next ? "," : "");
         }
-        out_str(b, v->type == J_ARR ? "]" : "}");
+        out_str(b, v->type == JSON_ARR ? "]" : "}");
         break;
     default:
-        out_str(b, v->type == J_NULL ? "null" : v->boolean ? "true" : "false");
+        out_str(b, v->type == JSON_NULL ? "null" : v->boolean ? "true" : "false");
     }
 }
 
@@ -206,14 +208,14 @@ static void test_make(void **state)
         "\"kept\":{\"k\":\"\\\"q\\\"\",\"l\":[true,\"z\"]},\"d\":null}";
     const struct view none = {NULL, 0};
     struct json_maker m;
-    struct jdoc d, part, made;
+    struct json_doc d, part, made;
     struct buf b = {0};
     assert_int_equal(json_parse(&d, src, sizeof src - 1, NULL), 0);
     assert_int_equal(json_parse(&part, inner, sizeof inner - 1, NULL), 0);
     json_make_begin(&m, &made, sizeof src + sizeof inner);
-    json_make_open(&m, none, J_OBJ);
+    json_make_open(&m, none, JSON_OBJ);
     json_make_copy(&m, &d, json_get(&d, d.v, "a"));
-    json_make_open(&m, (struct view){"list", 4}, J_ARR);
+    json_make_open(&m, (struct view){"list", 4}, JSON_ARR);
     json_make_str(&m, none, (struct view){"s", 1});
     memcpy(json_make_text(&m, none, 2), "ab", 2);
     json_make_bool(&m, none, false);
@@ -268,29 +270,29 @@ static void random_value(struct buf *b, int depth)
     }
 }
 
-static void same(const struct jdoc *d, const struct jval *v, const cJSON *c)
+static void same(const struct json_doc *d, const struct json *v, const cJSON *c)
 {
     assert_non_null(c);
     if (v->key)
         assert_string_equal(c->string, v->key ? strndupa(v->key, v->n_key) : "");
     switch (v->type) {
-    case J_NUM:
+    case JSON_NUM:
         assert_true(cJSON_IsNumber(c) && c->valuedouble == v->d);
         break;
-    case J_STR:
+    case JSON_STR:
         assert_int_equal(strlen(c->valuestring), v->n);
         assert_memory_equal(c->valuestring, v->s, v->n);
         break;
-    case J_ARR:
-    case J_OBJ: {
+    case JSON_ARR:
+    case JSON_OBJ: {
         const cJSON *k = c->child;
-        for (const struct jval *x = json_child(d, v); x; x = json_next(d, x), k = k->next)
+        for (const struct json *x = json_child(d, v); x; x = json_next(d, x), k = k->next)
             same(d, x, k);
         assert_null(k);
         break;
     }
     default:
-        assert_true(v->type == J_NULL ? cJSON_IsNull(c) : cJSON_IsTrue(c) == v->boolean);
+        assert_true(v->type == JSON_NULL ? cJSON_IsNull(c) : cJSON_IsTrue(c) == v->boolean);
     }
 }
 
@@ -299,7 +301,7 @@ static void test_against_cjson(void **state)
     (void)state;
     for (int i = 0; i < 3000; i++) {
         struct buf b = {0};
-        struct jdoc d;
+        struct json_doc d;
         random_value(&b, 0);
         assert_int_equal(json_parse(&d, b.p, b.n, NULL), 0);
         cJSON *c = cJSON_ParseWithLength(b.p, b.n);
@@ -332,13 +334,6 @@ static void test_output(void **state)
     out_json(&b, "a\"\\\n\x01\xff\xC3\xA9", 8);
     buf_add(&b, "", 1);
     assert_string_equal(b.p, "\"a\\\"\\\\\\n\\u0001\xEF\xBF\xBD\xC3\xA9\"");
-    for (int i = 0; i < 20000; i++) {
-        float v = -(float)rnd(1u << 30) / (float)(1 + rnd(1u << 30));
-        b.n = 0;
-        out_logprob(&b, v);
-        buf_add(&b, "", 1);
-        assert_true(v <= -9999.0f ? strcmp(b.p, "-9999.0") == 0 : strtof(b.p, NULL) == v);
-    }
     buf_free(&b);
 }
 

@@ -2,6 +2,7 @@
 /* Tests of src/base/log.c: the text line as the caller wrote it, the JSON line with its fields. */
 #include "log.h"
 #include "testing.h"
+#include "utf8.h"
 
 #include <cjson/cJSON.h>
 #include <signal.h>
@@ -41,6 +42,7 @@ static cJSON *fields(const char *tail)
     cJSON *o = cJSON_ParseWithOpts(s, &end, 0);
     assert_non_null(o);
     assert_string_equal(end, "\n");
+    assert_int_equal(utf8_valid_prefix(s, strlen(s)), strlen(s));
     assert_string_equal(cJSON_GetObjectItem(o, "level")->valuestring, "info");
     assert_string_equal(cJSON_GetObjectItem(o, "event")->valuestring, "base.test");
     assert_int_equal(strlen(cJSON_GetObjectItem(o, "time")->valuestring), 24);
@@ -136,11 +138,22 @@ static void test_message(void **state)
     string_is("=x A=1", "message", "=x A=1");
 }
 
+/* cJSON takes any bytes; JSON does not. */
+static void test_not_utf8(void **state)
+{
+    (void)state;
+    string_is("path=\"a\xFF z\xC3\xA9\" n=1", "path", "a\xEF\xBF\xBD z\xC3\xA9");
+    number_is("path=\"a\xFF z\xC3\xA9\" n=1", "n", 1);
+    string_is("v=\xF0\x9F\x98x \xED\xA0\x80", "v", "\xEF\xBF\xBDx"); /* one maximal part */
+    string_is("cut \xE2\x82", "message", "cut \xEF\xBF\xBD");
+}
+
 /* A tail at the cap, of what grows most in JSON, still gives one whole object. */
 static void test_longest(void **state)
 {
     (void)state;
-    static const char *const units[] = {"a= ", "a=\\ ", "\\", "\"", "x ", "=", "a=\"\" "};
+    static const char *const units[] = {"a= ", "a=\\ ",   "\\",   "\"",       "x ",
+                                        "=",   "a=\"\" ", "\xFF", "\xC3\xA9", "a=\xFF "};
     for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
         char tail[1700] = "";
         size_t n = strlen(units[u]);
@@ -193,10 +206,10 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unread),  cmocka_unit_test(test_text),
-        cmocka_unit_test(test_members), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_quotes),  cmocka_unit_test(test_message),
-        cmocka_unit_test(test_longest),
+        cmocka_unit_test(test_unread),   cmocka_unit_test(test_text),
+        cmocka_unit_test(test_members),  cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_quotes),   cmocka_unit_test(test_message),
+        cmocka_unit_test(test_not_utf8), cmocka_unit_test(test_longest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -411,7 +411,8 @@ static int run_copy(void *arg, int i)
 
 static void measure_limits(struct batch_bench *b)
 {
-    double bytes = 2.0 * (POOL_PAGES / 4) * (double)kv_page_elems(&b->kv) * 2;
+    int32_t half = POOL_PAGES / 4; /* as in run_copy */
+    double bytes = 2.0 * half * (double)kv_page_elems(&b->kv) * 2;
     copy_gbs = bytes / time_us(run_copy, b, 2) * 1e-3;
     gemm_tflops = bench_gemm("limit", 8192, 8192, 8192, DT_BF16, 0);
     printf("limits on %s: copy %.0f GB/s, product 8192^3 %.0f TFLOP/s\n", be->info.name, copy_gbs,

@@ -64,6 +64,7 @@ int main(int argc, char **argv)
     struct model_run x;
     struct err e = {0};
     int32_t chunk = n < 2048 ? n : 2048;
+    /* cppcheck-suppress knownConditionTrueFalse ; there may be more rows than tokens in a prompt */
     if (model_run_open(&x, &so, &bc, rows, n + 64, chunk > rows ? chunk : rows, &e) != 0) {
         fprintf(stderr, "%s\n", e.msg);
         return 70;

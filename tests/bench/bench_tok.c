@@ -9,6 +9,7 @@
  */
 #include "../text/golden.h"
 
+#include "detok.h"
 #include "utf8.h"
 
 #include <time.h>
@@ -168,7 +169,7 @@ static double encode_slices(const struct tok *t, const char *s, size_t n, size_t
 static double growth(const struct tok *t, const char *name, const struct buf *unit)
 {
     struct buf text = repeated(unit->p, unit->n, size_of[1]);
-    double best[N_SIZES];
+    double best[N_SIZES] = {0};
     for (int round = 0; round < N_ROUNDS; round++)
         for (int i = 0; i < N_SIZES; i++) {
             double s = encode_slices(t, text.p, text.n, size_of[i]) * 1e9 / (double)text.n;

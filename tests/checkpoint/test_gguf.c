@@ -59,16 +59,15 @@ static void test_good_file(void **state)
     assert_true(c->norm_eps == 1e-5f && c->rope[0].theta == 10000.0f &&
                 c->rope[0].inv_freq[0] == 1.0f);
     assert_string_equal(c->torch_dtype, "F32");
-    assert_int_equal(c->bos, 1);
-    assert_int_equal(c->n_eos, 3); /* the key's, then control tokens that end a turn */
-    assert_int_equal(c->eos[0], 3);
-    assert_int_equal(c->eos[1], 0);
-    assert_int_equal(c->eos[2], 2);
     assert_true(isnan(c->gen_temperature) && c->gen_top_k == -1);
     const struct text_source *t = model_source_text(s);
     assert_true(view_is(t->gguf_model, "gpt2") && view_is(t->gguf_pre, "smollm"));
     assert_true(view_is(t->gguf_chat_template, "{{ messages }}"));
     assert_int_equal(t->n_gguf_tokens, 5);
+    assert_int_equal(t->bos_id, 1);
+    assert_int_equal(t->n_ends, 1); /* the key's; those known by their text are text/'s */
+    assert_int_equal(t->ends[0].id, 3);
+    assert_string_equal(t->ends[0].from, "tokenizer.ggml.eos_token_id");
     assert_true(view_is(t->gguf_tokens[4], "b") && view_is(t->gguf_merges[0], "a b"));
     assert_int_equal(t->gguf_types[2], 3);
     assert_null(t->gguf_scores);

@@ -160,7 +160,10 @@ static void test_good_folder(void **state)
         fail_msg("%s", e.msg);
     const struct model_config *c = model_source_config(s);
     assert_string_equal(c->family, "llama");
-    assert_true(c->tied_head && c->kind[0].head_dim == 16 && c->n_eos == 3 && c->eos[2] == 4);
+    const struct text_source *t = model_source_text(s);
+    assert_true(c->tied_head && c->kind[0].head_dim == 16 && t->n_ends == 3 && t->ends[2].id == 4);
+    assert_string_equal(t->ends[1].from, "config.json");
+    assert_string_equal(t->ends[2].from, "generation_config.json");
     assert_true(c->gen_top_k == 20 && fabsf(c->gen_temperature - 0.6f) < 1e-6f);
     assert_true(read_everything(&s->tensors) != 0);
     model_source_close(s);
@@ -227,8 +230,15 @@ static const struct refusal {
     {"{\"attention_bias\":true}", ST_FORMAT, "q_proj.bias is missing"},
     {"{\"model_type\":\"qwen2\",\"architectures\":[\"Qwen2ForCausalLM\"]}", ST_FORMAT,
      "q_proj.bias is missing"},
+    {"{\"model_type\":\"qwen3\",\"architectures\":[\"Qwen3ForCausalLM\"],\"head_dim\":16}",
+     ST_FORMAT, "q_norm.weight is missing"},
+    /* the class's own default, which is no share of the hidden size */
     {"{\"model_type\":\"qwen3\",\"architectures\":[\"Qwen3ForCausalLM\"]}", ST_FORMAT,
-     "q_norm.weight is missing"},
+     "expected [128, 16]"},
+    {"{\"is_causal\":false}", ST_UNSUPPORTED, "is_causal 'false'"},
+    {"{\"use_bidirectional_attention\":true}", ST_UNSUPPORTED, "use_bidirectional_attention"},
+    {"{\"layer_types\":[\"full_attention\",\"full_attention\"]}", ST_FORMAT,
+     "2 items for 1 layers"},
 };
 
 static void test_refusals(void **state)

@@ -10,6 +10,7 @@
 
 #include "engine/state.h"
 #include "engine_fixture.h"
+#include "kv.h"
 #include "log.h"
 #include "mem.h"
 #include "model.h"
@@ -37,7 +38,7 @@ struct open_req {
     int32_t n_got, cancel_after, differs;
 };
 struct counts {
-    int64_t sent, ended, cancelled, tokens, compared, differ, refused, wrong;
+    int64_t sent, ended, cancelled, tokens, compared, differ, wrong;
     double worst_margin, worst_logprob;
 };
 

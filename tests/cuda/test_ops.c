@@ -170,8 +170,9 @@ static void test_prefixes(void **state)
 /* Shapes of real models: long rows, splits, wide vocabularies. */
 static void test_big(void **state)
 {
-    static const enum op_id ops[] = {OP_attn_decode, OP_attn_prefill, OP_gemm, OP_add_rmsnorm,
-                                     OP_sample,      OP_silu_mul,     OP_embed};
+    static const enum op_id ops[] = {OP_attn_decode, OP_attn_prefill, OP_gemm,
+                                     OP_add_rmsnorm, OP_sample,       OP_silu_mul,
+                                     OP_embed,       OP_adjust,       OP_score};
     (void)state;
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
         double worst = 0;
@@ -191,7 +192,8 @@ static void test_big(void **state)
 /* The same launch twice gives the same bits: sums do not depend on the order of arrival. */
 static void test_repeatable(void **state)
 {
-    static const enum op_id ops[] = {OP_attn_decode, OP_attn_prefill, OP_gemm, OP_sample};
+    static const enum op_id ops[] = {OP_attn_decode, OP_attn_prefill, OP_gemm,
+                                     OP_sample,      OP_adjust,       OP_score};
     (void)state;
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)
         for (int i = 0; i < (small ? 2 : 10); i++) {

@@ -5,6 +5,7 @@
  */
 #include "testing.h"
 
+#include "plant.h"
 #include "trace.h"
 
 #include <sys/wait.h>
@@ -25,6 +26,7 @@ static const char *const names[N_PLANTS] = {
     [PLANT_NO_NAMESPACE] = "namespace ignored",
     [PLANT_CANCEL_LEAK] = "cancel loses a page",
     [PLANT_LATE_TOKEN] = "speculative token of a finished row emitted",
+    [PLANT_COUNTS_MISSED] = "counts not sent after preemption",
     [PLANT_COPY_UNPINNED] = "copy source released early",
 };
 

@@ -3,127 +3,9 @@
  * priorities and tenants, no starvation, token budgets. Virtual time. */
 #include "testing.h"
 
-#include "engine/state.h"
-#include "engine_fixture.h"
-#include "hash_model.h"
-#include "mem.h"
+#include "bed.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-enum { VOCAB = 1000, MAX_REQ = 200, MAX_GOT = 64 };
-
-struct bed {
-    struct engine *en;
-    struct hash_model *hm;
-    struct mbox *out;
-    int32_t n_got[MAX_REQ], hit[MAX_REQ], ended[MAX_REQ];
-    token_id got[MAX_REQ][MAX_GOT];
-    int order[MAX_REQ], n_ended; /* in order of the first token */
-    int first[MAX_REQ], n_first;
-};
-
-static struct bed *bed_new(const struct engine_fixture *x)
-{
-    struct bed *b = xalloc(sizeof *b);
-    const struct hm_config m = {.n_pages = x->f.n_pages,
-                                .page_tokens = (int32_t)x->c.kv.page_tokens,
-                                .max_rows = (int32_t)x->c.scheduler.max_seqs,
-                                .max_pages = x->f.max_model_len / (int32_t)x->c.kv.page_tokens + 1,
-                                .vocab = VOCAB,
-                                .depth = (int32_t)x->c.scheduler.steps_in_flight,
-                                .late = 1,
-                                .step_us = 1000,
-                                .token_us = 10};
-    struct executor ex;
-    b->hm = hm_new(&m);
-    hm_executor(b->hm, &ex);
-    b->out = mbox_new(1 << 16, 1 << 20, NULL, NULL);
-    b->en = engine_fixture_new(x, &ex, b->out);
-    b->en->now = hm_now;
-    b->en->now_arg = b->hm;
-    return b;
-}
-
-static void bed_free(struct bed *b)
-{
-    assert_int_equal(b->en->stats.audit_failures, 0);
-    assert_int_equal(hm_counts(b->hm)->violations, 0);
-    engine_free(b->en);
-    hm_free(b->hm);
-    mbox_free(b->out);
-    free(b);
-}
-
-static struct engine_fixture small(void)
-{
-    struct engine_fixture x = engine_fixture();
-    x.f.n_pages = 400;
-    x.f.max_model_len = 1200;
-    x.f.vocab = VOCAB;
-    x.c.kv.page_tokens = 4;
-    x.c.scheduler.max_seqs = 4;
-    x.c.scheduler.max_step_tokens = 256;
-    x.c.limits.queue_size = MAX_REQ;
-    return x;
-}
-
-/* Request i: n tokens from tok (NULL: some of its own), max_new to draw. */
-static void ask(struct bed *b, int i, const token_id *tok, int n, int max_new, int64_t priority,
-                uint64_t tenant)
-{
-    struct msg_submit *m = xalloc(sizeof *m + (size_t)n * sizeof(token_id));
-    *m = (struct msg_submit){.h = {.kind = MSG_SUBMIT},
-                             .id = (req_id)i + 1,
-                             .n_prompt = n,
-                             .max_new = max_new,
-                             .priority = priority,
-                             .tenant = tenant,
-                             .ignore_eos = 1,
-                             .params = {.n_logprobs = -1}};
-    token_id *to = (token_id *)(m + 1);
-    for (int k = 0; k < n; k++)
-        to[k] = tok ? tok[k] : (i * 31 + k * 7) % VOCAB;
-    assert_int_equal(engine_submit(b->en, m), 0);
-    free(m);
-}
-
-static int turn(struct bed *b)
-{
-    int did = engine_turn(b->en);
-    const struct msg_outbox *m;
-    mbox_take(b->out);
-    while ((m = mbox_next(b->out, NULL)) != NULL)
-        for (int32_t k = 0; k < m->n_rec; k++) {
-            const struct out_rec *r = (const struct out_rec *)(m + 1) + k;
-            int i = (int)r->id - 1;
-            b->hit[i] = r->n_cached;
-            if (r->token >= 0 && b->n_got[i]++ == 0)
-                b->first[b->n_first++] = i;
-            if (r->token >= 0 && b->n_got[i] <= MAX_GOT)
-                b->got[i][b->n_got[i] - 1] = r->token;
-            if (r->finish != FINISH_NONE) {
-                b->ended[i] = 1;
-                b->order[b->n_ended++] = i;
-            }
-        }
-    return did;
-}
-
-static void until_idle(struct bed *b)
-{
-    int n = 0;
-    while (turn(b))
-        assert_true(++n < 100000);
-}
-
-static int place(const int *order, int n, int i)
-{
-    for (int k = 0; k < n; k++)
-        if (order[k] == i)
-            return k;
-    return -1;
-}
 
 /* A second chat turn finds the first one's prompt and answer, whole pages of the answer included.
  */
@@ -144,7 +26,7 @@ static void test_exact_hits(void **state)
     ask(b, 2, tok, 15, 1, 0, 0); /* in the middle of a page: exact to the token */
     until_idle(b);
     assert_int_equal(b->hit[2], 14);
-    tok[18] = 999;
+    tok[18] = 990;
     ask(b, 3, tok, 22, 1, 0, 0); /* differs at 18 */
     until_idle(b);
     assert_int_equal(b->hit[3], 18);
@@ -216,36 +98,230 @@ static void test_tenants(void **state)
     bed_free(b);
 }
 
-/* A stream of urgent requests that never ends does not keep an unimportant one out. */
+/* A heavy tenant fills all rows for thousands of steps, more of it waits; a light one's short
+ * request has its first token within five steps, whatever priority the heavy one claims; so has the
+ * tenth after it, and then nobody is pushed out any more, because a row is kept. */
+static void test_light_beside_heavy(void **state)
+{
+    (void)state;
+    for (int depth = 1; depth <= 2; depth++)
+        for (int64_t priority = -1; priority <= 1; priority++) {
+            struct engine_fixture x = rows(16);
+            x.c.scheduler.steps_in_flight = depth;
+            struct bed *b = bed_new(&x);
+            for (int i = 0; i < 60; i++)
+                ask(b, i, NULL, 8, 4000, priority, 1);
+            for (int i = 0; i < 100; i++)
+                turn(b);
+            assert_int_equal(b->n_first, 16);
+            for (int i = 60; i < 80; i++) {
+                int64_t before = (int64_t)b->en->lane.step_no;
+                ask(b, i, NULL, 8, 1, 0, 2);
+                for (int k = 0; !b->ended[i]; k++) {
+                    turn(b);
+                    assert_true(k < 20);
+                }
+                /* with two in flight, two had been submitted that it could not be in */
+                int64_t steps = b->steps_at_first[i] - before;
+                assert_int_equal(steps, depth == 1 ? 2 : i == 60 ? 4 : 3);
+                for (int k = 0; k < 7; k++)
+                    turn(b);
+            }
+            assert_int_equal(b->en->stats.fair_preemptions, 1);
+            for (int i = 0; i < 16; i++) /* who was pushed out is back, or is next in line */
+                assert_true(b->n_got[i] > 0);
+            bed_free(b);
+        }
+}
+
+/* The kept row is not lost: when nobody came for it, the heavy tenant has it again. */
+static void test_kept_row_expires(void **state)
+{
+    (void)state;
+    struct engine_fixture x = rows(16);
+    struct bed *b = bed_new(&x);
+    for (int i = 0; i < 20; i++)
+        ask(b, i, NULL, 8, 4000, 0, 1);
+    for (int i = 0; i < 50; i++)
+        turn(b);
+    ask(b, 20, NULL, 8, 1, 0, 2);
+    while (!b->ended[20])
+        turn(b);
+    for (int i = 0; i < 20; i++)
+        turn(b);
+    assert_int_equal(b->en->seqs.n_run, 15);
+    assert_int_equal(b->en->sched.n_kept, 1);
+    for (int i = 0; i < 600; i++)
+        turn(b);
+    assert_int_equal(b->en->seqs.n_run, 16);
+    assert_int_equal(b->en->sched.n_kept, 0);
+    bed_free(b);
+}
+
+static int running_of(const struct bed *b, uint64_t tenant)
+{
+    const struct seqs *q = &b->en->seqs;
+    int n = 0;
+    for (int32_t i = 0; i < q->n_run; i++)
+        n += q->tenant[q->seq[q->run[i]].tenant].key == tenant;
+    return n;
+}
+
+/* Two tenants with more than all rows each: by their weights, and it stays so: nobody is pushed out
+ * to and fro. Weights 1 and 1, 3 and 1. */
+static void test_weights(void **state)
+{
+    (void)state;
+    for (int weight = 1; weight <= 3; weight += 2) {
+        struct engine_fixture x = rows(16);
+        struct bed *b = bed_new(&x);
+        b->weight[2] = weight;
+        for (int i = 0; i < 40; i++)
+            ask(b, i, NULL, 8, 4000, 0, 1);
+        for (int i = 0; i < 50; i++)
+            turn(b);
+        for (int i = 40; i < 80; i++)
+            ask(b, i, NULL, 8, 4000, 5, 2);
+        for (int i = 0; i < 200; i++)
+            turn(b);
+        assert_int_equal(running_of(b, 1), weight == 1 ? 8 : 4);
+        assert_int_equal(running_of(b, 2), weight == 1 ? 8 : 12);
+        assert_int_equal(b->en->stats.preemptions, weight == 1 ? 8 : 12);
+        for (int i = 0; i < 1000; i++)
+            turn(b);
+        assert_int_equal(b->en->stats.preemptions, weight == 1 ? 8 : 12);
+        for (int i = 0; i < 80; i++)
+            assert_true(b->en->seqs.seq[i].n_preempted <= 1);
+        bed_free(b);
+    }
+}
+
+/* A tenant never has more rows than its bound; the others use the rest. */
+static void test_row_bound(void **state)
+{
+    (void)state;
+    struct engine_fixture x = rows(16);
+    struct bed *b = bed_new(&x);
+    b->max_rows[1] = 5;
+    for (int i = 0; i < 20; i++)
+        ask(b, i, NULL, 8, 300, 0, 1);
+    for (int i = 20; i < 40; i++)
+        ask(b, i, NULL, 8, 300, 0, 2);
+    for (int i = 0; i < 150; i++) {
+        turn(b);
+        assert_true(running_of(b, 1) <= 5);
+    }
+    assert_int_equal(running_of(b, 1), 5);
+    assert_int_equal(running_of(b, 2), 11);
+    until_idle(b);
+    assert_int_equal(b->n_ended, 40);
+    bed_free(b);
+}
+
+/* On a device of 50 tokens a second, a prompt of 3,000 is a minute of work in steps of a
+ * second or so, each within what the engine says it may take; a cancel in the middle is done at
+ * once. */
+static void test_slow_device(void **state)
+{
+    (void)state;
+    struct engine_fixture x = rows(4);
+    x.c.scheduler.max_step_tokens = 8192;
+    struct bed *b = bed_new_slow(&x, 20000);
+    assert_int_equal(engine_allowance_us(b->en), 0);
+    ask(b, 0, NULL, 3000, 8, 0, 0);
+    int64_t most = 0, begin = hm_now(b->hm);
+    while (!b->ended[0]) {
+        int64_t allowed = engine_allowance_us(b->en), t0 = hm_now(b->hm);
+        turn(b);
+        int64_t took = hm_now(b->hm) - t0;
+        most = took > most ? took : most;
+        assert_true(took < 2000 || took < allowed);
+    }
+    assert_true(hm_now(b->hm) - begin > 60000000);
+    assert_in_range(most, 500000, 1400000);
+    assert_true(b->en->stats.steps_prefill < 75);
+    ask(b, 1, NULL, 3000, 8, 0, 0);
+    for (int i = 0; i < 10; i++)
+        turn(b);
+    begin = hm_now(b->hm);
+    assert_int_equal(engine_cancel(b->en, 2, ST_CANCELLED), 0);
+    while (!b->ended[1])
+        turn(b);
+    assert_true(hm_now(b->hm) - begin < 1400000);
+    until_idle(b);
+    turn(b);
+    assert_int_equal(engine_allowance_us(b->en), 0);
+    bed_free(b);
+}
+
+/* Inside a tenant a short prompt does not wait for the longer ones before it, and long ones advance
+ * while short ones keep coming. */
+static void test_short_passes_long(void **state)
+{
+    (void)state;
+    struct engine_fixture x = rows(16);
+    x.c.scheduler.max_step_tokens = 64;
+    struct bed *b = bed_new(&x);
+    for (int i = 0; i < 3; i++)
+        ask(b, i, NULL, 4000, 1, 0, 0);
+    for (int i = 0; i < 6; i++)
+        turn(b);
+    int64_t before = (int64_t)b->en->lane.step_no;
+    ask(b, 3, NULL, 8, 1, 0, 0);
+    for (int k = 0; !b->ended[3]; k++) {
+        turn(b);
+        assert_true(k < 10);
+    }
+    assert_int_equal(b->steps_at_first[3] - before, 3); /* two were in flight */
+    assert_false(b->ended[0]);
+    int next = 4;
+    for (int k = 0; !b->ended[0]; k++) { /* a short one a turn: a quarter is for the long one */
+        if (next < MAX_REQ - 1 && b->en->seqs.n_wait < 4)
+            ask(b, next++, NULL, 60, 1, 0, 0);
+        turn(b);
+        assert_true(k < 4000 / 16 + 20);
+    }
+    assert_true(next > 60);
+    until_idle(b);
+    bed_free(b);
+}
+
+/* A stream of urgent requests that never ends does not keep an unimportant one of the same tenant
+ * out, and new tenants for ever do not keep a known one out. */
 static void test_no_starvation(void **state)
 {
     (void)state;
-    struct engine_fixture x = small();
-    x.f.n_pages = 40;
-    x.f.max_model_len = 100;
-    struct bed *b = bed_new(&x);
-    int next = 1;
-    ask(b, 0, NULL, 30, 20, 9, 0);
-    for (int turns = 0; !b->ended[0] && next < MAX_REQ; turns++) {
-        while (b->en->seqs.n_wait + b->en->seqs.n_run < 8 && next < MAX_REQ) {
-            ask(b, next, NULL, 30, 20, 0, (uint64_t)next);
-            next++;
+    for (int same = 0; same <= 1; same++) {
+        struct engine_fixture x = small();
+        x.f.n_pages = 40;
+        x.f.max_model_len = 100;
+        struct bed *b = bed_new(&x);
+        int next = 1;
+        ask(b, 0, NULL, 30, 20, 9, 0);
+        for (int turns = 0; !b->ended[0] && next < MAX_REQ; turns++) {
+            while (b->en->seqs.n_wait + b->en->seqs.n_run < 8 && next < MAX_REQ) {
+                ask(b, next, NULL, 30, 20, 0, same ? 0 : (uint64_t)next);
+                next++;
+                turn(b);
+            }
             turn(b);
         }
-        turn(b);
+        assert_true(b->ended[0]);
+        assert_true(next < MAX_REQ);
+        until_idle(b);
+        bed_free(b);
     }
-    assert_true(b->ended[0]);
-    assert_true(next < MAX_REQ);
-    until_idle(b);
-    bed_free(b);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact_hits),    cmocka_unit_test(test_decode_gap),
-        cmocka_unit_test(test_priority),      cmocka_unit_test(test_tenants),
-        cmocka_unit_test(test_no_starvation),
+        cmocka_unit_test(test_exact_hits),       cmocka_unit_test(test_decode_gap),
+        cmocka_unit_test(test_priority),         cmocka_unit_test(test_tenants),
+        cmocka_unit_test(test_no_starvation),    cmocka_unit_test(test_light_beside_heavy),
+        cmocka_unit_test(test_kept_row_expires), cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_row_bound),        cmocka_unit_test(test_short_passes_long),
+        cmocka_unit_test(test_slow_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include "engine/state.h"
 #include "engine_fixture.h"
 #include "hash_model.h"
+#include "kv.h"
 #include "log.h"
 #include "mem.h"
 #include "naive.h"
@@ -72,7 +73,7 @@ static struct house *house_new(int32_t max_waiting)
                                    .params = {.n_logprobs = -1}};
         for (int k = 0; k < q->m.n_prompt; k++)
             q->tok[k] = k < 12 ? k : (token_id)(hm_mix(rng, (uint64_t)k) % VOCAB);
-        float lp[MAX_NEW];
+        float lp[MAX_NEW] = {0};
         struct naive_out o = {.tok = h->want[i], .logprob = lp};
         naive_generate(&q->m, VOCAB, h->x.f.eos, 1, &o);
         h->n_want[i] = o.n;
@@ -303,6 +304,7 @@ static void test_refusals(void **state)
     struct engine_limits l;
     struct engine_misfit why;
     engine_limits_of(&l, &h->x.c, &h->x.f);
+    assert_int_equal(l.max_live, l.max_seqs + l.max_waiting);
     assert_int_equal(engine_fits(&l, 50, 10, &why), 0);
     assert_int_equal(engine_fits(&l, 50, 11, &why), ST_CONTEXT_LENGTH);
     assert_true(why.bound == ENGINE_BOUND_MODEL && why.tokens == 60);

@@ -6,12 +6,15 @@
 #ifndef QUIRE_TEST_TRACE_H
 #define QUIRE_TEST_TRACE_H
 
+#include "engine/inspect.h"
 #include "engine/state.h"
 #include "engine_fixture.h"
 #include "hash_model.h"
+#include "kv.h"
 #include "mem.h"
 #include "naive.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +32,8 @@ struct tr_req {
 };
 struct tr_result {
     int64_t mismatches, audit_failures, stalls, leaks, violations, errors;
-    int64_t tokens, turns, preemptions, hits, evicted, cancels, requests, max_gap_us, dropped;
+    int64_t tokens, turns, preemptions, hits, evicted, cancels, requests, max_gap_us, dropped,
+        numeric;
     struct hm_counts hm;
     char why[640];
 };
@@ -42,6 +46,7 @@ struct trace {
     struct mbox *out;
     struct tr_req req[TR_MAX_REQ];
     int n_req;
+    int spoiled; /* one step computes no numbers */
     struct tr_result *r;
 };
 
@@ -108,10 +113,31 @@ static int32_t tr_prompt(struct trace *t, int i, token_id *tok, token_id stems[4
     return n;
 }
 
+/* Biases, a mask, penalties: a third of the requests has some of them. */
+static void tr_inputs(struct trace *t, struct msg_submit *m)
+{
+    struct token_bias *bias = (struct token_bias *)((token_id *)(m + 1) + m->n_prompt +
+                                                    m->n_stop_ids);
+    if (tr_rand(t, 3))
+        return;
+    m->n_bias = tr_rand(t, 5);
+    for (int k = 0; k < m->n_bias; k++)
+        bias[k] = (struct token_bias){.token = 9 * k + tr_rand(t, 9),
+                                      .bias = tr_rand(t, 3) ? (float)k - 2 : -INFINITY};
+    m->n_mask = tr_rand(t, 2) ? MSG_MASK_WORDS(TR_VOCAB) : 0;
+    for (int k = 0; k < m->n_mask; k++) /* always something left: half of the first 32 */
+        ((uint32_t *)(bias + m->n_bias))[k] = 0x55555555u | (uint32_t)tr_rand(t, 1 << 30);
+    if (tr_rand(t, 2))
+        m->params.presence_penalty = 0.5f;
+    if (tr_rand(t, 3) == 0)
+        m->params.repetition_penalty = 1.5f;
+}
+
 static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
 {
     struct tr_req *q = &t->req[i];
-    q->m = xalloc(sizeof *q->m + (TR_MAX_LEN + 4) * sizeof(token_id));
+    q->m = xalloc(sizeof *q->m +
+                  (TR_MAX_LEN + 4 + 2 * 4 + MSG_MASK_WORDS(TR_VOCAB)) * sizeof(token_id));
     token_id *tok = (token_id *)(q->m + 1);
     int32_t n = tr_prompt(t, i, tok, stems);
     *q->m = (struct msg_submit){
@@ -132,6 +158,7 @@ static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
     q->m->max_new = 1 + tr_rand(t, tr_rand(t, 3) ? (most < 24 ? most : 24) : most);
     for (int k = 0; k < q->m->n_stop_ids; k++)
         tok[n + k] = tr_rand(t, TR_VOCAB);
+    tr_inputs(t, q->m);
     q->arrive = tr_rand(t, 4) ? tr_rand(t, 120) : 0;
     q->cancel_at = tr_rand(t, 6) ? -1 : (int)q->arrive + tr_rand(t, 60);
     q->cancel_after = tr_rand(t, 8) ? -1 : tr_rand(t, 12);
@@ -190,7 +217,9 @@ static void tr_record(struct trace *t, const struct out_rec *r, const struct tok
     q->ended = 1;
     q->finish = r->finish;
     q->status = r->status;
-    if (r->finish == FINISH_ERROR)
+    if (r->finish == FINISH_ERROR && r->status == ST_NUMERIC && t->spoiled)
+        t->r->numeric++;
+    else if (r->finish == FINISH_ERROR)
         tr_fault(t, &t->r->errors, "request failed", (int64_t)r->id, r->status);
     else if (r->token < 0 && !q->cancelled)
         tr_fault(t, bad, "ended by nobody", (int64_t)r->id, r->finish);
@@ -318,6 +347,9 @@ static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
     t->en = engine_fixture_new(&t->x, &ex, t->out);
     t->en->now = hm_now;
     t->en->now_arg = t->hm;
+    t->spoiled = seed % 5 == 0;
+    if (t->spoiled)
+        hm_spoil(t->hm, 1 + (uint64_t)tr_rand(t, 60));
 #ifdef QUIRE_FAULTS
     fault_arm(fault);
 #endif

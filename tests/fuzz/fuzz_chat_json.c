@@ -19,7 +19,7 @@ enum { N_SOURCES = sizeof sources / sizeof *sources };
 
 static int render(const struct jinja *j, const char *json, size_t n, struct buf *out)
 {
-    struct jdoc doc;
+    struct json_doc doc;
     const struct jinja_input in = {
         .doc = &doc, .max_out = 1 << 20, .max_mem = 8 << 20, .max_steps = 1 << 18};
     struct spans spans = {0};

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_gguf.c - any bytes as a GGUF file: refused with a message, or a model all of whose weights
  * can be read, as numbers and as levels. */
+#include "checkpoint/bind.h"
 #include "checkpoint/dequant.h"
 #include "checkpoint/family.h"
-#include "checkpoint/source.h"
+#include "checkpoint/formats.h"
 
 #include <stdint.h>
 #include <stdlib.h>

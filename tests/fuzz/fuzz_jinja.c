@@ -36,7 +36,7 @@ static void check(const struct buf *out, const struct spans *spans, bool marked)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static struct jdoc doc;
+    static struct json_doc doc;
     const struct jinja_input in = {.doc = &doc,
                                    .now_unix_s = 1721997296,
                                    .max_out = 1 << 16,

@@ -3,7 +3,9 @@
  * it reads the same alone; then the whole request checker, both endpoints, whose error (if any) is
  * one of the request's own. */
 #include "api/genreq.h"
+#include "chat.h"
 #include "json.h"
+#include "tokenizer.h"
 #include "utf8.h"
 
 #include <stdint.h>
@@ -67,25 +69,26 @@ static struct tok *make(void)
     return t;
 }
 
-static void check_document(const struct jdoc *d, const char *s, size_t n)
+static void check_document(const struct json_doc *d, const char *s, size_t n)
 {
     for (uint32_t i = 0; i < d->n; i++) {
-        const struct jval *v = &d->v[i];
+        const struct json *v = &d->v[i];
         need(v->begin < v->end && v->end <= n);
         uint32_t k = 0;
-        for (const struct jval *c = json_child(d, v); c; c = json_next(d, c), k++) {
+        for (const struct json *c = json_child(d, v); c; c = json_next(d, c), k++) {
             need(c > v && c->begin >= v->begin && c->end <= v->end);
-            need((v->type == J_OBJ) == (c->key != NULL));
+            need((v->type == JSON_OBJ) == (c->key != NULL));
         }
-        need((v->type != J_ARR && v->type != J_OBJ) || k == v->n);
-        if (v->type == J_STR)
+        need((v->type != JSON_ARR && v->type != JSON_OBJ) || k == v->n);
+        if (v->type == JSON_STR)
             need(utf8_valid_prefix(v->s, v->n) == v->n);
         if (i > 0 && i < 8) { /* a part alone reads the same */
-            struct jdoc part;
+            struct json_doc part;
             struct err e;
             need(json_parse(&part, s + v->begin, v->end - v->begin, &e) == 0);
             need(part.v[0].type == v->type);
-            need(v->type != J_STR || (part.v[0].n == v->n && memcmp(part.v[0].s, v->s, v->n) == 0));
+            need(v->type != JSON_STR ||
+                 (part.v[0].n == v->n && memcmp(part.v[0].s, v->s, v->n) == 0));
             json_free(&part);
         }
     }
@@ -103,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         .min_p = -1,
         .top_k = -1};
     const struct gen_rules rules = {&c, &served, &s};
-    struct jdoc d;
+    struct json_doc d;
     struct err e;
     if (!s.tok) {
         config_defaults(&c);

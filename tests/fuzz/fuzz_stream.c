@@ -5,7 +5,9 @@
  *
  * Input: one byte of options, then stop strings (a length byte each), then the ids: a byte each,
  * 0xFE followed by another for the ids from 256 on. */
+#include "detok.h"
 #include "fuzzing.h"
+#include "stop.h"
 
 enum { MAX_STOPS = 4, MAX_STOP = 8 };
 

@@ -2,6 +2,7 @@
 /* fuzz_tok.c - any text: what is encoded decodes to itself, streamed or not, and spans of a user's
  * text never yield a special token. The tokenizer is byte level with an alphabet of its own making,
  * so every text has an encoding. */
+#include "detok.h"
 #include "fuzzing.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

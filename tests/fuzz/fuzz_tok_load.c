@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_tok_load.c - any bytes as tokenizer.json, and as tokenizer_config.json beside a good one:
  * either refused, or a tokenizer that encodes and decodes. */
+#include "detok.h"
 #include "fuzzing.h"
 
 static const char good[] = "{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true}],"

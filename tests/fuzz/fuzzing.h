@@ -4,7 +4,6 @@
 #ifndef QUIRE_TESTS_FUZZING_H
 #define QUIRE_TESTS_FUZZING_H
 
-#include "text.h"
 #include "text/tok.h"
 #include "utf8.h"
 

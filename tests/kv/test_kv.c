@@ -4,6 +4,7 @@
 #include "testing.h"
 
 #include "kv/tree.h"
+#include "kv_audit.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -90,7 +91,7 @@ static int on_path(const struct world *w, int n)
 static int64_t worth(const struct world *w, const struct flat *f)
 {
     if (w->c.eviction == EVICT_LFU)
-        return f->uses * 1000000000ll + f->last;
+        return f->uses * 1000000000LL + f->last;
     if (w->c.eviction == EVICT_FIFO)
         return f->created;
     return f->last + (f->uses > 1 ? w->c.n_pages / 2 : 0);
@@ -325,9 +326,9 @@ static void test_audit_sees_grandchild(void **state)
     }
     assert_true(low > 0);
     token_id *tok = kv->tok + (int64_t)low * c.page_tokens;
-    int32_t common;
+    int32_t n_common;
     *tok = *node_tok(kv, top) + 1;
-    assert_true(radix_compare(kv, 0, tok, 1, mid, &common) > 0); /* no fault beside its parent */
+    assert_true(radix_compare(kv, 0, tok, 1, mid, &n_common) > 0); /* no fault beside its parent */
     assert_int_equal(kv_audit(kv, held, pins, &e), ST_INTERNAL);
     assert_non_null(strstr(e.msg, "K9"));
     *tok = *node_tok(kv, top) - 1;
@@ -357,8 +358,8 @@ static void test_policies(void **state)
             kv_unref(kv, kv_node_page(kv, n));
             kv_unpin(kv, n);
         }
-        page_id page;
-        struct kv_hit hit;
+        page_id page = -1;
+        struct kv_hit hit = {0};
         kv_match(kv, 0, &(token_id){0}, 1, &page, &hit); /* page 0 is used once more */
         kv_unref(kv, page);
         kv_unpin(kv, hit.node);
@@ -367,12 +368,65 @@ static void test_policies(void **state)
     }
 }
 
+/* A forgotten path is not found, not even in part; while it is in use nothing takes its place,
+ * afterwards the new page does, and what hung below is found again. */
+static void test_forget(void **state)
+{
+    (void)state;
+    struct kv *kv;
+    const struct kv_config c = {.n_pages = 8, .page_tokens = 2, .eviction = EVICT_LRU, .seed = 1};
+    const token_id tok[6] = {1, 2, 3, 4, 5, 6};
+    page_id found[3];
+    struct kv_hit hit;
+    assert_int_equal(kv_new(&kv, &c, NULL), 0);
+    node_id at = KV_ROOT, first = KV_ROOT;
+    for (int i = 0; i < 3; i++) {
+        page_id p = kv_take(kv);
+        at = kv_publish(kv, at, 0, tok + 2 * i, p);
+        first = i == 0 ? at : first;
+        kv_unref(kv, p); /* the tree's alone */
+    }
+    node_id second = kv->node[at].parent;
+    kv_pin(kv, second);
+    kv_unpin(kv, at);
+    kv_forget(kv, second);
+    kv_match(kv, 0, tok, 6, found, &hit);
+    assert_true(hit.n_pages == 0 && hit.node == KV_ROOT && hit.part == KV_ROOT);
+    page_id mine = kv_take(kv);
+    assert_int_equal(kv_publish(kv, KV_ROOT, 0, tok, mine), KV_ROOT); /* in use */
+    kv_unpin(kv, second);
+    assert_int_equal(kv_publish(kv, KV_ROOT, 0, tok, mine), first);
+    assert_int_equal(kv_node_page(kv, first), mine);
+    page_id other = kv_take(kv);
+    node_id again = kv_publish(kv, first, 0, tok + 2, other);
+    assert_int_equal(again, second);
+    kv_match(kv, 0, tok, 6, found, &hit);
+    assert_true(hit.n_pages == 3 && found[0] == mine && found[1] == other);
+    for (int i = 0; i < 3; i++)
+        kv_unref(kv, found[i]);
+    kv_unpin(kv, hit.node);
+    kv_unpin(kv, again);
+    kv_unref(kv, mine);
+    kv_unref(kv, other);
+    int32_t held[8] = {0}, pins[9] = {0};
+    struct err e;
+    assert_int_equal(kv_audit(kv, held, pins, &e), 0);
+    kv_pin(kv, at);
+    kv_forget(kv, at);
+    kv_unpin(kv, at);
+    for (int i = 0; i < 5; i++) /* the free ones */
+        assert_true(kv_take(kv) >= 0);
+    page_id last = kv_node_page(kv, at);
+    assert_int_equal(kv_take(kv), last);
+    kv_free(kv);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_differential), cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_audit_sees),   cmocka_unit_test(test_audit_sees_grandchild),
-        cmocka_unit_test(test_policies),
+        cmocka_unit_test(test_policies),     cmocka_unit_test(test_forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,9 +4,13 @@
  * copied pages; a plan that breaks a bound is refused whole. */
 #include "testing.h"
 
+#include "backend/cpu/vec.h"
+#include "model/state.h"
+#include "model/warm.h"
 #include "model_run.h"
 #include "tiny_model.h"
 
+#include <math.h>
 #include <stdio.h>
 
 enum { VOCAB = 211, ROWS = 6, MANY = 17, MAX_LEN = 160, CHUNK = 96 };
@@ -289,6 +293,69 @@ static void test_warm(void **state)
         }
 }
 
+/* Element (row, col) of a matrix in the CPU's memory. */
+static float *at_matrix(const struct matrix *w, int64_t row, int64_t col)
+{
+    float *v = (float *)(uintptr_t)w->data;
+    assert_int_equal(w->dt, DT_F32);
+    if (!w->packed)
+        return v + row * w->n_in + col;
+    return v + (row / VEC_PANEL * w->n_in + col) * VEC_PANEL + row % VEC_PANEL;
+}
+
+/* One token that only row 1 has is infinite, then a weight that all rows meet is a NaN: who meets
+ * it gets a status and no token, also from the step that was fed before anybody looked; the others
+ * get what they always got. A model like the second is refused at start. */
+static void test_numeric(void **state)
+{
+    (void)state;
+    enum { BAD = 200 };
+    struct model_run x;
+    struct err e = {0};
+    token_id ids[ROWS][20], want[ROWS], again = TOKEN_FROM_ROW;
+    open_run(&x);
+    struct sample_params sp[2] = {greedy_params(), {.temperature = 1, .top_p = 1, .n_logprobs = 3}};
+    for (int with = 0; with < 2; with++) {
+        model_run_begin(&x, STEP_PREFILL);
+        for (int i = 0; i < ROWS; i++) {
+            if (with == 0)
+                for (int k = 0; k < 20; k++)
+                    ids[i][k] = (token_id)rnd(BAD);
+            else if (i == 1)
+                ids[i][7] = BAD;
+            model_run_add(&x, i, 0, ids[i], 20, &sp[i % 2]);
+        }
+        *at_matrix(&x.m->w.embed, BAD, 3) = INFINITY;
+        assert_int_equal(model_run_go(&x), 0);
+        for (int i = 0; i < ROWS; i++) {
+            bool bad = with == 1 && i == 1;
+            assert_int_equal(x.r->row[i].status, bad ? ST_NUMERIC : 0);
+            assert_int_equal(x.r->row[i].n, !bad);
+            if (with == 0)
+                want[i] = x.r->token[x.r->row[i].first];
+            else if (!bad)
+                assert_int_equal(x.r->token[x.r->row[i].first], want[i]);
+        }
+    }
+    model_run_begin(&x, STEP_DECODE);
+    for (int i = 0; i < 2; i++)
+        model_run_add(&x, i, 20, &again, 1, &sp[i]);
+    assert_int_equal(model_run_go(&x), 0);
+    assert_int_equal(x.r->row[0].status, 0);
+    assert_int_equal(x.r->row[1].status, ST_NUMERIC);
+    assert_int_equal(model_warm(x.m, WARM_ANSWER, &e), 0);
+    assert_int_equal(model_warm(x.m, WARM_PASSES, &e),
+                     ST_FORMAT); /* its prompts have BAD in them */
+    *at_matrix(&x.m->w.embed, BAD, 3) = 0.1f;
+    assert_int_equal(model_warm(x.m, WARM_PASSES, &e), 0);
+    *(float *)(uintptr_t)x.m->w.final_norm = NAN;
+    for (int how = WARM_ANSWER; how <= WARM_GRAPHS; how++) {
+        assert_int_equal(model_warm(x.m, how, &e), ST_FORMAT);
+        assert_non_null(strstr(e.msg, "no number"));
+    }
+    model_run_close(&x);
+}
+
 /* Each refused, and the state as before: the same prefill still gives the same logits. */
 static void test_refusals(void **state)
 {
@@ -344,13 +411,13 @@ static void test_refusals(void **state)
             s->rows[0].n_verify = 2;
             break;
         case 12:
-            s->rows[0].want = STEP_WANT_HIDDEN;
+            s->rows[0].want = -1;
             break;
         case 13:
             s->rows[0].want = N_STEP_WANTS;
             break;
         case 14:
-            s->n_area = 2;
+            s->n_area = MAX_AREA + 1;
             break;
         case 15:
             s->rows[0].n_area = 1;
@@ -423,6 +490,7 @@ int main(void)
         cmocka_unit_test(test_two_in_flight),
         cmocka_unit_test(test_copied_pages),
         cmocka_unit_test(test_warm),
+        cmocka_unit_test(test_numeric),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_limits_at_load),
     };

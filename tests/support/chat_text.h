@@ -3,14 +3,14 @@
 #ifndef QUIRE_CHAT_TEXT_H
 #define QUIRE_CHAT_TEXT_H
 
+#include "chat.h"
 #include "json.h"
-#include "text.h"
 
 /* a.vars is filled in from json. */
 static inline int chat_render_text(const struct chat *c, struct view json, struct chat_args a,
                                    struct buf *out, struct spans *spans, struct err *e)
 {
-    struct jdoc d;
+    struct json_doc d;
     int st = json_parse(&d, json.p, json.n, e);
     if (st)
         return st;

@@ -9,8 +9,8 @@
 
 #include "checkpoint/dequant.h"
 #include "checkpoint/family.h"
+#include "checkpoint/formats.h"
 #include "checkpoint/gguf.h"
-#include "checkpoint/source.h"
 #include "mem.h"
 
 #include <stdio.h>

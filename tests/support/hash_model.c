@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { NOBODY = 0, MANY = -1 };
+#define NOT_A_NUMBER UINT64_MAX /* an entry as if of NaNs: all that is computed from it is such */
 
 struct slot {
     const struct step *step; /* NULL: not in flight */
@@ -19,6 +20,7 @@ struct slot {
     uint64_t sum; /* of the step at submit */
     struct step_result result;
     int32_t *reader, *writer; /* [n_pages]: row + 1, NOBODY, MANY */
+    float (*vector)[HM_DIM];  /* [max_rows]: of the step's rows */
 };
 
 struct hash_model {
@@ -26,6 +28,11 @@ struct hash_model {
     uint64_t *kv;          /* [n_pages][page_tokens] */
     page_id *table, *seen; /* [max_rows][max_pages] */
     token_id *last;        /* [max_rows] */
+    uint32_t *count;       /* [max_rows][vocab] what penalties see, see step.h */
+    int32_t *drew;         /* [max_rows]: position that a row with a penalty draws next, -1 */
+    uint8_t *banned;       /* [vocab] scratch */
+    float (*sum)[HM_DIM];  /* [max_rows] of hidden states */
+    int32_t *sum_next;     /* [max_rows]: position at which the sum goes on */
     int32_t *row_next;     /* [max_rows]: position after the row's chunk in the other slot, -1 */
     struct slot slot[MAX_INFLIGHT];
     int next, n_flight;
@@ -34,6 +41,7 @@ struct hash_model {
     struct hm_counts n;
     uint64_t fail_no;
     int fail_status, fail_times, fail_on_wait;
+    uint64_t spoil_no;
 };
 
 uint64_t hm_mix(uint64_t a, uint64_t x)
@@ -47,15 +55,29 @@ uint64_t hm_entry(uint64_t acc, token_id tok, int32_t pos)
     return hm_mix(acc + 0x1234567u, ((uint64_t)(uint32_t)tok << 32) | (uint32_t)pos);
 }
 
-token_id hm_draw(uint64_t acc, const struct sample_params *p, int32_t pos, int32_t vocab,
-                 float *logprob)
+token_id hm_draw(uint64_t acc, const struct sample_params *p, const struct hm_inputs *in,
+                 int32_t pos, int32_t vocab, float *logprob)
 {
     uint32_t t;
     memcpy(&t, &p->temperature, sizeof t);
     uint64_t h = hm_mix(hm_mix(hm_mix(acc, p->seed), t), (uint32_t)pos);
-    h = hm_mix(h, 77);
+    h = hm_mix(hm_mix(h, in->bias), has_penalty(p) ? in->counts : 0);
     *logprob = -(float)(h & 1023) / 64.0f;
-    return (token_id)((h >> 16) % (uint64_t)vocab);
+    token_id drawn = (token_id)((h >> 16) % (uint64_t)vocab);
+    for (int32_t i = 0; i < vocab && in->banned && in->banned[drawn]; i++)
+        drawn = (drawn + 1) % vocab;
+    return drawn;
+}
+
+float hm_score(uint64_t acc, token_id next)
+{
+    return -(float)(hm_mix(acc + 99, (uint32_t)next) & 1023) / 64.0f;
+}
+
+void hm_hidden(uint64_t acc, float v[HM_DIM])
+{
+    for (int j = 0; j < HM_DIM; j++)
+        v[j] = (float)(hm_mix(acc + 7, (uint64_t)j) >> 40 & 1023) / 64.0f - 8.0f;
 }
 
 static void violation(struct hash_model *hm, const char *what, int64_t a, int64_t b)
@@ -81,7 +103,13 @@ struct hash_model *hm_new(const struct hm_config *c)
         hm->table[i] = hm->seen[i] = -1;
     hm->last = xcalloc2((size_t)c->max_rows, sizeof *hm->last);
     hm->row_next = xcalloc2((size_t)c->max_rows, sizeof *hm->row_next);
+    hm->count = xcalloc2((size_t)c->max_rows * (size_t)c->vocab, sizeof *hm->count);
+    hm->drew = xcalloc2((size_t)c->max_rows, sizeof *hm->drew);
+    hm->banned = xcalloc2((size_t)c->vocab, 1);
+    hm->sum = xcalloc2((size_t)c->max_rows, sizeof *hm->sum);
+    hm->sum_next = xcalloc2((size_t)c->max_rows, sizeof *hm->sum_next);
     for (int i = 0; i < MAX_INFLIGHT; i++) {
+        hm->slot[i].vector = xcalloc2((size_t)c->max_rows, sizeof *hm->slot[i].vector);
         hm->slot[i].reader = xcalloc2(pages, sizeof(int32_t));
         hm->slot[i].writer = xcalloc2(pages, sizeof(int32_t));
     }
@@ -95,9 +123,15 @@ void hm_free(struct hash_model *hm)
     free(hm->seen);
     free(hm->last);
     free(hm->row_next);
+    free(hm->count);
+    free(hm->drew);
+    free(hm->sum);
+    free(hm->sum_next);
+    free(hm->banned);
     for (int i = 0; i < MAX_INFLIGHT; i++) {
         free(hm->slot[i].reader);
         free(hm->slot[i].writer);
+        free(hm->slot[i].vector);
     }
     free(hm);
 }
@@ -120,6 +154,11 @@ void hm_fail(struct hash_model *hm, uint64_t no, int status, int times, int on_w
     hm->fail_on_wait = on_wait;
 }
 
+void hm_spoil(struct hash_model *hm, uint64_t no)
+{
+    hm->spoil_no = no;
+}
+
 static int must_fail(struct hash_model *hm, uint64_t no, int on_wait)
 {
     if (hm->fail_times <= 0 || no < hm->fail_no || on_wait != hm->fail_on_wait)
@@ -136,6 +175,8 @@ static uint64_t step_sum(const struct step *s)
         h = hm_mix(h, ((uint64_t)(uint32_t)r->row << 32) | (uint32_t)r->first);
         h = hm_mix(h, ((uint64_t)(uint32_t)r->n << 32) | (uint32_t)(r->token0 * 2 + r->want));
         h = hm_mix(h, s->sample[i].seed);
+        h = hm_mix(h, ((uint64_t)(uint32_t)r->n_score << 32) | (uint32_t)r->n_score_top);
+        h = hm_mix(h, (uint32_t)r->next);
     }
     for (int32_t i = 0; i < s->n_tokens; i++)
         h = hm_mix(h, (uint32_t)s->tokens[i]);
@@ -144,7 +185,48 @@ static uint64_t step_sum(const struct step *s)
                           (uint32_t)s->edits[i].page);
     for (int32_t i = 0; i < s->n_copy; i++)
         h = hm_mix(h, hm_mix((uint32_t)s->copy[i].src, (uint32_t)s->copy[i].dst));
+    for (int32_t i = 0; i < s->n_area; i++)
+        h = hm_mix(h, s->area[i]);
     return h;
+}
+
+/* The records of row i are whole, of a kind each, and name tokens of the vocabulary. */
+static int bad_area(const struct hash_model *hm, const struct step *s, int32_t i)
+{
+    const struct step_row *r = &s->rows[i];
+    uint32_t seen = 0;
+    if (r->area0 < 0 || r->n_area < 0 || r->area0 + r->n_area > s->n_area ||
+        (r->n_area > 0 && r->want != STEP_WANT_SAMPLE))
+        return 1;
+    for (int32_t at = 0; at < r->n_area;) {
+        const uint32_t *rec = s->area + r->area0 + at;
+        uint32_t kind = rec[0] & 255;
+        int32_t n = (int32_t)(rec[0] >> 8);
+        if (kind < STEP_AREA_BIAS || kind > STEP_AREA_COUNTS || (seen >> kind & 1) ||
+            at + 1 + n > r->n_area ||
+            (kind == STEP_AREA_MASK ? n != (hm->c.vocab + 31) / 32 : n == 0 || n % 2 != 0) ||
+            (kind == STEP_AREA_COUNTS && !has_penalty(&s->sample[i])))
+            return 1;
+        for (int32_t k = 1; k <= n && kind != STEP_AREA_MASK; k += 2)
+            if (rec[k] >= (uint32_t)hm->c.vocab)
+                return 1;
+        seen |= 1u << kind;
+        at += 1 + n;
+    }
+    return 0;
+}
+
+/* What row i wants is possible: hidden states and scores in prefill only, scores of tokens that the
+ * step has or names. */
+static int bad_want(const struct hash_model *hm, const struct step *s, int32_t i)
+{
+    const struct step_row *r = &s->rows[i];
+    if (s->kind == STEP_DECODE)
+        return r->n != 1 || r->want != STEP_WANT_SAMPLE || r->n_score != 0;
+    return r->want < STEP_WANT_NONE || r->want >= N_STEP_WANTS || r->want == STEP_WANT_VERIFY ||
+           r->n_score < 0 || r->n_score > r->n || r->n_score_top < 0 ||
+           r->n_score_top > MAX_LOGPROBS ||
+           (r->n_score == r->n && (r->next < 0 || r->next >= hm->c.vocab));
 }
 
 /* Ranges and the table entries of rows; 0 = the step can be executed at all. */
@@ -152,7 +234,8 @@ static int check_shape(struct hash_model *hm, const struct step *s)
 {
     int64_t before = hm->n.violations;
     if (s->version != STEP_VERSION || s->kind > STEP_PREFILL || s->n_rows < 1 ||
-        s->n_rows > hm->c.max_rows || s->n_tokens > MAX_STEP_TOKENS || s->n_area != 0)
+        s->n_rows > hm->c.max_rows || s->n_tokens > MAX_STEP_TOKENS || s->n_area < 0 ||
+        s->n_area > MAX_AREA)
         violation(hm, "bad head", s->n_rows, s->n_tokens);
     for (int32_t i = 0; i < s->n_edits; i++) {
         const struct page_edit *e = &s->edits[i];
@@ -167,9 +250,7 @@ static int check_shape(struct hash_model *hm, const struct step *s)
         const struct step_row *r = &s->rows[i];
         if (r->row < 0 || r->row >= hm->c.max_rows || r->first < 0 || r->n < 1 ||
             (r->first + r->n - 1) / hm->c.page_tokens >= hm->c.max_pages || r->token0 != at ||
-            r->want < STEP_WANT_NONE || r->want > STEP_WANT_SAMPLE || r->n_verify != 0 ||
-            r->n_area != 0 ||
-            (s->kind == STEP_DECODE && (r->n != 1 || r->want != STEP_WANT_SAMPLE)))
+            r->n_verify != 0 || bad_area(hm, s, i) || bad_want(hm, s, i))
             violation(hm, "bad row", r->row, r->first);
         for (int32_t k = 0; k < i; k++)
             if (s->rows[k].row == r->row)
@@ -246,25 +327,112 @@ static uint64_t *entry(struct hash_model *hm, const page_id *t, int32_t pos)
     return hm->kv + (size_t)p * (size_t)hm->c.page_tokens + (size_t)(pos % hm->c.page_tokens);
 }
 
-static void run_row(struct hash_model *hm, const struct step *s, int32_t i, struct step_result *res)
+/* Read the records of row i; its counts are those of the row from the first record on. */
+static void read_area(struct hash_model *hm, const struct step *s, int32_t i, struct hm_inputs *in)
 {
+    const struct step_row *r = &s->rows[i];
+    const int32_t vocab = hm->c.vocab;
+    uint32_t *count = hm->count + (size_t)r->row * (size_t)vocab;
+    int counted = 0;
+    *in = (struct hm_inputs){.banned = r->n_area > 0 ? hm->banned : NULL};
+    if (r->n_area > 0)
+        memset(hm->banned, 0, (size_t)vocab);
+    for (int32_t at = r->area0; at < r->area0 + r->n_area; at += 1 + (int32_t)(s->area[at] >> 8)) {
+        const uint32_t *rec = s->area + at + 1, kind = s->area[at] & 255, n = s->area[at] >> 8;
+        if (kind == STEP_AREA_COUNTS) {
+            counted = 1;
+            memset(count, 0, (size_t)vocab * sizeof *count);
+        }
+        for (uint32_t k = 0; k < n && kind != STEP_AREA_MASK; k += 2) {
+            float bias;
+            memcpy(&bias, &rec[k + 1], sizeof bias);
+            if (kind == STEP_AREA_COUNTS)
+                count[rec[k]] = rec[k + 1];
+            else if (bias < -1e30f)
+                hm->banned[rec[k]] = 1;
+            else
+                in->bias += hm_mix(rec[k], rec[k + 1]);
+        }
+        for (int32_t t = 0; t < vocab && kind == STEP_AREA_MASK; t++)
+            hm->banned[t] |= !(rec[t / 32] >> (t % 32) & 1);
+    }
+    if (!has_penalty(&s->sample[i]))
+        return;
+    if (!counted && hm->drew[r->row] != r->first + r->n)
+        violation(hm, "counts of somebody else", r->row, r->first);
+    for (int32_t t = 0; t < vocab; t++)
+        in->counts += count[t] > 0 ? hm_mix((uint32_t)t, count[t]) : 0;
+}
+
+/* After token k of row i: its score and its part of the row's vector. */
+static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t k, uint64_t acc)
+{
+    const struct step *s = a->step;
+    const struct step_row *r = &s->rows[i];
+    float v[HM_DIM], *sum = hm->sum[r->row];
+    if (k < r->n_score) {
+        int32_t at = (i > 0 ? a->result.n_score : 0) + k;
+        token_id next = k + 1 < r->n ? s->tokens[r->token0 + k + 1] : r->next;
+        a->result.score[at] = hm_score(acc, next);
+        for (int32_t j = 0; j < r->n_score_top; j++)
+            a->result.score_top[at][j] = (struct token_logprob){
+                .token = (next + j) % hm->c.vocab, .logprob = a->result.score[at] - (float)j};
+    }
+    hm_hidden(acc, v);
+    if (r->want == STEP_WANT_HIDDEN)
+        memcpy(a->vector[i], v, sizeof v);
+    if (r->want != STEP_WANT_SUM && r->want != STEP_WANT_MEAN)
+        return;
+    if (k == 0 && r->first > 0 && hm->sum_next[r->row] != r->first)
+        violation(hm, "sum of somebody else", r->row, r->first);
+    for (int j = 0; j < HM_DIM; j++) {
+        sum[j] = r->first + k == 0 ? v[j] : sum[j] + v[j];
+        a->vector[i][j] = sum[j] / (float)(r->first + k + 1);
+    }
+    hm->sum_next[r->row] = r->first + k + 1;
+}
+
+static void run_row(struct hash_model *hm, struct slot *a, int32_t i)
+{
+    const struct step *s = a->step;
+    struct step_result *res = &a->result;
     const struct step_row *r = &s->rows[i];
     const page_id *t = hm->table + (size_t)r->row * (size_t)hm->c.max_pages;
     uint64_t acc = 0;
-    for (int32_t k = 0; k < r->first; k++)
-        acc = hm_mix(acc, *entry(hm, t, k));
-    for (int32_t k = 0; k < r->n; k++) {
-        token_id tok = s->tokens[r->token0 + k];
-        uint64_t e = hm_entry(acc, tok == TOKEN_FROM_ROW ? hm->last[r->row] : tok, r->first + k);
-        *entry(hm, t, r->first + k) = e;
+    int broken = s->seq_no == hm->spoil_no;
+    for (int32_t k = 0; k < r->first; k++) {
+        uint64_t e = *entry(hm, t, k);
+        broken |= e == NOT_A_NUMBER;
         acc = hm_mix(acc, e);
     }
-    int32_t n = r->want == STEP_WANT_SAMPLE, j = step_result_add(res, i, n);
+    for (int32_t k = 0; k < r->n; k++) {
+        token_id tok = s->tokens[r->token0 + k];
+        tok = tok == TOKEN_FROM_ROW ? hm->last[r->row] : tok;
+        broken |= hm->c.bad_token > 0 && tok == hm->c.bad_token;
+        uint64_t e = broken ? NOT_A_NUMBER : hm_entry(acc, tok, r->first + k);
+        *entry(hm, t, r->first + k) = e;
+        acc = hm_mix(acc, e);
+        give_back(hm, a, i, k, acc);
+    }
+    int32_t n = r->want == STEP_WANT_SAMPLE && !broken, j = step_result_add(res, i, n);
+    bool asked = r->n_score > 0 || r->want == STEP_WANT_SAMPLE || r->want == STEP_WANT_HIDDEN ||
+                 r->want == STEP_WANT_MEAN;
+    if (broken && asked) {
+        res->row[i].status = ST_NUMERIC;
+        hm->last[r->row] = 0;
+    } else {
+        step_result_add_scores(res, i, r->n_score);
+    }
     if (n == 0)
         return;
     const struct sample_params *p = &s->sample[i];
-    res->token[j] = hm_draw(acc, p, r->first + r->n, hm->c.vocab, &res->logprob[j]);
+    struct hm_inputs in;
+    read_area(hm, s, i, &in);
+    res->token[j] = hm_draw(acc, p, &in, r->first + r->n, hm->c.vocab, &res->logprob[j]);
     hm->last[r->row] = res->token[j];
+    hm->drew[r->row] = r->first + r->n + 1;
+    if (has_penalty(p))
+        hm->count[(size_t)r->row * (size_t)hm->c.vocab + (size_t)res->token[j]]++;
     res->n_top[j] = 0;
     for (int32_t k = 0; k < p->n_logprobs; k++)
         res->top[j][res->n_top[j]++] = (struct token_logprob){
@@ -288,7 +456,7 @@ static void execute(struct hash_model *hm, struct slot *a)
                hm->kv + (size_t)s->copy[i].src * (size_t)hm->c.page_tokens,
                (size_t)hm->c.page_tokens * sizeof *hm->kv);
     for (int32_t i = 0; i < s->n_rows; i++)
-        run_row(hm, s, i, &a->result);
+        run_row(hm, a, i);
 }
 
 static int chance(struct hash_model *hm, unsigned one_in)
@@ -361,6 +529,9 @@ static int hm_wait(void *self, int slot, struct step_result *r)
     memcpy(r->logprob, a->result.logprob, n * sizeof *r->logprob);
     memcpy(r->n_top, a->result.n_top, n * sizeof *r->n_top);
     memcpy(r->top, a->result.top, n * sizeof *r->top);
+    r->n_score = a->result.n_score;
+    memcpy(r->score, a->result.score, (size_t)r->n_score * sizeof *r->score);
+    memcpy(r->score_top, a->result.score_top, (size_t)r->n_score * sizeof *r->score_top);
     a->step = NULL;
     hm->n_flight--;
     return 0;
@@ -372,7 +543,22 @@ static int hm_ready(void *self, int slot)
     return hm->slot[slot].step && hm->slot[slot].executed && chance(hm, 2);
 }
 
+/* Whether the row wanted one is not known any more: the step may be gone. */
+static int hm_vector(void *self, int slot, int32_t i, float *dst)
+{
+    const struct hash_model *hm = self;
+    if (i < 0 || i >= hm->slot[slot].result.n_rows)
+        return ST_INVALID_VALUE;
+    memcpy(dst, hm->slot[slot].vector[i], sizeof *hm->slot[slot].vector);
+    return 0;
+}
+
 void hm_executor(struct hash_model *hm, struct executor *ex)
 {
-    *ex = (struct executor){.self = hm, .submit = hm_submit, .wait = hm_wait, .ready = hm_ready};
+    *ex = (struct executor){.self = hm,
+                            .submit = hm_submit,
+                            .wait = hm_wait,
+                            .ready = hm_ready,
+                            .hidden = hm_vector,
+                            .hidden_dim = HM_DIM};
 }

@@ -20,6 +20,7 @@ struct hm_config {
     int32_t late; /* 1: a step runs at its wait, so that virtual time is a device's */
     uint64_t seed;
     int64_t step_us, token_us; /* virtual cost */
+    token_id bad_token;        /* what follows it is no number any more; 0 = there is none */
 };
 struct hm_counts {
     int64_t steps, decode_rows, prefill_tokens, copies, edits, overlapped;
@@ -37,11 +38,25 @@ int64_t hm_now(void *hm); /* virtual time; arg is the model */
 /* From step number `no` on, submit (or wait) answers `status`, `times` times. */
 void hm_fail(struct hash_model *hm, uint64_t no, int status, int times, int on_wait);
 
+/* What step number `no` computes is no number, and so is whatever is computed from it. */
+void hm_spoil(struct hash_model *hm, uint64_t no);
+
 /* The model itself, without pages: naive.c and the executor share these. */
 uint64_t hm_mix(uint64_t a, uint64_t x);
 uint64_t hm_entry(uint64_t acc, token_id tok, int32_t pos);
+/* What a draw depends on beside the sequence. */
+struct hm_inputs {
+    uint64_t bias,
+        counts; /* sums of hm_mix(token, value) over finite biases; over what penalties see */
+    const uint8_t *banned; /* [vocab]: not to be drawn; NULL = everything may be */
+};
 /* Token for position pos after everything in acc; *logprob too. */
-token_id hm_draw(uint64_t acc, const struct sample_params *p, int32_t pos, int32_t vocab,
-                 float *logprob);
+token_id hm_draw(uint64_t acc, const struct sample_params *p, const struct hm_inputs *in,
+                 int32_t pos, int32_t vocab, float *logprob);
+/* The log probability of `next` after everything in acc; the k-th best beside it is k less. */
+float hm_score(uint64_t acc, token_id next);
+/* The hidden state after everything in acc. */
+enum { HM_DIM = 8 };
+void hm_hidden(uint64_t acc, float v[HM_DIM]);
 
 #endif

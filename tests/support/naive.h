@@ -10,7 +10,7 @@ struct naive_out {
     token_id *tok;  /* [max_new], caller's */
     float *logprob; /* [max_new], caller's */
 };
-/* m is followed by its prompt and stop ids as in msg.h. */
+/* m is followed by its arrays as in msg.h. */
 void naive_generate(const struct msg_submit *m, int32_t vocab, const token_id *eos, int32_t n_eos,
                     struct naive_out *out);
 

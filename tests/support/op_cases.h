@@ -28,6 +28,7 @@ enum case_role {
     CASE_WEIGHT, /* be_load_matrix, a gemm operand */
     CASE_TABLE,  /* be_load_matrix, row-major */
     CASE_ROWS,   /* a row-major matrix that nobody loaded: an input described by hand */
+    CASE_USED,   /* an input that the op may overwrite */
     CASE_HOST,   /* input in be_alloc_host memory */
     CASE_WORK    /* scratch; sized by the backend at run time */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* op_cases_make.c - random cases, one maker per op. Shapes are odd on purpose. See op_cases.h. */
-#include "op_cases.h"
+/* op_cases_make.c - random cases, one maker per op; those of sampling are in op_cases_draw.c.
+ * Shapes are odd on purpose. See op_cases.h. */
+#include "op_cases_maker.h"
 
 #include "backend/calls.h"
 #include "mem.h"
@@ -9,16 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct maker {
-    struct op_case *c;
-    struct case_rng rng;
-    struct case_opts opts;
-    int32_t dt, kv_dt;
-};
-
-#define AT(m, field) ((size_t)((char *)&(m)->c->o.field - (char *)(m)->c))
-#define AT_BV(m, field) ((size_t)((char *)&(m)->c->bv.field - (char *)(m)->c))
 
 static int add_buf(struct maker *m, const char *name, int32_t role, int32_t dt, size_t n)
 {
@@ -36,7 +27,7 @@ static void point(struct maker *m, size_t at, int buf)
     m->c->ref[m->c->n_refs++].buf = buf;
 }
 
-static int add(struct maker *m, size_t at, const char *name, int32_t role, int32_t dt, size_t n)
+int maker_add(struct maker *m, size_t at, const char *name, int32_t role, int32_t dt, size_t n)
 {
     int i = add_buf(m, name, role, dt, n);
     point(m, at, i);
@@ -44,27 +35,24 @@ static int add(struct maker *m, size_t at, const char *name, int32_t role, int32
 }
 
 /* Random numbers about N(0, scale). */
-static int add_random(struct maker *m, size_t at, const char *name, int32_t role, int32_t dt,
-                      size_t n, float scale)
+int maker_add_random(struct maker *m, size_t at, const char *name, int32_t role, int32_t dt,
+                     size_t n, float scale)
 {
-    int i = add(m, at, name, role, dt, n);
+    int i = maker_add(m, at, name, role, dt, n);
     for (size_t k = 0; k < n; k++)
         case_set(m->c->buf[i].data, dt, k, (double)(rng_normal(&m->rng) * scale));
     return i;
 }
 
-static int32_t *ints(struct maker *m, int buf)
+int32_t *maker_ints(struct maker *m, int buf)
 {
     return m->c->buf[buf].data;
 }
 
-static int32_t pick(struct maker *m, const int32_t *v, int n)
+int32_t maker_pick(struct maker *m, const int32_t *v, int n)
 {
     return v[rng_range(&m->rng, 0, n - 1)];
 }
-#define PICK(m, ...)                                                                               \
-    pick(m, (const int32_t[]){__VA_ARGS__}, (int)(sizeof((int32_t[]){__VA_ARGS__}) / 4))
-
 static void make_gemm(struct maker *m)
 {
     struct op_gemm *o = &m->c->o.gemm;
@@ -80,14 +68,14 @@ static void make_gemm(struct maker *m)
         o->n_out = PICK(m, 576, 960, 3072, 4000);
     }
     size_t mm = (size_t)o->m, in = (size_t)o->n_in, out = (size_t)o->n_out;
-    add(m, AT(m, gemm.out), "out", CASE_OUT, o->out_dt, mm * out);
-    add_random(m, AT(m, gemm.in), "in", CASE_IN, o->dt, mm * in, 1.0f);
-    int w = add_random(m, AT(m, gemm.w), "w", CASE_WEIGHT, o->dt, out * in, 0.3f);
+    maker_add(m, AT(m, gemm.out), "out", CASE_OUT, o->out_dt, mm * out);
+    maker_add_random(m, AT(m, gemm.in), "in", CASE_IN, o->dt, mm * in, 1.0f);
+    int w = maker_add_random(m, AT(m, gemm.w), "w", CASE_WEIGHT, o->dt, out * in, 0.3f);
     m->c->buf[w].n_rows = o->n_out;
     m->c->buf[w].n_cols = o->n_in;
     int bias = rng_range(r, 0, 1);
     if (bias)
-        add_random(m, AT(m, gemm.bias), "bias", CASE_IN, o->dt, out, 1.0f);
+        maker_add_random(m, AT(m, gemm.bias), "bias", CASE_IN, o->dt, out, 1.0f);
     snprintf(m->c->text, sizeof m->c->text, "m=%d n_in=%d n_out=%d dt=%d out_dt=%d bias=%d", o->m,
              o->n_in, o->n_out, o->dt, o->out_dt, bias);
 }
@@ -102,15 +90,15 @@ static void make_embed(struct maker *m)
                            .dt = m->dt,
                            .out_dt = rng_range(r, 0, 1) ? m->dt : DT_F32};
     size_t n = (size_t)o->n_tokens, dim = (size_t)o->dim, vocab = (size_t)o->vocab;
-    add(m, AT(m, embed.out), "out", CASE_OUT, o->out_dt, n * dim);
+    maker_add(m, AT(m, embed.out), "out", CASE_OUT, o->out_dt, n * dim);
     int role = PICK(m, CASE_ROWS, CASE_WEIGHT, CASE_TABLE);
-    int t = add_random(m, AT(m, embed.table), "table", role, o->dt, vocab * dim, 1.0f);
+    int t = maker_add_random(m, AT(m, embed.table), "table", role, o->dt, vocab * dim, 1.0f);
     m->c->buf[t].n_rows = o->vocab;
     m->c->buf[t].n_cols = o->dim;
-    int ids = add(m, AT(m, embed.ids), "ids", CASE_IN, CASE_INT, n);
+    int ids = maker_add(m, AT(m, embed.ids), "ids", CASE_IN, CASE_INT, n);
     for (size_t i = 0; i < n; i++)
-        ints(m, ids)[i] = rng_range(r, 0, 9) ? rng_range(r, 0, o->vocab - 1)
-                                             : PICK(m, -1, o->vocab, INT32_MAX, INT32_MIN);
+        maker_ints(m, ids)[i] = rng_range(r, 0, 9) ? rng_range(r, 0, o->vocab - 1)
+                                                   : PICK(m, -1, o->vocab, INT32_MAX, INT32_MIN);
     snprintf(m->c->text, sizeof m->c->text, "n=%d dim=%d vocab=%d dt=%d out_dt=%d role=%d",
              o->n_tokens, o->dim, o->vocab, o->dt, o->out_dt, role);
 }
@@ -127,15 +115,15 @@ static void make_add_rmsnorm(struct maker *m)
     size_t n = (size_t)o->n_rows * (size_t)o->dim;
     int mode = rng_range(r, 0, 2); /* no x, x apart from out, x is out */
     if (mode == 2) {
-        int i = add_random(m, AT(m, add_rmsnorm.out), "x_out", CASE_INOUT, o->dt, n, 1.0f);
+        int i = maker_add_random(m, AT(m, add_rmsnorm.out), "x_out", CASE_INOUT, o->dt, n, 1.0f);
         point(m, AT(m, add_rmsnorm.x), i);
     } else {
-        add(m, AT(m, add_rmsnorm.out), "out", CASE_OUT, o->dt, n);
+        maker_add(m, AT(m, add_rmsnorm.out), "out", CASE_OUT, o->dt, n);
     }
     if (mode == 1)
-        add_random(m, AT(m, add_rmsnorm.x), "x", CASE_IN, o->dt, n, 1.0f);
-    add_random(m, AT(m, add_rmsnorm.residual), "residual", CASE_INOUT, o->res_dt, n, 3.0f);
-    add_random(m, AT(m, add_rmsnorm.weight), "weight", CASE_IN, DT_F32, (size_t)o->dim, 1.0f);
+        maker_add_random(m, AT(m, add_rmsnorm.x), "x", CASE_IN, o->dt, n, 1.0f);
+    maker_add_random(m, AT(m, add_rmsnorm.residual), "residual", CASE_INOUT, o->res_dt, n, 3.0f);
+    maker_add_random(m, AT(m, add_rmsnorm.weight), "weight", CASE_IN, DT_F32, (size_t)o->dim, 1.0f);
     snprintf(m->c->text, sizeof m->c->text, "rows=%d dim=%d dt=%d res_dt=%d x=%d", o->n_rows,
              o->dim, o->dt, o->res_dt, mode);
 }
@@ -146,8 +134,8 @@ static void make_silu_mul(struct maker *m)
     *o = (struct op_silu_mul){
         .n_rows = rng_range(&m->rng, 1, 20), .dim = rng_range(&m->rng, 1, 900), .dt = m->dt};
     size_t n = (size_t)o->n_rows * (size_t)o->dim;
-    add(m, AT(m, silu_mul.out), "out", CASE_OUT, o->dt, n);
-    int in = add_random(m, AT(m, silu_mul.in), "in", CASE_IN, o->dt, 2 * n, 4.0f);
+    maker_add(m, AT(m, silu_mul.out), "out", CASE_OUT, o->dt, n);
+    int in = maker_add_random(m, AT(m, silu_mul.in), "in", CASE_IN, o->dt, 2 * n, 4.0f);
     for (int k = 0; k < 4; k++) /* both tails of the exponential */
         case_set(m->c->buf[in].data, o->dt, (size_t)rng_range(&m->rng, 0, (int32_t)(2 * n) - 1),
                  (double)PICK(m, -200, -95, -88, 88, 95, 200));
@@ -161,11 +149,12 @@ static void make_gather(struct maker *m)
     *o = (struct op_gather){
         .n_rows = rng_range(r, 1, 40), .dim = rng_range(r, 1, 700), .dt = m->dt};
     int32_t n_in = rng_range(r, 1, 60);
-    add(m, AT(m, gather.out), "out", CASE_OUT, o->dt, (size_t)o->n_rows * (size_t)o->dim);
-    add_random(m, AT(m, gather.in), "in", CASE_IN, o->dt, (size_t)n_in * (size_t)o->dim, 1.0f);
-    int ix = add(m, AT(m, gather.index), "index", CASE_IN, CASE_INT, (size_t)o->n_rows);
+    maker_add(m, AT(m, gather.out), "out", CASE_OUT, o->dt, (size_t)o->n_rows * (size_t)o->dim);
+    maker_add_random(m, AT(m, gather.in), "in", CASE_IN, o->dt, (size_t)n_in * (size_t)o->dim,
+                     1.0f);
+    int ix = maker_add(m, AT(m, gather.index), "index", CASE_IN, CASE_INT, (size_t)o->n_rows);
     for (int32_t i = 0; i < o->n_rows; i++)
-        ints(m, ix)[i] = rng_range(r, -1, n_in - 1);
+        maker_ints(m, ix)[i] = rng_range(r, -1, n_in - 1);
     snprintf(m->c->text, sizeof m->c->text, "rows=%d of %d dim=%d dt=%d", o->n_rows, n_in, o->dim,
              o->dt);
 }
@@ -177,7 +166,7 @@ static int make_pool(struct maker *m, struct kv_pool_view *kv, size_t at, int32_
     kv->dt = m->kv_dt;
     kv->n_pages = n_pages;
     kv->n_layers = rng_range(r, 1, 2);
-    return add_random(m, at, "pool", role, kv->dt, kv_page_elems(kv) * (size_t)n_pages, 1.0f);
+    return maker_add_random(m, at, "pool", role, kv->dt, kv_page_elems(kv) * (size_t)n_pages, 1.0f);
 }
 
 static void shape_pool(struct maker *m, struct kv_pool_view *kv)
@@ -232,10 +221,10 @@ static void fill_table(struct maker *m, const struct rows *w, int table, const i
         perm[j] = i;
     }
     for (size_t i = 0; i < m->c->buf[table].n; i++)
-        ints(m, table)[i] = -1;
+        maker_ints(m, table)[i] = -1;
     for (int32_t i = 0; i < w->n_real; i++)
         for (int32_t p = 0; p < (w->row_kv[i] + page_tokens - 1) / page_tokens; p++)
-            ints(m, table)[slot[i] * bv->table_stride + p] = perm[next++];
+            maker_ints(m, table)[slot[i] * bv->table_stride + p] = perm[next++];
     free(perm);
 }
 
@@ -251,31 +240,31 @@ static void make_batch(struct maker *m, struct rows *w, int32_t page_tokens, int
     bv->n_tokens = w->n_tokens + pad;
     bv->table_stride = (bv->max_kv + page_tokens - 1) / page_tokens + rng_range(r, 0, 3);
     size_t nr = (size_t)bv->n_rows, nt = (size_t)bv->n_tokens;
-    int tok = add(m, AT_BV(m, tok), "tok", CASE_IN, CASE_INT, nt);
-    int pos = add(m, AT_BV(m, pos), "pos", CASE_IN, CASE_INT, nt);
-    int tok_row = add(m, AT_BV(m, tok_row), "tok_row", CASE_IN, CASE_INT, nt);
-    int slot = add(m, AT_BV(m, row_slot), "row_slot", CASE_IN, CASE_INT, nr);
-    int tok0 = add(m, AT_BV(m, row_tok0), "row_tok0", CASE_IN, CASE_INT, nr);
-    int rnew = add(m, AT_BV(m, row_new), "row_new", CASE_IN, CASE_INT, nr);
-    int rkv = add(m, AT_BV(m, row_kv), "row_kv", CASE_IN, CASE_INT, nr);
-    int out = add(m, AT_BV(m, row_out), "row_out", CASE_IN, CASE_INT, nr);
-    int table = add(m, AT_BV(m, page_table), "page_table", CASE_IN, CASE_INT,
-                    (size_t)slots * (size_t)bv->table_stride);
+    int tok = maker_add(m, AT_BV(m, tok), "tok", CASE_IN, CASE_INT, nt);
+    int pos = maker_add(m, AT_BV(m, pos), "pos", CASE_IN, CASE_INT, nt);
+    int tok_row = maker_add(m, AT_BV(m, tok_row), "tok_row", CASE_IN, CASE_INT, nt);
+    int slot = maker_add(m, AT_BV(m, row_slot), "row_slot", CASE_IN, CASE_INT, nr);
+    int tok0 = maker_add(m, AT_BV(m, row_tok0), "row_tok0", CASE_IN, CASE_INT, nr);
+    int rnew = maker_add(m, AT_BV(m, row_new), "row_new", CASE_IN, CASE_INT, nr);
+    int rkv = maker_add(m, AT_BV(m, row_kv), "row_kv", CASE_IN, CASE_INT, nr);
+    int out = maker_add(m, AT_BV(m, row_out), "row_out", CASE_IN, CASE_INT, nr);
+    int table = maker_add(m, AT_BV(m, page_table), "page_table", CASE_IN, CASE_INT,
+                          (size_t)slots * (size_t)bv->table_stride);
     int32_t t = 0;
     for (int32_t i = 0; i < bv->n_rows; i++) {
         int32_t n = i < w->n_real ? w->row_new[i] : 0;
-        ints(m, slot)[i] = i < w->n_real ? slots - 1 - i : 0;
-        ints(m, tok0)[i] = t;
-        ints(m, rnew)[i] = n;
-        ints(m, rkv)[i] = i < w->n_real ? w->row_kv[i] : 0;
-        ints(m, out)[i] = n ? t + n - 1 : -1;
+        maker_ints(m, slot)[i] = i < w->n_real ? slots - 1 - i : 0;
+        maker_ints(m, tok0)[i] = t;
+        maker_ints(m, rnew)[i] = n;
+        maker_ints(m, rkv)[i] = i < w->n_real ? w->row_kv[i] : 0;
+        maker_ints(m, out)[i] = n ? t + n - 1 : -1;
         for (int32_t j = 0; j < (n ? n : 1); j++, t++) {
-            ints(m, tok)[t] = 0;
-            ints(m, pos)[t] = n ? w->row_kv[i] - n + j : 0;
-            ints(m, tok_row)[t] = n ? i : -1;
+            maker_ints(m, tok)[t] = 0;
+            maker_ints(m, pos)[t] = n ? w->row_kv[i] - n + j : 0;
+            maker_ints(m, tok_row)[t] = n ? i : -1;
         }
     }
-    fill_table(m, w, table, ints(m, slot), page_tokens);
+    fill_table(m, w, table, maker_ints(m, slot), page_tokens);
 }
 
 static int draw_decode(struct maker *m)
@@ -297,14 +286,14 @@ static void make_rope_kv_write(struct maker *m)
     make_pool(m, &o->kv, AT(m, rope_kv_write.kv.base), w->n_pages, CASE_INOUT);
     o->layer = rng_range(&m->rng, 0, o->kv.n_layers - 1);
     size_t hd = (size_t)o->kv.head_dim, n_all = (size_t)(o->n_heads + 2 * o->kv.n_kv_heads);
-    add_random(m, AT(m, rope_kv_write.qkv), "qkv", CASE_INOUT, o->dt,
-               (size_t)m->c->bv.n_tokens * n_all * hd, 1.0f);
+    maker_add_random(m, AT(m, rope_kv_write.qkv), "qkv", CASE_INOUT, o->dt,
+                     (size_t)m->c->bv.n_tokens * n_all * hd, 1.0f);
     int norm = rng_range(&m->rng, 0, 1);
     if (norm) {
-        add_random(m, AT(m, rope_kv_write.q_norm), "q_norm", CASE_IN, DT_F32, hd, 1.0f);
-        add_random(m, AT(m, rope_kv_write.k_norm), "k_norm", CASE_IN, DT_F32, hd, 1.0f);
+        maker_add_random(m, AT(m, rope_kv_write.q_norm), "q_norm", CASE_IN, DT_F32, hd, 1.0f);
+        maker_add_random(m, AT(m, rope_kv_write.k_norm), "k_norm", CASE_IN, DT_F32, hd, 1.0f);
     }
-    int f = add(m, AT(m, rope_kv_write.inv_freq), "inv_freq", CASE_IN, DT_F32, hd / 2);
+    int f = maker_add(m, AT(m, rope_kv_write.inv_freq), "inv_freq", CASE_IN, DT_F32, hd / 2);
     for (size_t i = 0; i < hd / 2; i++)
         case_set(m->c->buf[f].data, DT_F32, i, pow(10000.0, -2.0 * (double)i / (double)hd));
     snprintf(m->c->text, sizeof m->c->text,
@@ -329,10 +318,11 @@ static void make_attn(struct maker *m)
     o->qkv_stride = (o->n_heads + 2 * o->kv.n_kv_heads) * o->kv.head_dim;
     size_t nt = (size_t)m->c->bv.n_tokens;
     /* INOUT: what belongs to padding must stay as it is */
-    add_random(m, AT(m, attn_prefill.out), "out", CASE_INOUT, o->dt,
-               nt * (size_t)(o->n_heads * o->kv.head_dim), 1.0f);
-    add_random(m, AT(m, attn_prefill.q), "q", CASE_IN, o->dt, nt * (size_t)o->qkv_stride, 1.5f);
-    add(m, AT(m, attn_prefill.work), "work", CASE_WORK, CASE_RAW, 0);
+    maker_add_random(m, AT(m, attn_prefill.out), "out", CASE_INOUT, o->dt,
+                     nt * (size_t)(o->n_heads * o->kv.head_dim), 1.0f);
+    maker_add_random(m, AT(m, attn_prefill.q), "q", CASE_IN, o->dt, nt * (size_t)o->qkv_stride,
+                     1.5f);
+    maker_add(m, AT(m, attn_prefill.work), "work", CASE_WORK, CASE_RAW, 0);
     snprintf(m->c->text, sizeof m->c->text,
              "rows=%d tokens=%d max_kv=%d heads=%d/%d hd=%d page=%d dt=%d kv=%d", m->c->bv.n_rows,
              m->c->bv.n_tokens, m->c->bv.max_kv, o->n_heads, o->kv.n_kv_heads, o->kv.head_dim,
@@ -340,69 +330,25 @@ static void make_attn(struct maker *m)
     free(w);
 }
 
-static struct sample_params draw_params(struct maker *m, int any_logprobs)
+/* Chunks that go on and chunks that begin, some of which want nothing. */
+static void make_hidden(struct maker *m)
 {
-    struct case_rng *r = &m->rng;
-    struct sample_params p = {
-        .temperature = (float[]){0.0f, 0.3f, 0.7f, 1.0f, 2.5f}[rng_range(r, 0, 4)],
-        .top_p = rng_range(r, 0, 1) ? 1.0f : rng_unit(r),
-        .min_p = rng_range(r, 0, 2) ? 0.0f : rng_unit(r) * 0.3f,
-        .top_k = rng_range(r, 0, 1) ? 0 : rng_range(r, 1, 60),
-        .seed = rng_next(r),
-        .n_logprobs = any_logprobs ? rng_range(r, -1, MAX_LOGPROBS) : -1};
-    if (rng_range(r, 0, 19) == 0)
-        p.top_p = 0.0f;
-    return p;
-}
-
-static void spoil_logits(struct maker *m, float *row, int32_t vocab, int32_t how)
-{
-    struct case_rng *r = &m->rng;
-    for (int32_t i = 0; how == 1 && i < vocab; i++) /* ties */
-        row[i] = roundf(row[i]);
-    for (int32_t i = 0; how == 2 && i < vocab; i += rng_range(r, 1, 9))
-        row[i] = rng_range(r, 0, 1) ? NAN : -INFINITY;
-    for (int32_t i = 0; how == 3 && i < vocab; i++)
-        row[i] = rng_range(r, 0, 1) ? NAN : -INFINITY;
-    for (int32_t i = 0; how == 4 && i < vocab; i++)
-        row[i] = 2.0f;
-    if (how == 5)
-        row[rng_range(r, 0, vocab - 1)] += 40.0f;
-}
-
-static void make_sample(struct maker *m)
-{
-    struct op_sample *o = &m->c->o.sample;
-    struct case_rng *r = &m->rng;
-    o->n_rows = rng_range(r, 1, 12);
-    o->vocab = m->opts.big ? PICK(m, 49152, 151936)
-                           : PICK(m, 1, 2, 31, 500, 1000, rng_range(r, 1, 5000));
-    o->any_logprobs = rng_range(r, 0, 1);
-    size_t n = (size_t)o->n_rows, vocab = (size_t)o->vocab, slots = n + 4;
-    int lg = add_random(m, AT(m, sample.logits), "logits", CASE_IN, DT_F32, n * vocab, 3.0f);
-    int pr = add(m, AT(m, sample.params), "params", CASE_IN, CASE_RAW,
-                 n * sizeof(struct sample_params));
-    int pos = add(m, AT(m, sample.pos), "pos", CASE_IN, CASE_INT, n);
-    int slot = add(m, AT(m, sample.row_slot), "row_slot", CASE_IN, CASE_INT, n);
-    int out = add(m, AT(m, sample.row_out), "row_out", CASE_IN, CASE_INT, n);
-    int last = add(m, AT(m, sample.last_token), "last_token", CASE_INOUT, CASE_INT, slots);
-    add(m, AT(m, sample.token), "token", CASE_OUT, CASE_INT, n);
-    add(m, AT(m, sample.logprob), "logprob", CASE_OUT, DT_F32, n);
-    add(m, AT(m, sample.top), "top", CASE_OUT, CASE_TOPS, n * MAX_LOGPROBS);
-    add(m, AT(m, sample.n_top), "n_top", CASE_OUT, CASE_INT, n);
-    add(m, AT(m, sample.work), "work", CASE_WORK, CASE_RAW, 0);
-    for (size_t i = 0; i < slots; i++)
-        ints(m, last)[i] = -77;
-    for (int32_t i = 0; i < o->n_rows; i++) {
-        ((struct sample_params *)m->c->buf[pr].data)[i] = draw_params(m, o->any_logprobs);
-        spoil_logits(m, (float *)m->c->buf[lg].data + (size_t)i * vocab, o->vocab,
-                     rng_range(r, 0, 9));
-        ints(m, pos)[i] = rng_range(r, 0, 100000);
-        ints(m, slot)[i] = (int32_t)slots - 1 - i;
-        ints(m, out)[i] = rng_range(r, 0, 5) ? i : -1;
-    }
-    snprintf(m->c->text, sizeof m->c->text, "rows=%d vocab=%d logprobs=%d", o->n_rows, o->vocab,
-             o->any_logprobs);
+    struct op_hidden *o = &m->c->o.hidden;
+    struct rows *w = xalloc(sizeof *w);
+    make_batch(m, w, 16, 0);
+    size_t nr = (size_t)m->c->bv.n_rows, nt = (size_t)m->c->bv.n_tokens;
+    o->dim = rng_range(&m->rng, 1, 700);
+    o->dt = m->dt;
+    size_t dim = (size_t)o->dim;
+    maker_add_random(m, AT(m, hidden.out), "out", CASE_INOUT, DT_F32, nr * dim, 1.0f);
+    maker_add_random(m, AT(m, hidden.sum), "sum", CASE_INOUT, DT_F32, (nr + 3) * dim, 9.0f);
+    maker_add_random(m, AT(m, hidden.in), "in", CASE_IN, o->dt, nt * dim, 1.0f);
+    int want = maker_add(m, AT(m, hidden.want), "want", CASE_IN, CASE_INT, nr);
+    for (size_t i = 0; i < nr; i++)
+        maker_ints(m, want)[i] = rng_range(&m->rng, STEP_WANT_NONE, STEP_WANT_MEAN);
+    snprintf(m->c->text, sizeof m->c->text, "rows=%d tokens=%d dim=%d dt=%d", m->c->bv.n_rows,
+             m->c->bv.n_tokens, o->dim, o->dt);
+    free(w);
 }
 
 static void make_copy_pages(struct maker *m)
@@ -412,8 +358,8 @@ static void make_copy_pages(struct maker *m)
     int32_t n_pages = rng_range(&m->rng, 2, 24);
     o->n = rng_range(&m->rng, 0, n_pages / 2);
     make_pool(m, &o->kv, AT(m, copy_pages.kv.base), n_pages, CASE_INOUT);
-    int list = add(m, AT(m, copy_pages.copies), "copies", CASE_HOST, CASE_RAW,
-                   (size_t)o->n * sizeof(struct page_copy));
+    int list = maker_add(m, AT(m, copy_pages.copies), "copies", CASE_HOST, CASE_RAW,
+                         (size_t)o->n * sizeof(struct page_copy));
     struct page_copy *pc = m->c->buf[list].data;
     for (int32_t i = 0; i < o->n; i++) /* odd pages are targets, once each; even ones sources */
         pc[i] = (struct page_copy){2 * rng_range(&m->rng, 0, (n_pages - 1) / 2), 2 * i + 1};
@@ -435,7 +381,7 @@ static void draw_step(struct maker *m, struct step *s, int32_t slots, int32_t st
                                .n = s->kind == STEP_DECODE ? 1 : rng_range(r, 1, 40),
                                .want = rng_range(r, STEP_WANT_NONE, STEP_WANT_SAMPLE),
                                .token0 = s->n_tokens};
-        s->sample[i] = draw_params(m, 1);
+        s->sample[i] = maker_params(m, 1);
         for (int32_t j = 0; j < w->n; j++)
             s->tokens[s->n_tokens++] = rng_range(r, 0, 3) ? rng_range(r, 0, 50000) : TOKEN_FROM_ROW;
     }
@@ -450,7 +396,8 @@ static void make_step_inputs(struct maker *m)
     struct op_step_inputs *o = &m->c->o.step_inputs;
     struct batch *bv = &m->c->bv;
     enum { SLOTS = 12, STRIDE = 9 };
-    int st = add(m, AT(m, step_inputs.step), "step", CASE_HOST, CASE_RAW, sizeof(struct step));
+    int st = maker_add(m, AT(m, step_inputs.step), "step", CASE_HOST, CASE_RAW,
+                       sizeof(struct step));
     struct step *s = m->c->buf[st].data;
     draw_step(m, s, SLOTS, STRIDE);
     o->pad_rows = s->kind == STEP_DECODE ? PICK(m, 0, 1, 8, 16) : 0;
@@ -467,15 +414,16 @@ static void make_step_inputs(struct maker *m)
         {AT_BV(m, row_kv), "row_kv", nr},     {AT_BV(m, row_out), "row_out", nr},
     };
     for (size_t i = 0; i < sizeof out / sizeof *out; i++)
-        add(m, out[i].at, out[i].name, CASE_OUT, CASE_INT, out[i].n);
-    int table = add(m, AT_BV(m, page_table), "page_table", CASE_INOUT, CASE_INT, SLOTS * STRIDE);
+        maker_add(m, out[i].at, out[i].name, CASE_OUT, CASE_INT, out[i].n);
+    int table = maker_add(m, AT_BV(m, page_table), "page_table", CASE_INOUT, CASE_INT,
+                          SLOTS * STRIDE);
     for (int32_t i = 0; i < SLOTS * STRIDE; i++)
-        ints(m, table)[i] = 1000 + i;
-    int last = add(m, AT(m, step_inputs.last_token), "last_token", CASE_IN, CASE_INT, SLOTS);
+        maker_ints(m, table)[i] = 1000 + i;
+    int last = maker_add(m, AT(m, step_inputs.last_token), "last_token", CASE_IN, CASE_INT, SLOTS);
     for (int32_t i = 0; i < SLOTS; i++)
-        ints(m, last)[i] = 70000 + i;
-    add(m, AT(m, step_inputs.params), "params", CASE_OUT, CASE_RAW,
-        nr * sizeof(struct sample_params));
+        maker_ints(m, last)[i] = 70000 + i;
+    maker_add(m, AT(m, step_inputs.params), "params", CASE_OUT, CASE_RAW,
+              nr * sizeof(struct sample_params));
     bv->table_stride = STRIDE;
     snprintf(m->c->text, sizeof m->c->text, "rows=%d tokens=%d edits=%d pad=%d", s->n_rows,
              s->n_tokens, s->n_edits, o->pad_rows);
@@ -505,7 +453,10 @@ void op_case_make(struct op_case *c, enum op_id id, uint64_t seed, struct case_o
         MAKE(rope_kv_write)
         MAKE(silu_mul)
         MAKE(gather)
+        MAKE(adjust)
         MAKE(sample)
+        MAKE(score)
+        MAKE(hidden)
         MAKE(copy_pages)
 #undef MAKE
     default:

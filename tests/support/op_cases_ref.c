@@ -208,6 +208,27 @@ static void ref_attn(const struct ref *f)
             ref_attend(f, t, h);
 }
 
+static void ref_hidden(const struct ref *f)
+{
+    const struct op_hidden *o = &f->c->o.hidden;
+    const int32_t *want = data(f, "want"), *tok0 = data(f, "row_tok0"), *n = data(f, "row_new"),
+                  *kv = data(f, "row_kv"), *slot = data(f, "row_slot");
+    for (int32_t i = 0; i < f->c->bv.n_rows; i++)
+        for (int32_t j = 0; n[i] > 0 && j < o->dim; j++) {
+            double *to = &out(f, "out")[i * o->dim + j],
+                   *sum = &out(f, "sum")[slot[i] * o->dim + j];
+            if (want[i] == STEP_WANT_HIDDEN)
+                *to = in(f, "in", (size_t)((tok0[i] + n[i] - 1) * o->dim + j));
+            if (want[i] != STEP_WANT_SUM && want[i] != STEP_WANT_MEAN)
+                continue;
+            *sum = kv[i] == n[i] ? 0 : *sum;
+            for (int32_t t = tok0[i]; t < tok0[i] + n[i]; t++)
+                *sum = to_storage(*sum + in(f, "in", (size_t)(t * o->dim + j)), DT_F32);
+            if (want[i] == STEP_WANT_MEAN)
+                *to = *sum / kv[i];
+        }
+}
+
 static void ref_copy_pages(const struct ref *f)
 {
     const struct op_copy_pages *o = &f->c->o.copy_pages;
@@ -302,15 +323,24 @@ static int32_t ref_keep(const struct weighed *c, int32_t n, const struct sample_
     return n;
 }
 
+static int32_t ref_best(const float *row, int32_t vocab)
+{
+    int32_t best = 0;
+    for (int32_t t = 1; t < vocab; t++)
+        if (row[t] > row[best])
+            best = t;
+    return best;
+}
+
 static int32_t ref_draw(const float *row, int32_t best, int32_t vocab,
                         const struct sample_params *p, int32_t pos)
 {
-    if (p->temperature < 1e-5f || !isfinite(row[best]))
+    if (p->temperature < 1e-5f)
         return best;
     struct weighed *c = xcalloc2((size_t)vocab, sizeof *c);
     int32_t n = 0;
     for (int32_t i = 0; i < vocab; i++) {
-        float w = isnan(row[i]) ? 0.0f : expf((row[i] - row[best]) / p->temperature);
+        float w = expf((row[i] - row[best]) / p->temperature);
         if (w > 0.0f)
             c[n++] = (struct weighed){(double)w, i};
     }
@@ -331,30 +361,107 @@ static int32_t ref_draw(const float *row, int32_t best, int32_t vocab,
     return id;
 }
 
-static double plain(float x)
+/* Numbers all, and one of them finite? */
+static bool ref_sound(const float *row, int32_t vocab)
 {
-    return isnan(x) ? -INFINITY : (double)x;
+    bool finite = false;
+    for (int32_t t = 0; t < vocab; t++) {
+        if (isnan(row[t]) || (isinf(row[t]) && row[t] > 0))
+            return false;
+        finite |= isfinite(row[t]) != 0;
+    }
+    return finite;
 }
 
-static void ref_logprobs(const struct ref *f, int32_t i, int32_t best,
-                         const struct sample_params *p)
+/* The logprob of `token` and the k best, of row i. */
+static void ref_logprobs(const struct ref *f, int32_t i, int32_t vocab, int32_t token, int32_t k)
 {
-    int32_t vocab = f->c->o.sample.vocab, k = p->n_logprobs < vocab ? p->n_logprobs : vocab;
     const float *row = (const float *)data(f, "logits") + (size_t)i * (size_t)vocab;
     struct weighed *c = xcalloc2((size_t)vocab, sizeof *c);
-    double sum = 0;
+    double sum = 0, best = (double)row[ref_best(row, vocab)];
     for (int32_t t = 0; t < vocab; t++) {
-        c[t] = (struct weighed){plain(row[t]), t};
-        sum += isinf(plain(row[t])) ? 0 : exp(plain(row[t]) - plain(row[best]));
+        c[t] = (struct weighed){(double)row[t], t};
+        sum += exp((double)row[t] - best);
     }
-    double norm = plain(row[best]) + log(sum);
+    /* cppcheck-suppress invalidFunctionArg; the best token itself adds 1 to the sum */
+    double norm = best + log(sum);
     qsort(c, (size_t)vocab, sizeof *c, by_weight);
+    k = k < vocab ? k : vocab;
     struct token_logprob *top = f->r->raw[find(f, "top")];
     for (int32_t j = 0; j < k; j++)
         top[i * MAX_LOGPROBS + j] = (struct token_logprob){c[j].id, (float)(c[j].w - norm)};
     out(f, "n_top")[i] = k;
-    out(f, "logprob")[i] = plain(row[(int32_t)out(f, "token")[i]]) - norm;
+    out(f, "logprob")[i] = (double)row[token] - norm;
     free(c);
+}
+
+static void ref_score(const struct ref *f)
+{
+    const struct op_score *o = &f->c->o.score;
+    const struct score_want *w = data(f, "want");
+    for (int32_t i = 0; i < o->n_rows; i++) {
+        if (w[i].token < 0 || w[i].token >= o->vocab)
+            continue;
+        if (ref_sound((const float *)data(f, "logits") + (size_t)i * (size_t)o->vocab, o->vocab))
+            ref_logprobs(f, i, o->vocab, w[i].token, w[i].n_top);
+        else
+            out(f, "logprob")[i] = NAN;
+    }
+}
+
+/* One operation at a time, each result stored as f32. */
+static float ref_penalty(float x, uint16_t count, const struct sample_params *p)
+{
+    volatile float y = x, z;
+    float rep = p->repetition_penalty;
+    if (count == 0)
+        return x;
+    if (rep != 0)
+        y = y > 0 ? y / rep : y * rep;
+    z = p->frequency_penalty * (float)(count % 32768);
+    y = y - z;
+    if (count % 32768 > 0)
+        y = y - p->presence_penalty;
+    return y;
+}
+
+static void ref_adjust_row(const struct ref *f, int32_t i, const struct row_adjust *a)
+{
+    const struct op_adjust *o = &f->c->o.adjust;
+    size_t at = (size_t)i * (size_t)o->vocab;
+    int32_t slot = ((const int32_t *)data(f, "row_slot"))[i];
+    int32_t last = ((const int32_t *)data(f, "last_token"))[slot];
+    const float *x = (const float *)data(f, "logits") + at;
+    const uint32_t *area = data(f, "area");
+    const struct sample_params *p = (const struct sample_params *)data(f, "params") + i;
+    uint16_t *count = (uint16_t *)f->r->raw[find(f, "counts")] + (size_t)slot * (size_t)o->vocab;
+    double *y = out(f, "out") + at;
+    if (a->kind == ADJUST_COUNTED && last >= 0 && last < o->vocab && count[last] % 32768 < 32767)
+        count[last]++;
+    for (int32_t t = 0; a->kind == ADJUST_COUNTS && t < o->vocab; t++)
+        count[t] = 0;
+    for (int32_t k = 0; a->kind == ADJUST_COUNTS && k < a->n_counts; k++) {
+        uint32_t w = area[a->counts0 + 2 * k + 1], n = w & 0xffffff;
+        count[area[a->counts0 + 2 * k]] = (uint16_t)((n > 32767 ? 32767 : n) + (w >> 31) * 32768);
+    }
+    for (int32_t t = 0; t < o->vocab; t++)
+        y[t] = (double)(a->kind >= ADJUST_COUNTED ? ref_penalty(x[t], count[t], p) : x[t]);
+    for (int32_t k = 0; k < a->n_bias; k++) {
+        float b;
+        memcpy(&b, &area[a->bias0 + 2 * k + 1], sizeof b);
+        y[area[a->bias0 + 2 * k]] = (double)((float)y[area[a->bias0 + 2 * k]] + b);
+    }
+    for (int32_t t = 0; a->mask0 >= 0 && t < o->vocab; t++)
+        if (!(area[a->mask0 + t / 32] & 1u << t % 32))
+            y[t] = -INFINITY;
+}
+
+static void ref_adjust(const struct ref *f)
+{
+    const struct row_adjust *a = data(f, "adjust");
+    for (int32_t i = 0; i < f->c->o.adjust.n_rows; i++)
+        if (((const int32_t *)data(f, "row_out"))[i] >= 0 && a[i].kind != ADJUST_NONE)
+            ref_adjust_row(f, i, &a[i]);
 }
 
 static void ref_sample(const struct ref *f)
@@ -364,17 +471,22 @@ static void ref_sample(const struct ref *f)
     const struct sample_params *p = data(f, "params");
     for (int32_t i = 0; i < o->n_rows; i++) {
         const float *row = (const float *)data(f, "logits") + (size_t)i * (size_t)o->vocab;
-        int32_t best = 0;
+        int32_t best = ref_best(row, o->vocab);
         out(f, "token")[i] = -1;
         if (row_out[i] < 0)
             continue;
-        for (int32_t t = 1; t < o->vocab; t++)
-            if (plain(row[t]) > plain(row[best]))
-                best = t;
-        out(f, "token")[i] = ref_draw(row, best, o->vocab, &p[i], pos[i]);
+        const struct row_adjust *a = data(f, "adjust");
+        const float *from = row;
+        int32_t first = best;
+        if (a && a[i].kind != ADJUST_NONE) {
+            from = (const float *)data(f, "adjusted") + (size_t)i * (size_t)o->vocab;
+            first = ref_best(from, o->vocab);
+        }
+        bool sound = ref_sound(row, o->vocab) && ref_sound(from, o->vocab);
+        out(f, "token")[i] = sound ? ref_draw(from, first, o->vocab, &p[i], pos[i]) : TOKEN_NUMERIC;
         out(f, "last_token")[slot[i]] = out(f, "token")[i];
-        if (o->any_logprobs && p[i].n_logprobs >= 0 && isfinite(plain(row[best])))
-            ref_logprobs(f, i, best, &p[i]);
+        if (sound && o->any_logprobs && p[i].n_logprobs >= 0)
+            ref_logprobs(f, i, o->vocab, (int32_t)out(f, "token")[i], p[i].n_logprobs);
     }
 }
 
@@ -388,7 +500,9 @@ void op_case_reference(const struct op_case *c, struct op_result *r)
         if (b->role != CASE_OUT && b->role != CASE_INOUT)
             continue;
         if (b->dt >= CASE_RAW) {
-            r->raw[i] = xcalloc2(b->n, sizeof(struct token_logprob));
+            r->raw[i] = xcalloc2(b->n ? b->n : 1, sizeof(struct token_logprob));
+            if (b->data && b->dt == CASE_RAW)
+                memcpy(r->raw[i], b->data, b->n);
             continue;
         }
         r->val[i] = xcalloc2(b->n, sizeof(double));
@@ -411,7 +525,10 @@ void op_case_reference(const struct op_case *c, struct op_result *r)
         REF(rope_kv_write)
         REF(silu_mul)
         REF(gather)
+        REF(adjust)
         REF(sample)
+        REF(score)
+        REF(hidden)
         REF(copy_pages)
 #undef REF
     default:

@@ -2,7 +2,9 @@
 /* rig.c - the rig's server: script executor, byte tokenizer, start and stop. See rig.h. */
 #include "rig.h"
 
+#include "chat.h"
 #include "log.h"
+#include "tokenizer.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -174,7 +176,8 @@ void rig_listen(struct rig *r)
 void rig_load(struct rig *r)
 {
     struct err e = {0};
-    struct executor ex = {&r->ex, rig_submit, rig_wait, rig_ready};
+    struct executor ex = {
+        .self = &r->ex, .submit = rig_submit, .wait = rig_wait, .ready = rig_ready};
     struct text_source none = {.bos_id = -1, .eos_id = -1};
     static const char template[] =
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";

@@ -8,7 +8,7 @@
 #define QUIRE_TESTS_GOLDEN_H
 
 #include "testing.h"
-#include "text.h"
+#include "tokenizer.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -171,7 +171,7 @@ static inline struct tok *golden_tok_gguf(bool full, const char *name, const cha
         golden_gguf_merges(&g);
     g.src.gguf_model = pre ? (struct view){"gpt2", 4} : (struct view){"llama", 5};
     g.src.gguf_pre = (struct view){pre, pre ? strlen(pre) : 0};
-    g.src.add_bos = bos >= 0;
+    g.src.add_bos = (int8_t)(bos >= 0);
     g.src.add_eos = g.src.add_space_prefix = -1;
     if (tok_open(&t, &g.src, &e))
         fail_msg("%s: %s", name, e.msg);

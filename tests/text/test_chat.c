@@ -255,7 +255,7 @@ static void snippets(bool full)
     char *text = golden_read(full, "goldens/%s.jsonl", "jinja_snippets", &n), *at = text, *first;
     struct jinja_input in = {.max_out = 1 << 20, .max_mem = 64 << 20, .max_steps = 1 << 22};
     struct view v;
-    struct jdoc vars;
+    struct json_doc vars;
     cJSON *o;
     if (!text) {
         printf("jinja_snippets: not here, skipped\n");

@@ -2,6 +2,7 @@
 /* test_golden.c - every tokenizer against the reference's ids and texts. */
 #include "golden.h"
 
+#include "detok.h"
 #include "text/tok.h"
 
 #include <unistd.h>

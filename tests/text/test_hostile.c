@@ -2,6 +2,7 @@
 /* test_hostile.c - texts that break naive tokenizers, damaged files, and threads that share one. */
 #include "golden.h"
 
+#include "detok.h"
 #include "text/tok.h"
 
 #include <pthread.h>

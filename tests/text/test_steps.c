@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_steps.c - small made-up tokenizers, one component or option each, against the reference's
  * answers: normalizers, pre-tokenizers, model options, added tokens, post-processors, decoders. */
+#include "detok.h"
 #include "golden.h"
 
 static int n_bad, n_all;

@@ -2,6 +2,8 @@
 /* test_stop.c - stop strings, UTF-8 checks, and text with a user's spans. */
 #include "golden.h"
 
+#include "detok.h"
+#include "stop.h"
 #include "text/tok.h"
 #include "utf8.h"
 
@@ -207,12 +209,81 @@ static void test_spans(void **state)
     tok_close(t);
 }
 
+/* Pieces before `armed` pass: a stop string counts when it ends behind them, wherever it begins. */
+static void expect_armed(const char *const *pieces, int armed, const char *want, int want_hit)
+{
+    static const struct view set[] = {{"terhat", 6}, {"hat", 3}};
+    struct stops *stops;
+    struct stopper m;
+    struct buf out = {0};
+    int hit = -1;
+    assert_int_equal(stops_new(&stops, set, 2, NULL), 0);
+    stopper_init(&m, stops);
+    for (int i = 0; pieces[i] && hit < 0; i++) {
+        if (i < armed)
+            stopper_pass(&m, pieces[i], strlen(pieces[i]), &out);
+        else
+            hit = stopper_push(&m, pieces[i], strlen(pieces[i]), false, &out);
+    }
+    if (hit < 0)
+        stopper_flush(&m, &out);
+    assert_int_equal(hit, want_hit);
+    assert_int_equal(out.n, strlen(want));
+    assert_memory_equal(out.p, want, out.n);
+    stopper_fini(&m);
+    stops_free(stops);
+    buf_free(&out);
+}
+
+static void test_stop_over_border(void **state)
+{
+    (void)state;
+    static const char *const a[] = {"in", " iter", "hat", " gin", NULL};
+    static const char *const b[] = {"a hat", " hat", NULL};
+    expect_armed(a, 2, "in i", 0);            /* begun before, ended behind */
+    expect_armed(a, 3, "in iterhat gin", -1); /* ended before */
+    expect_armed(a, 0, "in i", 0);
+    expect_armed(b, 1, "a hat ", 1); /* the second one */
+    expect_armed(b, 2, "a hat hat", -1);
+}
+
+/* Which of two that overlap: the one that ends first, for that is where the generation ends. The
+ * one that begins earlier wins only when both end together. */
+static void test_stop_overlap(void **state)
+{
+    (void)state;
+    static const struct view set[] = {{"pan", 3}, {"expand", 6}, {"expan", 5}};
+    static const struct {
+        int n, want;
+        const char *shown;
+    } cases[] = {{2, 0, "to ex"}, {3, 2, "to "}};
+    for (int k = 0; k < 2; k++) {
+        for (size_t cut = 1; cut <= 9; cut++) { /* however the text is cut into pieces */
+            struct stops *stops;
+            struct stopper m;
+            struct buf out = {0};
+            int hit = -1;
+            assert_int_equal(stops_new(&stops, set, cases[k].n, NULL), 0);
+            stopper_init(&m, stops);
+            for (size_t at = 0; at < 9 && hit < 0; at += cut)
+                hit = stopper_push(&m, &"to expand"[at], 9 - at < cut ? 9 - at : cut, false, &out);
+            assert_int_equal(hit, cases[k].want);
+            assert_int_equal(out.n, strlen(cases[k].shown));
+            assert_memory_equal(out.p, cases[k].shown, out.n);
+            stopper_fini(&m);
+            stops_free(stops);
+            buf_free(&out);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stop_random), cmocka_unit_test(test_stop_limits),
-        cmocka_unit_test(test_utf8),        cmocka_unit_test(test_detok_whole),
-        cmocka_unit_test(test_spans),
+        cmocka_unit_test(test_stop_random),  cmocka_unit_test(test_stop_limits),
+        cmocka_unit_test(test_utf8),         cmocka_unit_test(test_detok_whole),
+        cmocka_unit_test(test_spans),        cmocka_unit_test(test_stop_over_border),
+        cmocka_unit_test(test_stop_overlap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

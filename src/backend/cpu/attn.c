@@ -41,7 +41,7 @@ struct block {
 size_t cpu_attn_scratch(void)
 {
     return (size_t)2 * MAX_LINES * CPU_MAX_HEAD + (size_t)MAX_LINES * TILE +
-           (size_t)2 * TILE * CPU_MAX_HEAD + 2 * MAX_LINES;
+           (size_t)2 * TILE * CPU_MAX_HEAD + (size_t)2 * MAX_LINES;
 }
 
 static int32_t line_token(const struct attn *a, const struct block *b, int32_t i)
@@ -61,7 +61,7 @@ static void open_block(const struct attn *a, struct block *b, float *scratch)
     b->q = scratch;
     b->o = b->q + MAX_LINES * hd;
     b->s = b->o + MAX_LINES * hd;
-    b->kt = b->s + MAX_LINES * TILE;
+    b->kt = b->s + (size_t)MAX_LINES * TILE;
     b->v = b->kt + TILE * hd;
     b->m = b->v + TILE * hd;
     b->l = b->m + MAX_LINES;
@@ -156,13 +156,13 @@ static void attend_tile(const struct attn *a, struct block *b, int32_t tile0, in
     if (from < 0)
         from = 0;
     load_tile(a, b, tile0, n_keys);
-    a->c->vec->tile(b->s + from * TILE, TILE, b->q + from * hd, hd, b->kt, TILE, (int)hd,
+    a->c->vec->tile(b->s + (ptrdiff_t)from * TILE, TILE, b->q + from * hd, hd, b->kt, TILE, (int)hd,
                     b->n_lines - from, TILE, DT_F32, 0);
     for (int32_t i = from; i < b->n_lines; i++) {
         int32_t n_valid = b->pos0 + line_token(a, b, i) + 1 - tile0;
         soften(a, b, i, n_valid < TILE ? n_valid : TILE);
     }
-    a->c->vec->tile(b->o + from * hd, hd, b->s + from * TILE, TILE, b->v, hd, TILE,
+    a->c->vec->tile(b->o + from * hd, hd, b->s + (ptrdiff_t)from * TILE, TILE, b->v, hd, TILE,
                     b->n_lines - from, (int)hd, DT_F32, 1);
 }
 

@@ -57,6 +57,12 @@ static inline float *cpu_scratch(struct cpu_be *c, int worker)
     return c->scratch + (size_t)worker * c->scratch_stride;
 }
 
+/* What adjusted logits take at the beginning of the sampler's scratch. */
+static inline size_t cpu_adjusted_bytes(int32_t rows, int32_t vocab)
+{
+    return ((size_t)rows * (size_t)vocab * sizeof(float) + 63) & ~(size_t)63;
+}
+
 static inline const void *dt_at(const void *p, int32_t dt, size_t i)
 {
     return (const char *)p + i * dtype_size(dt);

@@ -5,6 +5,7 @@
  * trivial. Large blocks are mapped directly with huge pages advised: they start out zero and cost
  * nothing until touched.
  */
+#include "backend/open.h"
 #include "cpu.h"
 #include "mem.h"
 #include "status.h"
@@ -118,11 +119,12 @@ static size_t attn_work_bytes(struct be *be, int32_t max_rows, int32_t n_heads, 
     return 0;
 }
 
-/* Per worker: a weight and an id for every token of the vocabulary, twice. */
+/* The rows' adjusted logits, then per worker a weight and an id for every token of the vocabulary,
+ * twice. */
 static size_t sample_work_bytes(struct be *be, int32_t max_rows, int32_t vocab)
 {
-    (void)max_rows;
-    return (size_t)cpu_pool_threads(cpu_of(be)->pool) * (size_t)vocab * 16;
+    return cpu_adjusted_bytes(max_rows, vocab) +
+           (size_t)cpu_pool_threads(cpu_of(be)->pool) * (size_t)vocab * 16;
 }
 
 static const struct be_calls cpu_calls = {

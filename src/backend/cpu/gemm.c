@@ -33,7 +33,7 @@ static const float *input_block(const struct gemm *g, int32_t row, int m, int k0
         return (const float *)o->in + (size_t)row * (size_t)o->n_in + k0;
     }
     for (int r = 0; r < m; r++)
-        g->vec->load(tmp + r * VEC_KBLOCK,
+        g->vec->load(tmp + (size_t)r * VEC_KBLOCK,
                      dt_at(o->in, o->dt, (size_t)(row + r) * (size_t)o->n_in + (size_t)k0), o->dt,
                      (size_t)kc);
     *lda = VEC_KBLOCK;
@@ -79,6 +79,8 @@ static void finish_rows(const struct gemm *g, int64_t panel, int32_t row, int m,
     for (int r = 0; r < m; r++) {
         if (o->bias)
             for (size_t j = 0; j < n; j++)
+                /* opcheck_gemm wants n_in > 0, so a first block has set acc:
+                 * NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign) */
                 acc[r][j] += bias[j];
         size_t at = (size_t)(row + r) * (size_t)o->n_out + (size_t)col;
         g->vec->store(dt_at_mut(o->out, o->out_dt, at), acc[r], o->out_dt, n);
@@ -127,6 +129,7 @@ static void gemm_items(void *arg, int64_t begin, int64_t end, int worker)
     for (int64_t i = begin; i < end; i++) {
         int64_t panel = i % g->n_panels, row0 = i / g->n_panels * STRIP_ROWS;
         int64_t n_rows = g->o->m - row0 < STRIP_ROWS ? g->o->m - row0 : STRIP_ROWS;
+        /* cppcheck-suppress knownConditionTrueFalse ; up to STRIP_ROWS, as the line before says */
         if (n_rows <= FEW_ROWS && g->w->bits)
             gemm_rows(g, panel, (int32_t)row0, (int)n_rows);
         else

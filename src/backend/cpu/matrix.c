@@ -8,6 +8,7 @@
  * arithmetic. The pool's threads fill and pack panels side by side; fill() may be called more than
  * once for the same rows.
  */
+#include "check.h"
 #include "cpu.h"
 #include "mem.h"
 #include "status.h"
@@ -153,15 +154,21 @@ static void load_panels(void *arg, int64_t begin, int64_t end, int worker)
 {
     struct loading *l = arg;
     const struct matrix *m = &l->m;
-    char *stage = stage_of(l, worker), *narrow = stage ? stage + l->second : NULL;
+    const bool packed = m->packed;
+    char *stage = stage_of(l, worker);
+    CHECK(stage || !packed);
     for (int64_t p = begin; p < end && !atomic_load(&l->st); p++) {
         int64_t rows = panel_rows(l, p);
         char *to = l->dst + (size_t)(p * VEC_PANEL * m->n_in) * dtype_size(m->dt);
-        if (fill_panel(l, p, m->packed ? stage : to) != 0 || !m->packed)
+        if (fill_panel(l, p, packed ? stage : to) != 0 || !packed)
             continue;
-        if (m->dt != l->fill_dt)
+        const char *from = stage;
+        if (m->dt != l->fill_dt) {
+            char *narrow = stage + l->second;
             l->c->vec->store(narrow, (const float *)(void *)stage, m->dt, (size_t)(rows * m->n_in));
-        pack_panel(to, m->dt != l->fill_dt ? narrow : stage, rows, m->n_in, dtype_size(m->dt));
+            from = narrow;
+        }
+        pack_panel(to, from, rows, m->n_in, dtype_size(m->dt));
     }
 }
 
@@ -286,7 +293,7 @@ int cpu_load_matrix(struct be *be, const struct be_matrix_spec *s, struct matrix
      * with two f32 for every 16 columns. */
     size_t bytes = 0;
     if (l.m.packed) {
-        if (!mul_size((size_t)s->n_in, VEC_PANEL * 4, &l.second) ||
+        if (!mul_size((size_t)s->n_in, (size_t)VEC_PANEL * 4, &l.second) ||
             !mul_size(l.second / 2 * 3, (size_t)cpu_pool_threads(l.c->pool), &bytes) ||
             !(l.stage = malloc(bytes)))
             return err_set(e, ST_NOMEM, "%s: no room to stage rows of %lld", s->what,

@@ -82,7 +82,7 @@ int cpu_rope_kv_write(struct be *be, const struct op_rope_kv_write *o)
     if (st != 0)
         return st;
     struct rope r = {o, cpu_of(be)->vec};
-    int64_t n = ((int64_t)o->n_heads + 2 * o->kv.n_kv_heads) * o->kv.head_dim;
+    int64_t n = (o->n_heads + (int64_t)2 * o->kv.n_kv_heads) * o->kv.head_dim;
     cpu_pool_run(cpu_of(be)->pool, o->bv->n_tokens, cpu_row_grain(4 * n), rope_tokens, &r);
     return 0;
 }

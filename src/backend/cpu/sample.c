@@ -6,6 +6,7 @@
  * matter: a row reads its own logits only.
  */
 #include "cpu.h"
+#include "logprob.h"
 #include "philox.h"
 
 #include <math.h>
@@ -20,23 +21,6 @@ struct cand {
 static inline int before(struct cand a, struct cand b)
 {
     return a.w > b.w || (a.w == b.w && a.id < b.id);
-}
-
-static float logit_of(const float *row, token_id id)
-{
-    return isnan(row[id]) ? -INFINITY : row[id];
-}
-
-static token_id best_of(const float *row, int32_t vocab)
-{
-    token_id best = 0;
-    float top = logit_of(row, 0);
-    for (token_id i = 1; i < vocab; i++)
-        if (row[i] > top) {
-            top = row[i];
-            best = i;
-        }
-    return best;
 }
 
 /* Moves what comes before the pivot to the front; returns how many and their weight. */
@@ -129,7 +113,7 @@ static int32_t weigh(const float *row, int32_t vocab, float best, float temperat
     int32_t n = 0;
     for (token_id i = 0; i < vocab; i++) {
         float x = (row[i] - best) / temperature;
-        if (!(x > -104.0f)) /* NaN too; exp gives 0 in f32 */
+        if (!(x > -104.0f)) /* exp gives 0 in f32 */
             continue;
         float w = expf(x);
         if (w > 0.0f)
@@ -162,12 +146,11 @@ static int32_t filter(struct cand *c, int32_t n, const struct sample_params *p, 
     return n;
 }
 
-static token_id draw(const struct op_sample *o, int32_t i, token_id best, struct cand *c)
+/* row: what is drawn from; best: its best. */
+static token_id draw(const struct op_sample *o, int32_t i, const float *row, token_id best,
+                     struct cand *c)
 {
-    const float *row = o->logits + (size_t)i * (size_t)o->vocab;
     const struct sample_params *p = &o->params[i];
-    if (!isfinite(logit_of(row, best)))
-        return best;
     int32_t n = weigh(row, o->vocab, row[best], p->temperature, c);
     n = filter(c, n, p, c + o->vocab);
     double target = philox_unit(p->seed, (uint32_t)o->pos[i]) * weight_of(c, n), sum = 0;
@@ -179,44 +162,11 @@ static token_id draw(const struct op_sample *o, int32_t i, token_id best, struct
     return n > 0 ? c[n - 1].id : best;
 }
 
-/* The k best of the row, best first, by insertion into a short list. */
-static int32_t best_list(const float *row, int32_t vocab, int32_t k, struct token_logprob *top)
-{
-    int32_t n = 0;
-    for (token_id i = 0; i < vocab; i++) {
-        float x = logit_of(row, i);
-        if (n == k && !(x > top[n - 1].logprob))
-            continue;
-        int32_t at = n < k ? n++ : k - 1;
-        for (; at > 0 && x > top[at - 1].logprob; at--)
-            top[at] = top[at - 1];
-        top[at] = (struct token_logprob){i, x};
-    }
-    return n;
-}
-
-static void logprobs(const struct op_sample *o, int32_t i, token_id best)
-{
-    const float *row = o->logits + (size_t)i * (size_t)o->vocab;
-    int32_t k = o->params[i].n_logprobs < MAX_LOGPROBS ? o->params[i].n_logprobs : MAX_LOGPROBS;
-    double sum = 0, max = (double)logit_of(row, best);
-    for (token_id t = 0; t < o->vocab; t++)
-        if (!isnan(row[t]) && row[t] > -INFINITY)
-            sum += (double)expf(row[t] - (float)max);
-    double norm = max + log(sum);
-    struct token_logprob *top = o->top + (size_t)i * MAX_LOGPROBS;
-    o->logprob[i] = (float)((double)logit_of(row, o->token[i]) - norm);
-    if (k > o->vocab)
-        k = o->vocab;
-    o->n_top[i] = k > 0 ? best_list(row, o->vocab, k, top) : 0;
-    for (int32_t j = 0; j < o->n_top[i]; j++)
-        top[j].logprob = (float)((double)top[j].logprob - norm);
-}
-
 static void sample_rows(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct op_sample *o = arg;
-    struct cand *c = (struct cand *)o->work + (size_t)worker * 2 * (size_t)o->vocab;
+    char *scratch = (char *)o->work + cpu_adjusted_bytes(o->n_rows, o->vocab);
+    struct cand *c = (struct cand *)scratch + (size_t)worker * 2 * (size_t)o->vocab;
     for (int64_t at = begin; at < end; at++) {
         int32_t i = (int32_t)at;
         o->n_top[i] = 0;
@@ -224,12 +174,20 @@ static void sample_rows(void *arg, int64_t begin, int64_t end, int worker)
         o->token[i] = -1;
         if (o->row_out[i] < 0)
             continue;
-        const float *row = o->logits + (size_t)i * (size_t)o->vocab;
-        token_id best = best_of(row, o->vocab);
-        o->token[i] = o->params[i].temperature < 1e-5f ? best : draw(o, i, best, c);
+        const float *row = o->logits + (size_t)i * (size_t)o->vocab, *from = row;
+        token_id best = cpu_best(row, o->vocab), first = best;
+        if (best >= 0 && o->adjust && o->adjust[i].kind != ADJUST_NONE) {
+            from = o->adjusted + (size_t)i * (size_t)o->vocab;
+            first = cpu_best(from, o->vocab);
+        }
+        if (first < 0)
+            o->token[i] = TOKEN_NUMERIC;
+        else
+            o->token[i] = o->params[i].temperature < 1e-5f ? first : draw(o, i, from, first, c);
         o->last_token[o->row_slot[i]] = o->token[i];
-        if (o->any_logprobs && o->params[i].n_logprobs >= 0 && isfinite(logit_of(row, best)))
-            logprobs(o, i, best);
+        if (first >= 0 && o->any_logprobs && o->params[i].n_logprobs >= 0)
+            o->n_top[i] = cpu_logprobs(row, o->vocab, best, o->token[i], o->params[i].n_logprobs,
+                                       &o->logprob[i], o->top + (size_t)i * MAX_LOGPROBS);
     }
 }
 

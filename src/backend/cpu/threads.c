@@ -142,13 +142,16 @@ void cpu_pool_run(struct cpu_pool *p, int64_t n, int64_t grain, cpu_job *fn, voi
 static int quota_cores(void)
 {
     FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    long long quota = 0, period = 0;
-    int n = f ? fscanf(f, "%lld %lld", &quota, &period) : 0;
-    if (f)
-        fclose(f);
-    if (n != 2 || quota <= 0 || period <= 0)
+    char line[64] = "", *end;
+    if (!f)
         return 0;
-    long long cores = (quota + period - 1) / period;
+    if (!fgets(line, sizeof line, f))
+        line[0] = '\0';
+    fclose(f);
+    long long quota = strtoll(line, &end, 10), period = strtoll(end, NULL, 10);
+    if (quota <= 0 || period <= 0) /* also "max 100000" */
+        return 0;
+    long long cores = quota / period + (quota % period != 0);
     return cores < MAX_WORKERS ? (int)cores : MAX_WORKERS;
 }
 

@@ -17,6 +17,9 @@ INLINE VEC load_any(const void *b, ptrdiff_t i, const int dt)
     return VLOAD_F16((const uint16_t *)b + i);
 }
 
+/* NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): v * W stays inside a panel, and
+ * `int` is what the loops over registers unroll best with. */
+
 /* One register tile: mr rows by nv vectors; mr, nv and dt are constants after inlining. */
 INLINE void reg_tile(const int mr, const int nv, const int dt, float *c, ptrdiff_t ldc,
                      const float *a, ptrdiff_t lda, const void *b, ptrdiff_t ldb, int k, int add)
@@ -166,6 +169,8 @@ INLINE void row_bits(const int bits, float *c, const float *a, const uint8_t *q,
         VSTORE(c + v * W, acc[v]);
     }
 }
+
+/* NOLINTEND(bugprone-implicit-widening-of-multiplication-result) */
 
 static TGT void vec_unpack(float *dst, const uint8_t *q, const float *sm, int k, int bits,
                            int group)

@@ -105,31 +105,6 @@ int cuda_is_pinned(const struct cuda_be *c, const void *p, size_t bytes);
 /* *s, or where the device cannot read it (tests, never the executor) a copy that it can. */
 int cuda_readable_step(struct cuda_be *c, const struct step **s);
 
-int cuda_gemm_open(struct cuda_be *c, struct err *e);
-void cuda_gemm_close(struct cuda_be *c);
-int cuda_gemm_lt(struct cuda_be *c, const struct op_gemm *o);
-
-int cuda_graphs_open(struct cuda_be *c);
-void cuda_graphs_close(struct cuda_be *c);
-int cuda_graph_begin(struct be *be, uint64_t key);
-int cuda_graph_end(struct be *be, uint64_t key);
-
-int cuda_load_matrix(struct be *be, const struct be_matrix_spec *s, struct matrix *out,
-                     struct err *e);
-void cuda_stage_close(struct cuda_be *c);
-
-/* kernels/: one-time function attributes (shared memory above 48 KiB); 0 or a cudaError_t. */
-int cuda_attn_setup(void);
-int cuda_sample_setup(void);
-/* 10 * major + minor of the code the kernels were compiled to, not of the GPU. */
-int cuda_kernels_arch(void);
-size_t cuda_attn_work_bytes(int32_t max_rows, int32_t n_heads, int32_t head_dim);
-size_t cuda_sample_work_bytes(int32_t max_rows, int32_t vocab);
-/* kernels/gemv.cu: a few rows of activations; ST_UNSUPPORTED where cuBLASLt shall do it. */
-int cuda_gemv(struct cuda_be *c, const struct op_gemm *o);
-/* Any shape and type of op_gemm, slowly: what cuBLASLt has no algorithm for. */
-int cuda_gemm_any(struct cuda_be *c, const struct op_gemm *o);
-
 #ifdef __cplusplus
 }
 #endif

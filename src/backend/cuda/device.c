@@ -5,9 +5,15 @@
  * flight are two events on it. Engine thread, or the loader thread before the seal. Invariants: all
  * device memory is taken before the seal; after a fatal error no call reaches the device again.
  */
+#include "attn.h"
+#include "backend/open.h"
 #include "cuda_be.h"
+#include "gemm.h"
+#include "graph.h"
 #include "log.h"
+#include "matrix.h"
 #include "mem.h"
+#include "sample.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -316,7 +322,7 @@ int cuda_open(struct be *be, const struct be_config *conf, struct err *e)
         .graphs = conf->graphs != 0,
     };
     snprintf(be->info.name, sizeof be->info.name, "%.40s (GPU %d)", prop.name, conf->index);
-    log_info("cuda_open", "gpu=\"%s\" cc=%d.%d sms=%d free_mib=%zu total_mib=%zu", prop.name,
-             prop.major, prop.minor, c->n_sms, free_bytes >> 20, total >> 20);
+    log_info("backend.cuda_open", "gpu=\"%s\" cc=%d.%d sms=%d free_mib=%zu total_mib=%zu",
+             prop.name, prop.major, prop.minor, c->n_sms, free_bytes >> 20, total >> 20);
     return 0;
 }

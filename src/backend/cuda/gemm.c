@@ -6,7 +6,8 @@
  * whole bucket of m: it is chosen at the top of the bucket, on the first call, from the library's
  * heuristics, deterministically, and kept. Engine thread, or the loader thread before the seal.
  */
-#include "cuda_be.h"
+#include "gemm.h"
+
 #include "lt.h"
 #include "mem.h"
 
@@ -204,7 +205,7 @@ static int get_plan(struct cuda_be *c, const struct op_gemm *o, struct plan *out
     return st;
 }
 
-int cuda_gemm_lt(struct cuda_be *c, const struct op_gemm *o)
+static int gemm_lt(struct cuda_be *c, const struct op_gemm *o)
 {
     struct cuda_gemm *g = c->gemm;
     struct plan p;
@@ -234,6 +235,6 @@ int cuda_gemm(struct be *be, const struct op_gemm *o)
         return ST_DEVICE;
     st = cuda_gemv(c, o);
     if (st == ST_UNSUPPORTED)
-        st = cuda_gemm_lt(c, o);
+        st = gemm_lt(c, o);
     return st == ST_UNSUPPORTED ? cuda_gemm_any(c, o) : st;
 }

@@ -8,7 +8,8 @@
  * thread. At most MAX_GRAPHS are kept; the one not used for the longest time makes room (the driver
  * keeps a running one alive until it is done).
  */
-#include "cuda_be.h"
+#include "graph.h"
+
 #include "log.h"
 #include "mem.h"
 
@@ -74,7 +75,8 @@ static int give_up(struct entry *x, int st)
 {
     if (st == ST_DEVICE)
         return st;
-    log_warn("cuda_graph", "a decode step could not be recorded and runs eagerly: %s", st_text(st));
+    log_warn("backend.cuda_graph", "a decode step could not be recorded and runs eagerly: %s",
+             st_text(st));
     x->eager = 1;
     return ST_DEVICE_RETRY;
 }

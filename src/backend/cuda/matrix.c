@@ -6,7 +6,8 @@
  * copy of the other; the seal frees them. Matrices stay row-major: that is what cuBLASLt, the GEMV
  * kernels and op_embed read.
  */
-#include "cuda_be.h"
+#include "matrix.h"
+
 #include "mem.h"
 
 #include <pthread.h>
@@ -17,11 +18,10 @@ enum { STAGE_BYTES = 32 << 20, MAX_FILLERS = 8, FILL_GRAIN = 1 << 20 };
 
 struct fill_job {
     const struct be_weight_part *parts;
-    int n_parts;
+    int n_parts, st;
     int64_t row0, n_rows; /* of the stacked matrix */
     size_t row_bytes;
     char *dst;
-    int st;
 };
 
 static void *fill_rows(void *arg)

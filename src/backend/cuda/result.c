@@ -64,12 +64,12 @@ static int answer(struct cuda_be *c, enum verdict v, int code, const char *what,
 {
     static const int status[] = {0, ST_DEVICE_RETRY, ST_NOMEM, ST_INTERNAL, ST_DEVICE};
     if (v == REFUSED)
-        log_error("cuda_error", "call=\"%s\" code=%d error=%s text=\"%s\" state=refused", what,
-                  code, name, text);
+        log_error("backend.cuda_error", "call=\"%s\" code=%d error=%s text=\"%s\" state=refused",
+                  what, code, name, text);
     if (v == FATAL && c->sticky == 0) {
         c->sticky = code;
-        log_error("cuda_error", "call=\"%s\" code=%d error=%s text=\"%s\" state=failed", what, code,
-                  name, text);
+        log_error("backend.cuda_error", "call=\"%s\" code=%d error=%s text=\"%s\" state=failed",
+                  what, code, name, text);
     }
     return status[v];
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ids.c - the growing id list of text.h. Any thread, one owner at a time. */
-#include "text.h"
+/* ids.c - the growing list of token ids. Any thread, one owner at a time. */
+#include "ids.h"
 
+#include "buf.h"
 #include "mem.h"
 
 #include <stdlib.h>

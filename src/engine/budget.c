@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* budget.c - how much goes into one step, by measured cost.
+ *
+ * The cost of a prompt token is measured, step by step. Between two decode steps at most as many
+ * are planned as fit into max_decode_gap_us, but at least MIN_CHUNK, so that prefill advances even
+ * when the configured gap cannot be held. When nobody waits for a decode step, a step may last
+ * MAX_STEP_US: cancels, newcomers and questions after the engine's health wait no longer than that.
+ * Before anything was measured the chunks are modest.
+ *
+ * From the same costs comes how long a step may be silent before something is wrong. Engine thread.
+ */
+#include "sched.h"
+
+enum { MIN_CHUNK = 64, MIN_LONE_CHUNK = 16, FIRST_CHUNK = 64, MAX_STEP_US = 1000000 };
+enum { SHORT_SHARE = 4, SHORT_LEAST = 64, LONG_SHARE = 4 };
+enum { LIMIT_FACTOR = 16, UNKNOWN_TOKEN_US = 500000 };
+
+static double token_us(const struct sched *sc)
+{
+    return sc->cost.prefill_tokens > 0 ? sc->cost.prefill_us / sc->cost.prefill_tokens : 0;
+}
+
+static int32_t at_most(double n, int32_t max)
+{
+    return n < max ? (int32_t)n : max;
+}
+
+int32_t sched_prefill_budget(const struct sched *sc, int32_t n_decoders)
+{
+    const int32_t max = sc->max_step_tokens;
+    const double per_token = token_us(sc);
+    if (per_token <= 0 && n_decoders == 0) /* nothing measured yet: one modest chunk at a time */
+        return at_most(FIRST_CHUNK, max);
+    if (n_decoders == 0 || sc->max_decode_gap_us <= 0) {
+        double n = per_token > 0 ? MAX_STEP_US / per_token : FIRST_CHUNK;
+        return at_most(n < MIN_LONE_CHUNK ? MIN_LONE_CHUNK : n, max);
+    }
+    bool first = sc->since_decode_us <= 0;
+    if (per_token <= 0)
+        return first ? at_most(FIRST_CHUNK, max) : 0;
+    int32_t least = at_most(MIN_CHUNK, max);
+    double room = (double)sc->max_decode_gap_us - sc->cost.decode_us - sc->since_decode_us;
+    double n = room / per_token;
+    if (n < least)
+        return first ? least : 0;
+    return at_most(n, max);
+}
+
+/* Short prompts pass long ones, so that they do not wait for every longer prompt before them; the
+ * share that is kept for long ones bounds how long these are held up. */
+void sched_split(int32_t budget, int32_t *is_short, int32_t *kept)
+{
+    *is_short = budget / SHORT_SHARE > SHORT_LEAST ? budget / SHORT_SHARE : SHORT_LEAST;
+    *kept = budget / LONG_SHARE > 0 ? budget / LONG_SHARE : 1;
+}
+
+void sched_note_submit(struct sched *sc, const struct step *s)
+{
+    if (s->kind == STEP_DECODE)
+        sc->since_decode_us = 0;
+    else
+        sc->since_decode_us += 1 + token_us(sc) * s->n_tokens;
+}
+
+/* The ratio of decayed sums weighs chunks by their tokens: short last chunks do not spoil it. */
+void sched_note_step(struct sched *sc, const struct step *s, int64_t us)
+{
+    struct cost *c = &sc->cost;
+    if (us < 1)
+        us = 1;
+    if (s->kind == STEP_DECODE) {
+        double d = c->decode_us;
+        c->decode_us = d > 0 ? d + ((double)us - d) / 8 : (double)us;
+        return;
+    }
+    c->prefill_us = c->prefill_us * 0.75 + (double)us;
+    c->prefill_tokens = c->prefill_tokens * 0.75 + s->n_tokens;
+}
+
+int64_t sched_step_limit_us(const struct sched *sc, const struct step *s)
+{
+    double per_token = token_us(sc);
+    if (s->kind == STEP_DECODE && sc->cost.decode_us > 0)
+        return (int64_t)(sc->cost.decode_us * LIMIT_FACTOR);
+    if (per_token > 0)
+        return (int64_t)(per_token * s->n_tokens * LIMIT_FACTOR);
+    return (int64_t)s->n_tokens * UNKNOWN_TOKEN_US;
+}
