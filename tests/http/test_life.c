@@ -505,64 +505,6 @@ static void test_watchdog(void **s)
     rig_stop(&rig);
 }
 
-/* All places are taken. Whoever is silent, or idle between two requests, makes room; nobody makes
- * room when all of them work, and then probes are answered nevertheless. */
-static void test_connection_cap(void **s)
-{
-    (void)s;
-    static const char probe[] = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
-    rig_defaults(&rig);
-    rig.c.http.max_connections = 3;
-    rig_start(&rig);
-    int fd[3];
-    for (int i = 0; i < 3; i++)
-        fd[i] = dial(&rig); /* silent */
-    assert_true(status_becomes(&rig, "/health", 200));
-    struct answer a = get_answer(fd[0], false); /* the oldest is told */
-    assert_int_equal(a.status, 503);
-    assert_non_null(strstr(a.head, "Retry-After: "));
-    free(a.body);
-    for (int i = 0; i < 3; i++)
-        close(fd[i]);
-    for (int i = 0; i < 3; i++) {
-        fd[i] = dial(&rig);
-        put_all(fd[i], probe, sizeof probe - 1);
-        a = get_answer(fd[i], false); /* idle from now on */
-        assert_int_equal(a.status, 200);
-        free(a.body);
-    }
-    for (int i = 0; i < 10; i++) {
-        a = post(&rig, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":1}");
-        assert_int_equal(a.status, 200);
-        free(a.body);
-    }
-    for (int i = 0; i < 3; i++)
-        close(fd[i]);
-    rig_hold(&rig);
-    for (int i = 0; i < 3; i++) {
-        fd[i] = dial(&rig);
-        put_post(fd[i], "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":1}");
-        assert_true(metric_becomes(&rig, "quire_http_sequences_live", i + 1));
-    }
-    for (int i = 0; i < 10; i++) {
-        a = get(&rig, i % 2 ? "/live" : "/metrics");
-        assert_int_equal(a.status, 200);
-        free(a.body);
-        a = post(&rig, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":1}");
-        assert_int_equal(a.status, 503);
-        assert_non_null(strstr(a.head, "Connection: close"));
-        free(a.body);
-    }
-    rig_go(&rig);
-    for (int i = 0; i < 3; i++) {
-        a = get_answer(fd[i], false);
-        assert_int_equal(a.status, 200);
-        free(a.body);
-        close(fd[i]);
-    }
-    rig_stop(&rig);
-}
-
 static double loop_cpu_s(void)
 {
     clockid_t id;
@@ -654,8 +596,7 @@ int main(void)
         cmocka_unit_test(test_stop_at_once),   cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_slow_client),    cmocka_unit_test(test_pool),
         cmocka_unit_test(test_never_run),      cmocka_unit_test(test_watchdog),
-        cmocka_unit_test(test_connection_cap), cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_no_descriptors),
+        cmocka_unit_test(test_idle),           cmocka_unit_test(test_no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
