@@ -234,7 +234,7 @@ static void write_calls(struct writer *w, const struct json *v)
 
 /* Roles are OpenAI's and what the template names: a template writes a role as it comes, often
  * beside the tokens that begin a turn, so one with a line feed in it would be a turn of its own.
- * (M-1 passed every role on; it does not hold any more.) */
+ * (The contract once passed every role on; that does not hold any more.) */
 static int check_role(struct writer *w, const struct json *role, const char *at)
 {
     enum { MAX_ROLE = 64 };
