@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* buf.h - byte strings: one that is looked at, one that grows, and ranges of one.
  *
- * A struct buf has one owner at a time, on any thread. Growing aborts when memory is exhausted.
+ * A struct buf has one owner at a time, on any thread. When memory is exhausted, growing aborts;
+ * but a soft one then keeps what it has, takes nothing more and says so, for its owner to look at.
  */
 #ifndef QUIRE_BUF_H
 #define QUIRE_BUF_H
@@ -15,13 +16,14 @@ struct view {
     size_t n;
 };
 
-/* A growing byte string, {0} to begin with; not zero-terminated. */
+/* A growing byte string, {0} or {.soft = true} to begin with; not zero-terminated. */
 struct buf {
     char *p;
     size_t n, cap;
+    bool soft, oom; /* oom, of a soft one: something is missing since some call of buf_add */
 };
 void buf_add(struct buf *b, const void *p, size_t n);
-void buf_free(struct buf *b); /* empty again afterwards */
+void buf_free(struct buf *b); /* empty again afterwards, and as soft as it was */
 /* Room for n bytes more, so that adding them cannot abort. False, and nothing changed, when there
  * is no memory for that, or a large piece would leave none for the small ones that everybody else
  * needs: the request ends then, not the process. */

@@ -60,11 +60,21 @@ struct req {
     bool answered, streaming; /* the status line is decided; it is a stream of events */
     bool gone;                /* answered to the end, or nobody listens any more */
     bool ended;               /* nothing more will be appended to out */
-    int retry_after;          /* seconds; 0 = the status' own */
-    struct buf out;           /* events; [out_at, n) not yet taken by the client */
+    int retry_after; /* seconds; 0 = as hooks->retry_after says. Each client is told up to half more
+                      */
+    struct buf out;  /* events; [out_at, n) not yet taken by the client */
     size_t out_at;
-    int64_t out_since_us; /* since when the client took nothing */
+    /* While bytes of out wait: when the socket last took some, or, if it had taken all before, when
+     * they were offered. What the server did not try to send does not count. */
+    int64_t out_since_us;
 };
+
+/* Bytes of events that the client's socket has not taken: full sockets are for the handler to see.
+ */
+static inline size_t req_waiting(const struct req *r)
+{
+    return r->out.n - r->out_at;
+}
 
 /* May this request id be echoed: 1 to 128 of letters, digits and ._:-, so that it can stand in a
  * header, in a log line and in JSON as it is. */
@@ -81,7 +91,7 @@ static inline bool req_id_ok(const char *s, size_t n)
     return true;
 }
 
-/* The service behind all handlers. All are required. */
+/* The service behind all handlers. All are required but retry_after. */
 struct http_hooks {
     void *arg;
     int (*ready)(void *arg,
@@ -94,6 +104,9 @@ struct http_hooks {
     void (*error)(struct buf *out, const struct err *e);
     /* An answer was given, or the request ended without one; h NULL: none of the table's paths. */
     void (*count)(void *arg, const struct handler *h, const char *method, int status);
+    /* In how many seconds a client that is told *e (429, 503) may come back: what was measured.
+     * NULL: 1, and 2 while the model loads. */
+    int (*retry_after)(void *arg, const struct err *e);
     /* The loop is closed and nothing of the service runs: let go of every request. */
     void (*over)(void *arg);
     int64_t failed_exit_us; /* http_run returns this long after failed(); negative: it stays */

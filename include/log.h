@@ -14,6 +14,15 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
 
+/* From log_start to log_stop a thread writes, and nobody waits for stderr: lines that do not fit
+ * into 64 KiB are dropped, counted, and said (log.dropped lines=N) when writing works again.
+ * Before and after, a line is written by its caller. log_start does nothing when there can be no
+ * thread. log_stop and log_flush wait until all is written, at most ms milliseconds; log_flush, on
+ * any thread, is for a process that ends at once. */
+void log_start(void);
+void log_stop(int ms);
+void log_flush(int ms);
+
 void log_set(enum log_level level, enum log_format format);
 int log_enabled(enum log_level level);
 /* `event` is a constant `room.event`; fmt gives the key=value tail ("id=%s why=\"%s\""). A value

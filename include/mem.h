@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mem.h - allocation, checked size arithmetic, fault points.
  *
- * xalloc, xrealloc, xstrdup abort on exhaustion: for start-up, and for what every connection,
- * request and stream needs and a setting bounds; a server without that much is better started anew.
+ * xalloc, xrealloc, xstrdup abort on exhaustion: for start-up. What a connection or a request needs
+ * comes from try_alloc, whose NULL ends that one alone, and from soft buffers (buf.h).
  * struct arena is for work of unknown size (templates, names of a file): capped, NULL at the cap.
  * Sizes that come from files or requests are only multiplied through mul_size/add_size.
  */
@@ -21,6 +21,9 @@ char *xstrdup(const char *s) __attribute__((malloc, warn_unused_result));
 char *xstrndup(const char *s, size_t n) __attribute__((malloc, warn_unused_result));
 /* Zeroed, aligned to 64 bytes or more (power of two). Freed with free(). */
 void *xalloc_aligned(size_t align, size_t n) __attribute__((malloc, warn_unused_result));
+
+/* As xalloc, or NULL. */
+void *try_alloc(size_t n) __attribute__((malloc, warn_unused_result));
 
 /* *out = a*b or a+b; false on overflow (then *out is untouched). */
 static inline bool mul_size(size_t a, size_t b, size_t *out)

@@ -21,6 +21,8 @@
 
 extern char **environ;
 
+enum { LAST_WORDS_MS = 1000 }; /* for the log, at the end */
+
 struct start {
     const struct config *c;
     struct api *a;
@@ -104,6 +106,7 @@ static int serve(const struct config *c)
     int ended = http_run(api_http(s.a));
     if (!atomic_load(&s.done)) { /* asked to stop while weights load: there is nothing to save */
         log_info("quired.exit", "during=loading");
+        log_flush(LAST_WORDS_MS);
         _exit(exit_code(ended, 0));
     }
     pthread_join(loader, NULL);
@@ -156,7 +159,10 @@ static int act(const struct config *c, enum config_action action)
     case CONFIG_RUN:
         break;
     }
-    return serve(c);
+    log_start();
+    int rc = serve(c);
+    log_stop(LAST_WORDS_MS);
+    return rc;
 }
 
 int main(int argc, char **argv)
@@ -169,6 +175,7 @@ int main(int argc, char **argv)
         log_set(c.log.level, c.log.format);
         signal(SIGHUP, SIG_IGN); /* settings are read once; a reload must not end the service */
         signal(SIGUSR1, SIG_IGN);
+        signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more */
         rc = act(&c, action);
     }
     config_free(&c);

@@ -8,13 +8,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool grow(struct buf *b, size_t need)
+{
+    size_t cap = buf_grown(b->cap, need, 64);
+    if (!b->soft) {
+        b->p = xrealloc(b->p, cap);
+    } else {
+        char *p = fault_point("buf") ? NULL : realloc(b->p, cap);
+        if (!p)
+            return false;
+        b->p = p;
+    }
+    b->cap = cap;
+    return true;
+}
+
 void buf_add(struct buf *b, const void *p, size_t n)
 {
-    if (n == 0)
+    if (n == 0 || b->oom)
         return;
-    if (n > b->cap - b->n) {
-        b->cap = buf_grown(b->cap, b->n + n, 64);
-        b->p = xrealloc(b->p, b->cap);
+    if (n > b->cap - b->n && ((b->soft && n > SIZE_MAX / 2 - b->n) || !grow(b, b->n + n))) {
+        b->oom = true;
+        return;
     }
     memcpy(b->p + b->n, p, n);
     b->n += n;
@@ -42,7 +57,7 @@ bool buf_room(struct buf *b, size_t n)
 void buf_free(struct buf *b)
 {
     free(b->p);
-    *b = (struct buf){0};
+    *b = (struct buf){.soft = b->soft};
 }
 
 void spans_add(struct spans *v, size_t begin, size_t end)

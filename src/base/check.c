@@ -2,10 +2,15 @@
 /* check.c - failed CHECKs and thread roles. Any thread. */
 #include "check.h"
 
+#include "log.h"
+#include "log_drain.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+enum { LAST_WORDS_MS = 1000 }; /* a stderr that takes nothing must not keep the process */
 
 static void (*_Atomic fail_hook)(void);
 
@@ -16,10 +21,13 @@ void check_set_hook(void (*hook)(void))
 
 _Noreturn void check_fail(const char *file, int line, const char *what)
 {
-    fprintf(stderr, "%s:%d: CHECK failed: %s\n", file, line, what);
+    char text[512];
+    int n = snprintf(text, sizeof text, "%s:%d: CHECK failed: %s\n", file, line, what);
+    log_line(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
     void (*hook)(void) = atomic_exchange(&fail_hook, NULL);
     if (hook)
         hook();
+    log_flush(LAST_WORDS_MS);
     abort();
 }
 

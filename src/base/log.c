@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log.c - one write(2) per line to stderr, so that lines of different threads never mix.
+/* log.c - lines of events, whole ones, given to log_drain.c.
  *
  * The text format prints the tail as the caller wrote it. The JSON format takes the same tail apart
  * again, so that callers write it once: each key=value becomes a member, and what is not key=value
@@ -8,6 +8,7 @@
  */
 #include "log.h"
 
+#include "log_drain.h"
 #include "utf8.h"
 
 #include <stdarg.h>
@@ -16,7 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 static _Atomic int level_max = LOG_INFO;
 static _Atomic int line_format = LOG_TEXT;
@@ -202,6 +202,20 @@ static void now_text(char *out, size_t cap)
     snprintf(out + n, cap - n, ".%03ldZ", ts.tv_nsec / 1000000);
 }
 
+size_t log_lost(char *out, size_t cap, uint64_t lines)
+{
+    struct line line;
+    char when[40], tail[40];
+    now_text(when, sizeof when);
+    snprintf(tail, sizeof tail, "lines=%llu", (unsigned long long)lines);
+    size_t n = atomic_load(&line_format) == LOG_JSON
+                   ? format_json(&line, when, LOG_WARN, "log.dropped", tail)
+                   : format_text(&line, when, LOG_WARN, "log.dropped", tail);
+    n = n < cap ? n : cap;
+    memcpy(out, line.s, n);
+    return n;
+}
+
 void log_write(enum log_level level, const char *event, const char *fmt, ...)
 {
     if (!log_enabled(level))
@@ -219,10 +233,5 @@ void log_write(enum log_level level, const char *event, const char *fmt, ...)
     struct line line;
     size_t n = atomic_load(&line_format) == LOG_JSON ? format_json(&line, when, level, event, tail)
                                                      : format_text(&line, when, level, event, tail);
-    for (size_t off = 0; off < n;) {
-        ssize_t k = write(STDERR_FILENO, line.s + off, n - off);
-        if (k <= 0)
-            return; /* nowhere left to complain */
-        off += (size_t)k;
-    }
+    log_line(line.s, n);
 }

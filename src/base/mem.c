@@ -3,6 +3,8 @@
 #include "mem.h"
 
 #include "check.h"
+#include "log.h"
+#include "log_drain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +13,10 @@
 static void *or_die(void *p, size_t n)
 {
     if (!p) {
-        fprintf(stderr, "out of memory: %zu bytes\n", n);
+        char text[64];
+        int k = snprintf(text, sizeof text, "out of memory: %zu bytes\n", n);
+        log_line(text, (size_t)k);
+        log_flush(1000);
         abort();
     }
     return p;
@@ -20,6 +25,11 @@ static void *or_die(void *p, size_t n)
 void *xalloc(size_t n)
 {
     return or_die(calloc(1, n ? n : 1), n);
+}
+
+void *try_alloc(size_t n)
+{
+    return fault_point("alloc") ? NULL : calloc(1, n ? n : 1);
 }
 
 void *xcalloc2(size_t n, size_t size)

@@ -16,6 +16,7 @@
 #include <yaml.h>
 
 enum { FILE_MAX = 1 << 20, DEPTH_MAX = 8, VISITS_MAX = 20000, PATH_LEN = 256 };
+enum { NEST_MAX = 16 }; /* of mappings and lists; above DEPTH_MAX, which has the better message */
 
 struct frame {
     yaml_node_t *map;
@@ -184,9 +185,40 @@ static void parser_error(const struct conf_sink *s, const yaml_parser_t *p)
     s->bad(s->arg, (int)p->problem_mark.line + 1, (int)p->problem_mark.column + 1, text);
 }
 
+/* libyaml's loader takes time and memory in the square of the depth: the events are counted first.
+ * True = no deeper than settings can be; else *line and *col say where, unless it is not YAML. */
+static bool is_flat(const unsigned char *text, size_t n, int *line, int *col)
+{
+    yaml_parser_t p;
+    bool more = true;
+    int depth = 0;
+    if (!yaml_parser_initialize(&p))
+        return true; /* the loader says so */
+    yaml_parser_set_input_string(&p, text, n);
+    yaml_parser_set_encoding(&p, YAML_UTF8_ENCODING);
+    while (more && depth <= NEST_MAX) {
+        yaml_event_t e;
+        if (!yaml_parser_parse(&p, &e))
+            break; /* the loader finds it, too */
+        depth += e.type == YAML_SEQUENCE_START_EVENT || e.type == YAML_MAPPING_START_EVENT;
+        depth -= e.type == YAML_SEQUENCE_END_EVENT || e.type == YAML_MAPPING_END_EVENT;
+        more = e.type != YAML_STREAM_END_EVENT;
+        *line = (int)e.start_mark.line + 1;
+        *col = (int)e.start_mark.column + 1;
+        yaml_event_delete(&e);
+    }
+    yaml_parser_delete(&p);
+    return depth <= NEST_MAX;
+}
+
 static void parse_text(const unsigned char *text, size_t n, const struct conf_sink *s)
 {
     yaml_parser_t p;
+    int line, col;
+    if (!is_flat(text, n, &line, &col)) {
+        s->bad(s->arg, line, col, "the settings are nested too deep");
+        return;
+    }
     struct walk *w = xalloc(sizeof *w);
     w->sink = s;
     if (!yaml_parser_initialize(&p)) {

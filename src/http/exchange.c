@@ -8,7 +8,9 @@
  */
 #include "exchange.h"
 
+#include "body.h"
 #include "clock.h"
+#include "conn.h"
 #include "log.h"
 #include "mem.h"
 #include "wake.h"
@@ -21,23 +23,24 @@
 
 struct exchange *exchange_new(struct http *h, const char *uri, void *mc, int fd, struct conn *conn)
 {
-    struct exchange *x = xalloc(sizeof *x);
+    size_t n = strlen(uri) + 1;
+    struct exchange *x = try_alloc(sizeof *x + 2 * n);
     const char *q = strchr(uri, '?');
+    if (!x)
+        return NULL;
     x->r.http = h;
     x->r.service = h->hooks.arg;
     x->r.arrival_us = clock_us();
-    x->head.uri = xstrdup(uri);
+    x->r.body.soft = x->r.out.soft = true;
+    x->head.uri = memcpy(x + 1, uri, n);
+    x->head.tail = x->head.uri + n; /* decoding makes it no longer */
     x->r.tail = "";
     x->r.query = q ? x->head.uri + (q - uri) + 1 : "";
     x->at.mc = mc;
     x->at.fd = fd;
     x->at.conn = conn;
-    if (conn) {
-        if (conn->phase == PH_IDLE)
-            conn->since_us = x->r.arrival_us;
-        conn->phase = PH_HEAD;
+    if (conn)
         conn->x = x;
-    }
     LIST_INSERT_HEAD(&h->wire.exchanges, x, link);
     h->wire.n_exchanges++;
     h->wire.n_active++;
@@ -120,11 +123,11 @@ void req_release(struct req *r)
     r->http->wire.n_exchanges--;
     if (x->at.ran && h->free)
         h->free(r);
-    free(x->head.uri);
-    free(x->head.path);
     free(x->head.origin);
+    free(x->head.cors_headers);
     buf_free(&r->body);
     buf_free(&r->out);
+    body_settle(x);
     free(x);
 }
 
@@ -153,10 +156,8 @@ void exchange_complete(struct exchange *x, bool whole)
                        x->r.answered ? x->answer.status : 400);
         access_line(x, whole ? x->answer.status : 499);
     }
-    if (x->at.conn) {
-        x->at.conn->phase = PH_IDLE;
-        x->at.conn->x = NULL;
-    }
+    if (x->at.conn)
+        conn_again(h, x->at.conn);
     x->at.conn = NULL;
     x->at.completed = x->r.gone = true;
     x->at.suspended = false;

@@ -7,6 +7,7 @@
 
 #include "state.h"
 
+/* NULL: no memory. */
 struct exchange *exchange_new(struct http *h, const char *uri, void *mc, int fd, struct conn *conn);
 /* Inside the handler: no answer yet. Until then its socket is watched for a hang-up. */
 void exchange_sleep(struct exchange *x);

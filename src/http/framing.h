@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* framing.h - where does a request end, and is it one? The one set of rules for both readers of a
- * head: head.c (the bytes of a connection's first head) and request.c (the fields that microhttpd
- * made of every head). Pure.
+/* framing.h - where does a request end, and is it one? The rules that head.c holds a head to, and
+ * the characters that chunks.c shares with it. Pure.
  */
 #ifndef QUIRE_HTTP_FRAMING_H
 #define QUIRE_HTTP_FRAMING_H

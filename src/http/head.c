@@ -81,6 +81,10 @@ static int field(struct scan *p, const char *name, size_t n_name, const char *v,
         f->n_length = f->n_encoding = 0; /* this line's own fault is named before their number */
     else if (n > 15 && name_is(name, n_name, "content-length"))
         return err_set(p->e, ST_BODY_TOO_LARGE, "The body is too large.");
+    else if (name_is(name, n_name, "content-length"))
+        for (size_t i = 0; i < n; i++)
+            p->seen->length = p->seen->length * 10 + (uint64_t)(v[i] - '0');
+    p->seen->chunked = f->n_encoding > 0;
     if (name_is(name, n_name, "x-request-id") && req_id_ok(v, n)) {
         memcpy(p->seen->id, v, n);
         p->seen->id[n] = '\0';
@@ -92,6 +96,11 @@ static int malformed_field(struct scan *p)
 {
     p->f.bad_field = true;
     return framing_check(&p->f, p->max_header_bytes, p->e);
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
 }
 
 /* One line [at, end), without its CRLF. */
@@ -107,10 +116,10 @@ static int scan_field(struct scan *p, size_t end)
     for (size_t k = 0; k < n; k++)
         if (((unsigned char)v[k] < ' ' && v[k] != '\t') || v[k] == 0x7F)
             return malformed_field(p);
-    for (; n && (*v == ' ' || *v == '\t'); v++)
+    for (; n && is_blank(*v); v++)
         n--;
-    while (n && (v[n - 1] == ' ' || v[n - 1] == '\t'))
-        n--;
+    for (; n && is_blank(v[n - 1]); n--)
+        p->seen->blanks = true;
     return field(p, name, n_name, v, n);
 }
 
@@ -137,6 +146,7 @@ static int scan_fields(struct scan *p)
         p->at = end + 1;
     }
     p->f.complete = true;
+    p->seen->n = p->at + 2;
     return framing_check(&p->f, p->max_header_bytes, p->e);
 }
 
@@ -147,4 +157,21 @@ int head_check(const char *s, size_t n, size_t max_header_bytes, struct head_see
     *seen = (struct head_seen){0};
     int st = scan_request_line(&p);
     return st ? st : scan_fields(&p);
+}
+
+void head_tidy(char *s, size_t n)
+{
+    char *end = s + n, *line = (char *)memchr(s, '\n', n) + 1;
+    while (line < end && *line != '\r') {
+        char *lf = memchr(line, '\n', (size_t)(end - line));
+        char *value = (char *)memchr(line, ':', (size_t)(lf - line)) + 1, *last = lf - 1;
+        while (last > value && is_blank(last[-1]))
+            last--;
+        size_t blanks = (size_t)(lf - 1 - last);
+        if (last > value && blanks > 0) {
+            memmove(value + blanks, value, (size_t)(last - value));
+            memset(value, ' ', blanks);
+        }
+        line = lf + 1;
+    }
 }

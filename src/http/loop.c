@@ -6,7 +6,9 @@
  */
 #include "accept.h"
 #include "clock.h"
+#include "conn.h"
 #include "drain.h"
+#include "intake.h"
 #include "log.h"
 #include "mem.h"
 #include "mhd.h"
@@ -25,7 +27,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SWEEP_MS = 100, FD_RESERVE = 64 };
+enum { FD_RESERVE = 64 + 128 + SURPLUS_MAX, FD_LEAST = 16 };
 
 int http_port(const struct http *h)
 {
@@ -115,36 +117,6 @@ void http_drain(struct http *h, bool now)
 
 /* ---- sweep ---- */
 
-static bool is_late(const struct http *h, const struct conn *c, int64_t now)
-{
-    int64_t age = now - c->since_us;
-    return (c->phase == PH_HEAD && age > h->c->http.header_timeout) ||
-           (c->phase == PH_BODY && age > h->c->http.body_timeout);
-}
-
-/* True while some connection is inside a head or a body: idle ones are microhttpd's to close. */
-static bool sweep_conns(struct http *h, int64_t now)
-{
-    bool busy = false;
-    struct err e;
-    struct conn *c;
-    err_set(&e, ST_TIMEOUT, "The request did not arrive in time.");
-    LIST_FOREACH (c, &h->wire.conns, link) {
-        struct exchange *x = c->x;
-        busy |= c->phase != PH_IDLE;
-        if (!is_late(h, c, now) || (x && x->r.answered))
-            continue;
-        answer_raw(h, c->fd, &e, x ? x->r.id : "", false);
-        shutdown(c->fd, SHUT_RDWR);
-        c->phase = PH_IDLE;
-        if (x) {
-            x->answer.status = 408;
-            x->answer.close = true;
-        }
-    }
-    return busy;
-}
-
 static void sweep_requests(struct http *h, int64_t now)
 {
     for (struct exchange *x = LIST_FIRST(&h->wire.exchanges), *next; x; x = next) {
@@ -157,37 +129,47 @@ static void sweep_requests(struct http *h, int64_t now)
 static void on_sweep(uv_timer_t *t)
 {
     struct http *h = t->data;
-    int64_t now = clock_us();
-    bool busy = sweep_conns(h, now);
+    int64_t now = clock_us(), next_us;
+    bool busy = conn_sweep(h, now, &next_us);
     sweep_requests(h, now);
-    busy |= accept_sweep(h, now);
+    accept_sweep(h);
     raw_sweep(h, now);
     pump(h);
     drain_advance(h, now);
-    if (!busy && h->in.n_lingers == 0 && h->wire.n_exchanges == 0 && h->run.stage == HTTP_SERVE &&
-        h->run.failed_us == 0)
+    if (busy || h->in.paused || h->in.n_lingers > 0 || h->wire.n_exchanges > 0 ||
+        h->run.stage != HTTP_SERVE || h->run.failed_us != 0)
+        return;
+    if (next_us > 0) /* asleep until somebody is idle for too long; need_sweep cuts it short */
+        uv_timer_start(t, on_sweep, (uint64_t)((next_us - now) / 1000 + SWEEP_MS), SWEEP_MS);
+    else
         uv_timer_stop(t);
 }
 
 /* ---- start ---- */
 
-/* Accepting must never be what runs out of descriptors: the process' own files stay possible when
- * every connection is taken. */
-static void raise_fd_limit(struct http *h)
+/* Accepting must never be what runs out of descriptors: the process' own files, those that linger
+ * or are being closed, and probes stay possible when every connection is taken. */
+static int raise_fd_limit(struct http *h, struct err *e)
 {
     struct rlimit l;
     if (getrlimit(RLIMIT_NOFILE, &l) != 0)
-        return;
+        return 0;
     if (l.rlim_cur < 65536 && l.rlim_cur < l.rlim_max) {
         l.rlim_cur = l.rlim_max < 65536 ? l.rlim_max : 65536;
         if (setrlimit(RLIMIT_NOFILE, &l) != 0)
             getrlimit(RLIMIT_NOFILE, &l);
     }
-    int64_t room = l.rlim_cur > 1 << 20 ? 1 << 20 : (int64_t)l.rlim_cur - FD_RESERVE;
-    if (h->max_connections > room) {
-        h->max_connections = room > 1 ? (int32_t)room : 1;
-        log_warn("http.connections", "limited to %d by the open files limit", h->max_connections);
-    }
+    int64_t all = l.rlim_cur > 1 << 20 ? 1 << 20 : (int64_t)l.rlim_cur, room = all - FD_RESERVE;
+    if (h->max_connections <= room)
+        return 0;
+    if (room < FD_LEAST)
+        return err_set(e, ST_IO,
+                       "the limit of open files is %lld, too low to serve: at least %d are needed "
+                       "(ulimit -n)",
+                       (long long)all, FD_RESERVE + FD_LEAST);
+    h->max_connections = (int32_t)room;
+    log_warn("http.connections", "limited to %d by the open files limit", h->max_connections);
+    return 0;
 }
 
 static int loop_open(struct http *h, struct err *e)
@@ -221,13 +203,16 @@ static int open_all(struct http *h, struct err *e)
     if (st == 0)
         st = accept_open(h, e);
     if (st == 0)
+        st = intake_open(h, e);
+    if (st == 0)
         st = mhd_start(h, e);
     if (st)
         return st;
     h->wire.watch_fd = epoll_create1(EPOLL_CLOEXEC);
     if (h->wire.watch_fd < 0)
         return err_set(e, ST_IO, "epoll_create1: %s", strerror(errno));
-    return loop_open(h, e);
+    st = loop_open(h, e);
+    return st ? st : intake_check(h, e);
 }
 
 int http_new(struct http **out, const struct config *c, const struct handler *table, int n,
@@ -239,11 +224,14 @@ int http_new(struct http **out, const struct config *c, const struct handler *ta
     h->table = table;
     h->n_handlers = n;
     h->hooks = *k;
-    h->in.fd = h->in.guard_fd = h->wire.watch_fd = -1;
+    h->in.fd = h->wire.watch_fd = -1;
     h->max_connections = (int32_t)c->http.max_connections;
+    conn_init(h);
+    for (int i = 0; i < N_LANES; i++)
+        TAILQ_INIT(&h->jobs.lane[i].waiting);
     signal(SIGPIPE, SIG_IGN);
-    raise_fd_limit(h);
-    int st = open_all(h, e);
+    int st = raise_fd_limit(h, e);
+    st = st ? st : open_all(h, e);
     if (st) {
         http_free(h);
         return st;
@@ -325,6 +313,7 @@ void http_free(struct http *h)
         req_release(&x->r);
     }
     accept_fini(h);
+    intake_fini(h);
     if (h->wire.watch_fd >= 0)
         close(h->wire.watch_fd);
     keys_free(&h->keys);

@@ -8,9 +8,10 @@
 int mhd_start(struct http *h, struct err *e);
 void mhd_stop(struct http *h); /* no request may be suspended */
 int mhd_poll_fd(struct http *h);
-/* A socket whose first head is good. Takes it. */
-void mhd_add(struct http *h, int fd, const void *addr, unsigned addr_len);
+/* Takes a socket; surplus: for probes only. */
+void mhd_add(struct http *h, int fd, const void *addr, unsigned addr_len, bool surplus);
 /* Runs it until it is idle; returns ms until it wants to run again, -1 = never, 0 = now. */
 int64_t mhd_turn(struct http *h);
+const char *mhd_version(void);
 
 #endif

@@ -5,8 +5,7 @@
 
 #include "state.h"
 
-/* OPTIONS: the methods, and to an allowed origin what it may send; `asked` is its
- * Access-Control-Request-Headers or NULL. */
-void reply_options(struct exchange *x, const char *asked);
+/* OPTIONS: the methods, and to an allowed origin what it may send. */
+void reply_options(struct exchange *x);
 
 #endif

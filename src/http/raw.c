@@ -16,7 +16,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINGER_MAX = 64, LINGER_US = 1000000, LINGER_BYTES = 1 << 20 };
+/* Long enough for a client that writes all of a body before it reads: it is at most LINGER_BYTES.
+ */
+enum {
+    LINGER_MAX = 64,
+    LINGER_REST_US = 1000000,
+    LINGER_US = 10000000,
+    LINGER_BYTES = 256 << 20,
+    DROP_AT_ONCE = 1 << 20
+};
 
 /* A socket that answered early. Closing it while the client still sends would make the kernel reset
  * the connection, and the reset overtakes the answer; so what comes is read and dropped for a
@@ -26,7 +34,7 @@ struct lingering {
     struct http *h;
     uv_poll_t poll;
     int fd;
-    int64_t until_us, bytes;
+    int64_t since_us, byte_us, bytes; /* byte_us: when the latest one came */
 };
 
 static void linger_closed(uv_handle_t *u)
@@ -47,11 +55,13 @@ static void linger_end(struct lingering *l)
 static void on_linger(uv_poll_t *p, int status, int events)
 {
     struct lingering *l = p->data;
-    char drop[16384];
     (void)events;
-    ssize_t n = status == 0 ? recv(l->fd, drop, sizeof drop, MSG_DONTWAIT) : -1;
-    if (n > 0)
+    /* TCP drops them without a copy */
+    ssize_t n = status == 0 ? recv(l->fd, NULL, DROP_AT_ONCE, MSG_DONTWAIT | MSG_TRUNC) : -1;
+    if (n > 0) {
         l->bytes += n;
+        l->byte_us = clock_us();
+    }
     if (n == 0 || (n < 0 && (status || (errno != EAGAIN && errno != EINTR))) ||
         l->bytes > LINGER_BYTES)
         linger_end(l);
@@ -59,7 +69,7 @@ static void on_linger(uv_poll_t *p, int status, int events)
 
 void raw_linger(struct http *h, int fd)
 {
-    struct lingering *l = h->in.n_lingers < LINGER_MAX ? xalloc(sizeof *l) : NULL;
+    struct lingering *l = h->in.n_lingers < LINGER_MAX ? try_alloc(sizeof *l) : NULL;
     if (!l || uv_poll_init(&h->loop.uv, &l->poll, fd) != 0) {
         free(l);
         close(fd);
@@ -68,7 +78,7 @@ void raw_linger(struct http *h, int fd)
     l->h = h;
     l->fd = fd;
     l->poll.data = l;
-    l->until_us = clock_us() + LINGER_US;
+    l->since_us = l->byte_us = clock_us();
     LIST_INSERT_HEAD(&h->in.lingers, l, link);
     h->in.n_lingers++;
     uv_poll_start(&l->poll, UV_READABLE | UV_DISCONNECT, on_linger);
@@ -79,7 +89,7 @@ void raw_sweep(struct http *h, int64_t now)
 {
     for (struct lingering *l = LIST_FIRST(&h->in.lingers), *next; l; l = next) {
         next = LIST_NEXT(l, link);
-        if (now > l->until_us)
+        if (now - l->byte_us > LINGER_REST_US || now - l->since_us > LINGER_US)
             linger_end(l);
     }
 }
@@ -114,7 +124,7 @@ static const char *reason_of(int status)
 
 void answer_raw(const struct http *h, int fd, const struct err *e, const char *id, bool head_only)
 {
-    struct buf body = {0}, all = {0};
+    struct buf body = {.soft = true}, all = {.soft = true};
     char made[40] = "req_", date[40];
     struct tm tm;
     time_t now = (time_t)clock_unix_s();
@@ -128,11 +138,16 @@ void answer_raw(const struct http *h, int fd, const struct err *e, const char *i
             "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: quire/" QUIRE_VERSION "\r\nX-Request-Id: %s\r\n"
             "Content-Type: application/json\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n",
             status, reason_of(status), date, *id ? id : made,
-            status == 503 ? "Retry-After: 1\r\n" : "", body.n);
+            status != 503 ? ""
+            : now & 1     ? "Retry-After: 1\r\n"
+                          : "Retry-After: 2\r\n",
+            body.n);
     if (!head_only)
         buf_add(&all, body.p, body.n);
-    ssize_t n = send(fd, all.p, all.n, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)n;
+    if (!body.oom && !all.oom) {
+        ssize_t n = send(fd, all.p, all.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)n;
+    }
     buf_free(&body);
     buf_free(&all);
 }

@@ -4,13 +4,14 @@
 
 #include "clock.h"
 #include "exchange.h"
+#include "hash.h"
 #include "preflight.h"
 
 #include <microhttpd.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { EVENT_BLOCK = 4096 };
+enum { EVENT_BLOCK = 4096, RETRY_MAX = 39 /* and half more: at most a minute */ };
 
 static bool origin_allowed(const struct exchange *x, const char **value)
 {
@@ -81,16 +82,30 @@ void reply(struct req *r, int status, const char *ctype, const char *body, size_
     send_response(x, resp);
 }
 
+/* Those that are refused together must not all come back together. */
+static int retry_after(const struct req *r, const struct err *e)
+{
+    const struct http_hooks *k = &r->http->hooks;
+    int s = r->retry_after;
+    if (s <= 0)
+        s = k->retry_after ? k->retry_after(k->arg, e) : e->st == ST_LOADING ? 2 : 1;
+    s = s < 1 ? 1 : s > RETRY_MAX ? RETRY_MAX : s;
+    return s + (int)(mix64((uint64_t)clock_us()) % (uint64_t)(s / 2 + 2));
+}
+
 void reply_error(struct req *r, const struct err *e)
 {
-    struct buf b = {0};
+    struct buf b = {.soft = true};
     int http = st_http(e->st);
     if (http == 429 || http == 503)
-        r->retry_after = r->retry_after ? r->retry_after : e->st == ST_LOADING ? 2 : 1;
+        r->retry_after = retry_after(r, e);
     if (e->st == ST_DRAINING)
         exchange_of(r)->answer.close = true;
     r->http->hooks.error(&b, e);
-    reply(r, http, "application/json", b.p, b.n);
+    if (b.oom)
+        req_drop(r);
+    else
+        reply(r, http, "application/json", b.p, b.n);
     buf_free(&b);
 }
 
@@ -117,7 +132,7 @@ static ssize_t on_read(void *cls, uint64_t pos, char *out, size_t max)
     struct exchange *x = cls;
     struct req *r = &x->r;
     (void)pos;
-    if (x->at.dead)
+    if (x->at.dead || r->out.oom)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     size_t n = r->out.n - r->out_at;
     const char *p = r->out.p + r->out_at;
@@ -159,10 +174,17 @@ void reply_events(struct req *r)
 
 void reply_more(struct req *r)
 {
-    exchange_resume(exchange_of(r));
+    struct exchange *x = exchange_of(r);
+    if (r->out.oom) { /* some event is not whole */
+        req_drop(r);
+        return;
+    }
+    if (x->at.suspended) /* the socket had taken all: they are offered from now on */
+        r->out_since_us = clock_us();
+    exchange_resume(x);
 }
 
-void reply_options(struct exchange *x, const char *asked)
+void reply_options(struct exchange *x)
 {
     const char *o;
     struct MHD_Response *resp = MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
@@ -173,7 +195,8 @@ void reply_options(struct exchange *x, const char *asked)
     if (origin_allowed(x, &o)) {
         MHD_add_response_header(resp, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
         MHD_add_response_header(resp, "Access-Control-Allow-Headers",
-                                asked ? asked : "Authorization, Content-Type, X-Request-Id");
+                                x->head.cors_headers ? x->head.cors_headers
+                                                     : "Authorization, Content-Type, X-Request-Id");
         MHD_add_response_header(resp, "Access-Control-Max-Age", "600");
     }
     send_response(x, resp);

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* request.c - what a parsed head asks for, and the one order of checks that every route shares:
- * framing, path, method, key, readiness, media type, declared length, expectation.
+ * path, method, key, readiness, media type, declared length, expectation.
  *
- * Loop thread. The first head of a connection passed head.c already; later ones on a kept
- * connection are checked here only, as far as what microhttpd made of them still shows it.
+ * Loop thread. Every head passed head.c (intake.c): its framing is right.
  */
 #include "request.h"
 
-#include "mem.h"
 #include "random.h"
 #include "route.h"
 
@@ -15,39 +13,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_token(const char *s, size_t n)
+static void keep(char **at, const char *v)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!framing_token_char((unsigned char)s[i]))
-            return false;
-    return n > 0;
+    if (!*at)
+        *at = strdup(v);
 }
 
-void request_field(struct exchange *x, struct head_fields *hd, const char *k, size_t nk,
-                   const char *v, size_t nv)
+void request_field(struct exchange *x, struct head_fields *hd, const char *k, const char *v)
 {
-    struct head_facts *f = &hd->facts;
     if (!v)
         v = "";
-    f->n_fields++;
-    f->n_bytes += nk + nv + 4;
-    f->bad_field |= !is_token(k, nk) || strlen(v) != nv;
-    for (size_t i = 0; i < nv; i++)
-        f->bad_field |= (unsigned char)v[i] < 0x20 && v[i] != '\t';
-    framing_field(f, k, nk, v, strlen(v));
     const struct {
         const char *name, **at;
-    } kept[] = {
-        {"content-length", &hd->length},   {"content-type", &hd->type},
-        {"content-encoding", &hd->coding}, {"expect", &hd->expect},
-        {"authorization", &hd->auth},      {"x-api-key", &hd->api_key},
-        {"x-request-id", &hd->id},         {"access-control-request-headers", &hd->cors_headers}};
+    } kept[] = {{"content-length", &hd->length},   {"content-type", &hd->type},
+                {"content-encoding", &hd->coding}, {"expect", &hd->expect},
+                {"authorization", &hd->auth},      {"x-api-key", &hd->api_key},
+                {"x-request-id", &hd->id}};
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
         if (strcasecmp(k, kept[i].name) == 0)
             *kept[i].at = v;
+    hd->coded |= strcasecmp(k, "transfer-encoding") == 0;
     hd->body_bytes = hd->length ? strtoll(hd->length, NULL, 10) : 0;
-    if (strcasecmp(k, "origin") == 0 && !x->head.origin)
-        x->head.origin = xstrdup(v);
+    if (strcasecmp(k, "origin") == 0)
+        keep(&x->head.origin, v);
+    else if (strcasecmp(k, "access-control-request-headers") == 0)
+        keep(&x->head.cors_headers, v);
 }
 
 void request_id(struct exchange *x, const char *given)
@@ -103,24 +93,6 @@ static int check_media(const char *type, const char *coding, struct err *e)
     return 0;
 }
 
-/* A head of a kept connection was seen by nobody but microhttpd, which lets pass what framing.h
- * forbids; whoever sends that loses the connection. */
-static int check_framing(struct exchange *x, struct head_facts *f, const char *version,
-                         struct err *e)
-{
-    f->version = strcmp(version, "HTTP/1.1") == 0   ? VERSION_11
-                 : strcmp(version, "HTTP/1.0") == 0 ? VERSION_10
-                                                    : VERSION_OTHER;
-    f->n_target = strlen(x->head.uri);
-    f->complete = true;
-    /* the fields were read before the version was known */
-    f->bad_encoding |= f->n_encoding && f->version == VERSION_10;
-    int st = framing_check(f, (size_t)x->r.http->c->http.max_header_bytes, e);
-    x->answer.close = st != 0;
-    x->head.http10 = f->version == VERSION_10;
-    return st;
-}
-
 static int method_bit(const char *m)
 {
     return strcmp(m, "GET") == 0 || strcmp(m, "HEAD") == 0 ? M_GET
@@ -147,24 +119,21 @@ int request_check(struct exchange *x, struct head_fields *hd, const char *versio
 {
     struct req *r = &x->r;
     const struct http *h = r->http;
-    int st = check_framing(x, &hd->facts, version, e);
-    if (st)
-        return st;
-    free(x->head.path);
-    x->head.path = xalloc(strlen(x->head.uri) + 2);
-    if (!route_path(x->head.uri, x->head.path))
-        return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
-    r->handler = route_find(h->table, h->n_handlers, x->head.path);
+    x->head.http10 = strcmp(version, "HTTP/1.0") == 0;
+    r->handler = route_find(h->table, h->n_handlers, x->head.uri);
     if (!r->handler)
         return err_set(e, ST_NOT_FOUND, "There is no such path.");
-    r->tail = x->head.path + strlen(r->handler->path);
+    if (!route_tail(x->head.uri, r->handler, x->head.tail))
+        return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
+    r->tail = x->head.tail;
     x->head.allow = route_allow(r->handler);
-    if (strcmp(x->head.method, "OPTIONS") == 0)
+    x->head.options = strcmp(x->head.method, "OPTIONS") == 0;
+    if (x->head.options)
         return 0;
     if (!(r->handler->methods & method_bit(x->head.method)))
         return err_set(e, ST_METHOD, "This path answers %s.", x->head.allow);
     x->head.allow = NULL;
-    st = check_auth(r, hd, e);
+    int st = check_auth(r, hd, e);
     if (st == 0 && r->handler->needs_service)
         st = h->hooks.ready(h->hooks.arg, e);
     if (st || r->handler->methods != M_POST)

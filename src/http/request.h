@@ -3,19 +3,17 @@
 #ifndef QUIRE_HTTP_REQUEST_H
 #define QUIRE_HTTP_REQUEST_H
 
-#include "framing.h"
 #include "state.h"
 
 /* The fields that matter, valid for as long as the head is; NULL = not there. */
 struct head_fields {
-    struct head_facts facts;
     int64_t body_bytes; /* as Content-Length says; 0 without one */
-    const char *length, *type, *coding, *expect, *auth, *api_key, *id, *cors_headers;
+    bool coded;         /* Transfer-Encoding is there: the body is chunked */
+    const char *length, *type, *coding, *expect, *auth, *api_key, *id;
 };
 
 /* One header field of the request; v may be NULL. */
-void request_field(struct exchange *x, struct head_fields *hd, const char *k, size_t nk,
-                   const char *v, size_t nv);
+void request_field(struct exchange *x, struct head_fields *hd, const char *k, const char *v);
 /* The id to answer with: the client's, or a new one. */
 void request_id(struct exchange *x, const char *given);
 /* All checks that need no body, in the one order that every path shares. 0 or a status; sets the

@@ -13,12 +13,19 @@ const char *route_allow(const struct handler *t)
                                  : "GET, HEAD, POST, OPTIONS";
 }
 
-bool route_path(const char *uri, char *o)
+/* Where the path of a target begins: behind the authority of the absolute form. */
+static const char *path_of(const char *uri)
 {
-    char *begin = o;
-    if (strncmp(uri, "http://", 7) == 0) /* absolute form */
-        uri = strchr(uri + 7, '/') ? strchr(uri + 7, '/') : "/";
-    for (const char *p = uri; *p && *p != '?' && *p != '#'; p++) {
+    if (strncmp(uri, "http://", 7) != 0)
+        return uri;
+    const char *slash = strchr(uri + 7, '/');
+    return slash ? slash : "/";
+}
+
+bool route_tail(const char *uri, const struct handler *t, char *o)
+{
+    const char *p = path_of(uri) + strlen(t->path);
+    for (; *p && *p != '?' && *p != '#'; p++) {
         int c = (unsigned char)*p;
         if (c == '%') {
             int a = hex_digit(p[1]), b = a < 0 ? -1 : hex_digit(p[2]);
@@ -27,23 +34,23 @@ bool route_path(const char *uri, char *o)
             c = a * 16 + b;
             p += 2;
         }
-        if (c == '/' && o > begin && o[-1] == '/')
-            continue;
         *o++ = (char)c;
     }
-    if (o > begin + 1 && o[-1] == '/')
-        o--;
     *o = '\0';
     return true;
 }
 
-const struct handler *route_find(const struct handler *table, int n, const char *path)
+/* A path has one spelling, byte by byte: two of them would be two keys in every cache and rule of a
+ * proxy. Only what follows a beginning may be encoded. */
+const struct handler *route_find(const struct handler *table, int n, const char *uri)
 {
+    const char *path = path_of(uri);
+    size_t n_path = strcspn(path, "?#");
     for (int i = 0; i < n; i++) {
         const char *want = table[i].path;
         size_t len = strlen(want);
         bool tail = want[len - 1] == '/';
-        if (tail ? strncmp(path, want, len) == 0 && path[len] : strcmp(path, want) == 0)
+        if (strncmp(path, want, len) == 0 && (tail ? n_path > len : n_path == len))
             return &table[i];
     }
     return NULL;

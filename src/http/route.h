@@ -5,11 +5,11 @@
 
 #include "handler.h"
 
-/* The path of a target into out[strlen(uri) + 2]: decoded once, slashes folded, one trailing slash
- * gone, the query cut. False: malformed. */
-bool route_path(const char *uri, char *out);
-/* The first row that matches, or NULL. */
-const struct handler *route_find(const struct handler *table, int n, const char *path);
+/* The first row that a target names, or NULL. */
+const struct handler *route_find(const struct handler *table, int n, const char *uri);
+/* What follows the row's path, decoded, into out[strlen(uri) + 1]; the query is cut. False:
+ * malformed. */
+bool route_tail(const char *uri, const struct handler *t, char *out);
 /* Its methods, as the header Allow lists them. */
 const char *route_allow(const struct handler *t);
 

@@ -9,37 +9,72 @@
 #define QUIRE_HTTP_STATE_H
 
 #include "auth.h"
+#include "chunks.h"
 #include "config.h"
+#include "head.h"
 #include "http.h"
 
 #include <stdatomic.h>
 #include <sys/queue.h>
 #include <uv.h>
 
-enum { PH_HEAD, PH_BODY, PH_RUN, PH_IDLE };
+/* What a connection waits for, and the list it is in (conn.c). */
+enum {
+    PH_HEAD, /* a whole head: it is new, or a later one began */
+    PH_IDLE, /* kept, and nothing of a next head is here */
+    PH_BODY,
+    PH_RUN,  /* the answer, to its last byte */
+    PH_OVER, /* nothing: it is being closed */
+    N_PHASES
+};
 
 struct exchange;
 struct lingering;
-struct newcomer;
+
+/* What the next byte of a connection is, and whether microhttpd may have it (intake.c). */
+struct intake {
+    enum {
+        IN_HEAD,   /* of a head that was not judged yet */
+        IN_GIVE,   /* of a good head, or of the body whose length it gave: `give` bytes */
+        IN_CHUNKS, /* of a chunked body */
+        IN_AFTER,  /* of the next request, which waits until this one is answered */
+        IN_SHUT    /* of nothing: the connection is over */
+    } at;
+    bool chunked; /* the request in hand */
+    bool more;    /* bytes may wait in the socket that microhttpd does not know of */
+    bool look;    /* the next look at the head is due although there were many */
+    int n_looks;
+    size_t want;   /* bytes to look at; grows with the head */
+    uint64_t give; /* see IN_GIVE */
+    struct chunks chunks;
+};
 
 struct conn { /* one socket; from microhttpd's STARTED to its CLOSED */
-    LIST_ENTRY(conn) link;
+    TAILQ_ENTRY(conn) link;
+    LIST_ENTRY(conn) nudge;
     int fd, phase;
-    int64_t since_us; /* when the phase began; PH_BODY: the latest byte */
+    void *mc;         /* struct MHD_Connection */
+    bool surplus;     /* it came when all places were taken: for probes only */
+    bool nudged;      /* in the list of nudges */
+    int64_t since_us; /* when the phase began */
+    int64_t byte_us;  /* PH_BODY: when the latest byte came */
+    uint64_t n_body;  /* bytes of the body so far, its chunks' lines included */
+    struct intake in;
     struct exchange *x;
 };
+TAILQ_HEAD(conns, conn);
 
 /* A request and its answer on a connection: the transport's side of struct req, which it begins
  * with. */
 struct exchange {
     struct req r;
     LIST_ENTRY(exchange) link;
-    struct {              /* request.c: what the head said */
-        char *uri, *path; /* path: decoded; NULL before the head was read */
-        char *origin;
-        const char *allow; /* methods, when the answer names them */
-        char method[8];
-        bool seen, http10;
+    struct {                         /* request.c: what the head said */
+        char *uri, *tail;            /* both behind the exchange itself */
+        char *origin, *cors_headers; /* of CORS; NULL = not there */
+        const char *allow;           /* methods, when the answer names them */
+        char method[METHOD_MAX + 1];
+        bool seen, http10, options;
         struct err err; /* found in the head; answered after the body was dropped */
     } head;
     struct {      /* exchange.c and mhd.c: where it is */
@@ -52,15 +87,19 @@ struct exchange {
         bool dead;      /* dropped */
         bool completed; /* microhttpd is through with it */
     } at;
-    struct { /* reply.c */
+    int64_t n_counted; /* body.c */
+    struct {           /* reply.c */
         int status;
         bool close;   /* the connection ends with it */
         bool refused; /* microhttpd did not take it */
     } answer;
     struct { /* job.c */
         uv_work_t work;
+        TAILQ_ENTRY(exchange) link;
         void (*job)(struct req *), (*done)(struct req *);
-        bool pending;
+        uint64_t round; /* of its tenant in the lane */
+        int lane;
+        bool pending; /* it waits or runs */
     } pool;
 };
 
@@ -68,6 +107,14 @@ static inline struct exchange *exchange_of(struct req *r)
 {
     return (struct exchange *)r;
 }
+
+enum { LANE_SMALL, LANE_LARGE, N_LANES };
+TAILQ_HEAD(jobs, exchange);
+struct lane {
+    struct jobs waiting; /* by round */
+    uint64_t round;      /* of the job that was started last */
+    int n_running;
+};
 
 struct http {
     const struct config *c;
@@ -78,22 +125,33 @@ struct http {
     int32_t max_connections; /* as set, or what the limit of open files leaves */
     struct {                 /* accept.c and raw.c: sockets that microhttpd does not have */
         char address[300];
-        int port, fd, guard_fd;
-        uv_poll_t poll, poll_guard;
+        int port, fd;
+        uv_poll_t poll;
         bool listening, paused;
-        LIST_HEAD(, newcomer) newcomers;
         LIST_HEAD(, lingering) lingers;
-        int n_new, n_lingers;
-        struct buf peek;
+        int n_lingers;
     } in;
-    struct {       /* mhd.c and exchange.c: sockets that it has */
+    struct {       /* mhd.c, conn.c and exchange.c: sockets that it has */
         void *mhd; /* struct MHD_Daemon */
         int watch_fd;
         uv_poll_t poll, poll_watch;
-        LIST_HEAD(, conn) conns;
+        struct conns conns[N_PHASES]; /* oldest first */
+        int n_in[N_PHASES];
+        LIST_HEAD(, conn) nudges;
         LIST_HEAD(, exchange) exchanges; /* completed ones too, until they are released */
         int n_conns, n_exchanges, n_active;
+        int64_t body_bytes; /* of all exchanges: their n_counted */
     } wire;
+    struct {                 /* intake.c */
+        struct conn **by_fd; /* [n_fds]; NULL = not microhttpd's */
+        int n_fds;
+        char *peek;  /* [most]: a head that is not whole yet */
+        size_t most; /* bytes of the longest head */
+        int64_t n_calls;
+    } intake;
+    struct { /* job.c */
+        struct lane lane[N_LANES];
+    } jobs;
     struct { /* loop.c and pump.c */
         uv_loop_t uv;
         uv_async_t async;

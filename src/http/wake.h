@@ -5,12 +5,15 @@
 
 #include "state.h"
 
-/* Something is open that has a deadline: the sweep runs from now on, until it finds nothing. Its
- * callback and its period were set when the loop was made. Loop thread. */
+enum { SWEEP_MS = 100 };
+
+/* Something is open that has a deadline: the sweep runs from now on, until it finds nothing that is
+ * due soon. Its callback and its period were set when the loop was made. Loop thread. */
 static inline void need_sweep(struct http *h)
 {
-    if (!uv_is_active((uv_handle_t *)&h->loop.sweep))
-        uv_timer_again(&h->loop.sweep);
+    uv_timer_t *t = &h->loop.sweep;
+    if (!uv_is_active((uv_handle_t *)t) || uv_timer_get_due_in(t) > SWEEP_MS)
+        uv_timer_again(t);
 }
 
 #endif

@@ -5,6 +5,8 @@
 #include "utf8.h"
 
 #include <cjson/cJSON.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,13 +163,53 @@ static void test_longest(void **state)
     }
 }
 
+/* Nobody reads stderr: logging goes on without waiting. When somebody reads again, the lines are
+ * whole, in order, and those that are missing are counted. */
+static void test_unread(void **state)
+{
+    (void)state;
+    enum { LINES = 6000 };
+    int ends[2], saved = dup(STDERR_FILENO), seen = 0, lost = 0;
+    assert_int_equal(pipe(ends), 0);
+    assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+    close(ends[1]);
+    log_set(LOG_INFO, LOG_TEXT);
+    log_start();
+    for (int i = 0; i < LINES; i++)
+        log_info("base.test", "n=%d text=\"%0100d\"", i, 0);
+    FILE *f = fdopen(ends[0], "r");
+    bool good = f != NULL;
+    while (good && lost == 0 && fgets(line, sizeof line, f)) {
+        const char *n = strstr(line, " log.dropped lines="), *k = strstr(line, " n=");
+        good = line[23] == 'Z' && line[strlen(line) - 1] == '\n' &&
+               (n || (k && atoi(k + 3) == seen));
+        if (n)
+            lost = atoi(n + 19);
+        else
+            seen++;
+    }
+    log_info("base.test", "n=%d", -1);
+    good = good && fgets(line, sizeof line, f) && strstr(line, " n=-1");
+    fclose(f); /* nobody ever reads again */
+    for (int i = 0; i < 100; i++)
+        log_info("base.test", "n=%d", i);
+    log_stop(10000);
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    close(saved);
+    assert_true(good);
+    assert_int_equal(seen + lost, LINES);
+    assert_true(seen > 300);
+    assert_int_equal(logged(LOG_TEXT, "e", "again")[23], 'Z'); /* by the caller again */
+}
+
 int main(void)
 {
+    signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),    cmocka_unit_test(test_members),
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_quotes),
-        cmocka_unit_test(test_message), cmocka_unit_test(test_not_utf8),
-        cmocka_unit_test(test_longest),
+        cmocka_unit_test(test_unread),   cmocka_unit_test(test_text),
+        cmocka_unit_test(test_members),  cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_quotes),   cmocka_unit_test(test_message),
+        cmocka_unit_test(test_not_utf8), cmocka_unit_test(test_longest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

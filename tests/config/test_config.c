@@ -145,6 +145,25 @@ static void test_wrong_values(void **state)
     }
 }
 
+/* However deep: refused before anything grows with the depth. */
+static void test_deep(void **state)
+{
+    (void)state;
+    static const char *const unit[] = {"[", "{b: ", "- "};
+    enum { DEPTH = 100000 };
+    char *text = malloc(4 * DEPTH + 16);
+    for (size_t i = 0; i < sizeof unit / sizeof *unit; i++) {
+        struct config c;
+        char *o = text + sprintf(text, i == 1 ? "a: " : "");
+        for (int k = 0; k < DEPTH; k++, o += strlen(unit[i]))
+            memcpy(o, unit[i], strlen(unit[i]) + 1);
+        assert_int_equal(load_text(&c, text), ST_INVALID_VALUE);
+        assert_non_null(strstr(errors, "nested too deep"));
+        config_free(&c);
+    }
+    free(text);
+}
+
 static void test_all_errors_at_once(void **state)
 {
     (void)state;
@@ -519,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_command_line),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_shipped_files),
+        cmocka_unit_test(test_deep),
         cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

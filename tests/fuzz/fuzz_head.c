@@ -10,6 +10,19 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
+/* A good head ends with an empty line, and is the same one when it was tidied. */
+static void check_good(char *s, size_t n, const struct head_seen *f)
+{
+    struct head_seen g;
+    struct err e;
+    if (f->n < 4 || f->n > n || memcmp(s + f->n - 4, "\r\n\r\n", 4) != 0)
+        abort();
+    head_tidy(s, f->n);
+    if (head_check(s, f->n, 2048, &g, &e) != 0 || g.blanks || g.n != f->n ||
+        g.length != f->length || g.chunked != f->chunked || strcmp(g.id, f->id) != 0)
+        abort();
+}
+
 static int check(const uint8_t *data, size_t n, struct head_seen *f)
 {
     struct err e = {0};
@@ -22,6 +35,8 @@ static int check(const uint8_t *data, size_t n, struct head_seen *f)
         abort();
     if (f->id[0] && !req_id_ok(f->id, strlen(f->id)))
         abort();
+    if (st == 0)
+        check_good(s, n, f);
     free(s);
     return st;
 }

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* intake.h - what microhttpd reads. Loop thread. */
+#ifndef QUIRE_HTTP_INTAKE_H
+#define QUIRE_HTTP_INTAKE_H
+
+#include "state.h"
+
+/* After this many looks at one head that is not whole it is looked at once per sweep. */
+enum { INTAKE_LOOKS = 16 };
+
+int intake_open(struct http *h, struct err *e);
+void intake_fini(struct http *h);
+/* Does microhttpd read through us at all? ST_IO with a text for the operator when not. The loop
+ * and the daemon exist. */
+int intake_check(struct http *h, struct err *e);
+
+void intake_begin(struct http *h, struct conn *c); /* a new connection */
+void intake_end(struct http *h, struct conn *c);
+/* The request in hand was answered: the next head may come. True when bytes of it wait already. */
+bool intake_next(struct conn *c);
+
+/* Around a turn of microhttpd: reads inside it are those of this server's connections. */
+void intake_turn(struct http *h);
+void intake_turned(void);
+
+#endif
