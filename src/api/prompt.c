@@ -7,6 +7,7 @@
 #include "json_make.h"
 #include "tokenizer.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,7 +249,7 @@ static int check_role(struct writer *w, const struct json *role, const char *at)
             return 0;
     bool ok = role->n > 0 && role->n <= MAX_ROLE;
     for (uint32_t i = 0; ok && i < role->n; i++)
-        ok = (unsigned char)role->s[i] > ' ' && role->s[i] != 0x7f;
+        ok = isalnum((unsigned char)role->s[i]) || (role->s[i] && strchr("_-.", role->s[i]));
     if (ok) {
         memcpy(name, role->s, role->n);
         name[role->n] = '\0';
@@ -355,14 +356,15 @@ static bool says_true(const struct json_doc *d, const char *key)
     return v && v->type == JSON_BOOL && v->boolean;
 }
 
-/* The text that the last message ends with; {NULL} = none. */
+/* The text that the last message, an assistant's, ends with; {NULL} = none. */
 static struct view last_words(const struct json_doc *d)
 {
     const struct json *last = NULL, *x = NULL;
     for (const struct json *m = json_child(d, json_get(d, &d->v[0], "messages")); m;
          m = json_next(d, m))
         last = m;
-    const struct json *content = last ? json_get(d, last, "content") : NULL;
+    bool ours = json_is(json_get(d, last, "role"), "assistant");
+    const struct json *content = ours ? json_get(d, last, "content") : NULL;
     if (content && content->type == JSON_ARR)
         for (const struct json *p = json_child(d, content); p; p = json_next(d, p))
             x = part_text(d, p, true);
@@ -400,7 +402,7 @@ static int cut_after_last(const struct json_doc *d, struct buf *text, struct spa
     if (end == 0)
         return err_param(e, words.p ? ST_TEMPLATE : ST_INVALID_COMBINATION, param,
                          words.p ? "The chat template does not write the final message as it is."
-                                 : "'%s' needs a final message with text.",
+                                 : "'%s' needs a final message of the assistant with text.",
                          param);
     text->n = end;
     while (spans->n && spans->p[spans->n - 1].begin >= end)

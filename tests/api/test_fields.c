@@ -118,7 +118,7 @@ static const struct {
     {"top_logprobs", 2, INT, {"0"}, {"1", "20"}, "invalid_combination"},
     {"chat_template_kwargs", 2, OBJ, {"{}", "{\"a\":[1]}"}, {NULL}, NULL},
     {"add_generation_prompt", 2, BOOL, {"true", "false"}, {NULL}, NULL},
-    {"continue_final_message", 2, BOOL, {"false", "true"}, {NULL}, NULL},
+    {"continue_final_message", 2, BOOL, {"false"}, {"true"}, "invalid_combination"},
     {"reasoning_effort", 2, STR, {"\"none\"", "\"max\""}, {"\"much\""}, "invalid_value"},
     {"include_reasoning", 2, BOOL, {"true"}, {NULL}, NULL},
     {"tools", 2, ARR, {NULL}, {"[]"}, "invalid_length"},
