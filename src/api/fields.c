@@ -437,7 +437,7 @@ static const struct field fields[] = {
     ROW("top_logprobs", CHAT, read_int, TO(top_logprobs), .lo = 0, .limit = limit_logprobs),
     ROW("chat_template_kwargs", CHAT, any_object),
     ROW("add_generation_prompt", CHAT, read_bool, TO(add_generation_prompt)),
-    ROW("continue_final_message", CHAT, only_false),
+    ROW("continue_final_message", CHAT, any_bool),
     ROW("chat_template", CHAT, not_built),
     ROW("add_special_tokens", BOTH, read_bool, TO(add_special)),
     ROW("reasoning_effort", CHAT, read_effort),

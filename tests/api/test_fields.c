@@ -118,7 +118,7 @@ static const struct {
     {"top_logprobs", 2, INT, {"0"}, {"1", "20"}, "invalid_combination"},
     {"chat_template_kwargs", 2, OBJ, {"{}", "{\"a\":[1]}"}, {NULL}, NULL},
     {"add_generation_prompt", 2, BOOL, {"true", "false"}, {NULL}, NULL},
-    {"continue_final_message", 2, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
+    {"continue_final_message", 2, BOOL, {"false"}, {"true"}, "invalid_combination"},
     {"reasoning_effort", 2, STR, {"\"none\"", "\"max\""}, {"\"much\""}, "invalid_value"},
     {"include_reasoning", 2, BOOL, {"true"}, {NULL}, NULL},
     {"tools", 2, ARR, {NULL}, {"[]"}, "invalid_length"},
@@ -539,94 +539,24 @@ static void test_template(void **s)
            "\"note\":\"n\",\"enable_thinking\":false,\"messages\":[],\"add_generation_prompt\":"
            "false}}",
            "user=hi|go note n think False");
+#define GO_ON "\"continue_final_message\":true"
+    render("{" GO_ON ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+           "\"content\":\"so a\",\"name\":\"N\"}]}",
+           "user=a|assistant=so a");
+    render("{" GO_ON
+           ",\"messages\":[{\"role\":\"assistant\",\"content\":[{\"text\":\"a\"},{\"text\":"
+           "\"b c\"}]}],\"add_generation_prompt\":false}",
+           "assistant=a\\nb c");
+    expect("/tokenize",
+           "{" GO_ON ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
+           "\"add_generation_prompt\":true}",
+           400, "invalid_combination", "continue_final_message");
+    expect("/tokenize", "{" GO_ON ",\"messages\":[{\"role\":\"assistant\"}]}", 400,
+           "invalid_combination", "continue_final_message");
     render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":\"none\"}",
            "user=hi|go think False");
     render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":\"low\"}",
            "user=hi|go think True");
-}
-
-/* The product of what is each within its own bound; and what no place will ever be free for. */
-static void test_cost(void **s)
-{
-    (void)s;
-    static char body[4000], prompt[1201];
-    rig_stop(&rig);
-    rig_defaults(&rig);
-    rig_set(&rig, "limits.max_answer_bytes", "64KiB");
-    rig_set(&rig, "limits.queue_size", "64");
-    rig_start(&rig);
-    int places = (int)rig.c.scheduler.max_seqs + 64;
-    memset(prompt, 'a', sizeof prompt - 1);
-    for (int stream = 0; stream <= 1; stream++) {
-        snprintf(body, sizeof body,
-                 "{\"prompt\":\"%s\",\"echo\":true,\"max_tokens\":0,\"n\":54,\"stream\":%s}",
-                 prompt, stream ? "true" : "false");
-        expect(TEXT, body, 200, NULL, NULL); /* 64,800 bytes */
-        snprintf(body, sizeof body,
-                 "{\"prompt\":\"%s\",\"echo\":true,\"max_tokens\":0,\"n\":55,\"stream\":%s}",
-                 prompt, stream ? "true" : "false");
-        expect(TEXT, body, 400, "invalid_value", "echo");
-        struct answer a = post(&rig, TEXT, body);
-        assert_true(has(&a, "n = 55") && has(&a, "66000 bytes") && has(&a, "65536"));
-        free(a.body);
-        for (int i = 0; i < 1200; i++) /* 600 characters of two bytes */
-            prompt[i] = i % 2 ? '"' : '\\';
-        snprintf(body, sizeof body,
-                 "{\"prompt\":\"%.1200s\",\"echo\":true,\"max_tokens\":0,\"n\":55}", prompt);
-        expect(TEXT, body, 400, "invalid_value", "echo");
-        memset(prompt, 'a', sizeof prompt - 1);
-    }
-    expect(TEXT, "{\"prompt\":\"x\",\"max_tokens\":400,\"logprobs\":5}", 400, "invalid_value",
-           "max_tokens");
-    expect(TEXT, "{\"prompt\":\"x\",\"max_tokens\":400,\"logprobs\":5,\"stream\":true}", 200, NULL,
-           NULL);
-    expect(CHAT,
-           "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_completion_tokens\":700,"
-           "\"logprobs\":true}",
-           400, "invalid_value", "max_completion_tokens");
-    expect(CHAT, /* left out: as much as fits */
-           "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logprobs\":true}", 200, NULL,
-           NULL);
-    for (int over = 0; over <= 1; over++) {
-        size_t n = (size_t)sprintf(body, "{\"max_tokens\":1,\"prompt\":[");
-        for (int i = 0; i < places + over; i++)
-            n += (size_t)sprintf(body + n, "%s\"x\"", i ? "," : "");
-        strcpy(body + n, "]}");
-        expect(TEXT, body, over ? 400 : 200, over ? "invalid_length" : NULL,
-               over ? "prompt" : NULL);
-    }
-}
-
-static void tokens_of(const char *body, const char *want)
-{
-    struct answer a = post(&rig, "/tokenize", body);
-    if (a.status != 200 || !has(&a, want))
-        fail_msg("%s\nwanted %s\ngot %d %s", body, want, a.status, a.body);
-    free(a.body);
-}
-
-/* Special-token text: the template's own is the token; what comes in a message, a part or a
- * template variable is text, unless the setting says otherwise; a raw prompt may have tokens. */
-static void test_special(void **s)
-{
-    static const char in_text[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"</s>\"}]}",
-                      in_part[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
-                                  "\"text\",\"text\":\"</s>\"}]}]}",
-                      in_kwargs[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}],"
-                                    "\"chat_template_kwargs\":{\"note\":\"</s>\"}}",
-                      plain[] = "\"tokens\":[60,47,115,62,257]", forged[] = "\"tokens\":[257,257]";
-    (void)s;
-    for (int parse = 0; parse <= 1; parse++) {
-        rig_stop(&rig);
-        rig_defaults(&rig);
-        rig.template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ note }}</s>";
-        rig.c.security.parse_special_in_messages = parse;
-        rig_start(&rig);
-        tokens_of(in_text, parse ? forged : plain);
-        tokens_of(in_part, parse ? forged : plain);
-        tokens_of(in_kwargs, parse ? forged : plain);
-        tokens_of("{\"prompt\":\"</s>\"}", "\"tokens\":[257]");
-    }
 }
 
 int main(void)
@@ -636,8 +566,7 @@ int main(void)
         cmocka_unit_test(test_json),     cmocka_unit_test(test_prompts),
         cmocka_unit_test(test_context),  cmocka_unit_test(test_messages),
         cmocka_unit_test(test_order),    cmocka_unit_test(test_tokenize),
-        cmocka_unit_test(test_template), cmocka_unit_test(test_special),
-        cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_template),
     };
     return cmocka_run_group_tests(tests, rig_up, rig_down);
 }
