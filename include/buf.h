@@ -24,6 +24,10 @@ struct buf {
 };
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_free(struct buf *b); /* empty again afterwards, and as soft as it was */
+/* Room for n bytes more, so that adding them cannot abort. False, and nothing changed, when there
+ * is no memory for that, or a large piece would leave none for the small ones that everybody else
+ * needs: the request ends then, not the process. */
+bool buf_room(struct buf *b, size_t n);
 
 /* Byte ranges [begin, end) of a text, ascending and disjoint; free(p). */
 struct span {

@@ -48,7 +48,7 @@
     X(DEADLINE, "deadline exceeded", 504, "server_error", "deadline_exceeded")                     \
     X(HTTP_VERSION, "HTTP version not supported", 505, "invalid_request_error", "http_version")    \
     /* never leave the process */                                                                  \
-    X(NOMEM, "out of memory", 500, "server_error", "internal_error")                               \
+    X(NOMEM, "out of memory", 503, "service_unavailable_error", "out_of_memory")                   \
     X(IO, "i/o error", 500, "server_error", "internal_error")                                      \
     X(FORMAT, "malformed file", 500, "server_error", "internal_error")                             \
     X(FULL, "full", 503, "service_unavailable_error", "engine_unavailable")                        \

@@ -186,6 +186,8 @@ def cmd_rope(a):
                 "max_position_embeddings", "rms_norm_eps", "rope_parameters"]
         full = cfg.to_dict()
         new = {k: full[k] for k in keep}
+        if model_type == "mistral":  # whose class has a window where the file is silent
+            new = {"model_type": model_type, "sliding_window": None, **new}
         for style, config in (("", new), ("_v4", rope_v4(dict(new)))):
             rows.append({"name": name + style, "config": config,
                          "inv_freq": [float(f"{float(v):.9g}") for v in emb.inv_freq],

@@ -4,6 +4,7 @@
  */
 #include "events.h"
 
+#include "cost.h"
 #include "json_out.h"
 #include "shapes.h"
 #include "tokenizer.h"
@@ -30,8 +31,13 @@ void event_prefix(struct stream *s)
 /* ---- logprobs ---- */
 
 /* Token text as a key: its text, or bytes:\xE4 when it is not text by itself. */
-static void token_key(struct buf *b, const struct tok *t, token_id id)
+static void token_key(struct buf *b, const struct stream *s, token_id id)
 {
+    const struct tok *t = s->a->s.tok;
+    if (s->g.ids_as_texts) {
+        out_fmt(b, "\"token_id:%d\"", id);
+        return;
+    }
     struct buf raw = {0}, esc = {0};
     tok_bytes(t, id, &raw);
     const char *p = raw.p ? raw.p : "";
@@ -47,13 +53,16 @@ static void token_key(struct buf *b, const struct tok *t, token_id id)
     buf_free(&esc);
 }
 
-static void chat_entry(struct buf *b, const struct tok *t, token_id id, float v)
+static void chat_entry(struct buf *b, const struct stream *s, token_id id, float v)
 {
     struct buf raw = {0};
-    tok_bytes(t, id, &raw);
+    tok_bytes(s->a->s.tok, id, &raw);
     const char *p = raw.p ? raw.p : "";
     out_str(b, "{\"token\":");
-    out_json(b, p, raw.n);
+    if (s->g.ids_as_texts)
+        out_fmt(b, "\"token_id:%d\"", id);
+    else
+        out_json(b, p, raw.n);
     out_str(b, ",\"logprob\":");
     out_logprob(b, v);
     out_str(b, ",\"bytes\":[");
@@ -66,14 +75,13 @@ static void chat_entry(struct buf *b, const struct tok *t, token_id id, float v)
 static void logprob_chat(struct choice *c, const struct out_rec *rec,
                          const struct token_logprob *top)
 {
-    const struct tok *t = c->s->a->s.tok;
     struct buf *b = &c->lp.tokens;
     out_str(b, b->n ? "," : "");
-    chat_entry(b, t, rec->token, rec->logprob);
+    chat_entry(b, c->s, rec->token, rec->logprob);
     out_str(b, ",\"top_logprobs\":[");
     for (int32_t i = 0; i < rec->n_top && i < c->s->g.n_logprobs; i++) {
         out_str(b, i ? "," : "");
-        chat_entry(b, t, top[i].token, top[i].logprob);
+        chat_entry(b, c->s, top[i].token, top[i].logprob);
         out_str(b, "}");
     }
     out_str(b, "]}");
@@ -95,8 +103,9 @@ static void logprob_text(struct choice *c, const struct out_rec *rec,
 {
     const struct tok *t = c->s->a->s.tok;
     const char *comma = c->lp.tokens.n ? "," : "";
+    bool ids = c->s->g.ids_as_texts; /* then every key is another */
     out_str(&c->lp.tokens, comma);
-    token_key(&c->lp.tokens, t, rec->token);
+    token_key(&c->lp.tokens, c->s, rec->token);
     out_str(&c->lp.token_logprobs, comma);
     out_logprob(&c->lp.token_logprobs, rec->logprob);
     out_fmt(&c->lp.top_logprobs, "%s{", comma);
@@ -104,19 +113,19 @@ static void logprob_text(struct choice *c, const struct out_rec *rec,
     int32_t n = 0;
     for (int32_t i = 0; i < rec->n_top && i < c->s->g.n_logprobs; i++) {
         bool again = false; /* equal texts of different ids: the first is the better one */
-        for (int32_t j = 0; j < i && !again; j++)
+        for (int32_t j = 0; j < i && !again && !ids; j++)
             again = same_text(t, top[i].token, top[j].token);
         if (again)
             continue;
-        have |= top[i].token == rec->token || same_text(t, top[i].token, rec->token);
+        have |= top[i].token == rec->token || (!ids && same_text(t, top[i].token, rec->token));
         out_str(&c->lp.top_logprobs, n++ ? "," : "");
-        token_key(&c->lp.top_logprobs, t, top[i].token);
+        token_key(&c->lp.top_logprobs, c->s, top[i].token);
         out_str(&c->lp.top_logprobs, ":");
         out_logprob(&c->lp.top_logprobs, top[i].logprob);
     }
     if (!have) {
         out_str(&c->lp.top_logprobs, n ? "," : "");
-        token_key(&c->lp.top_logprobs, t, rec->token);
+        token_key(&c->lp.top_logprobs, c->s, rec->token);
         out_str(&c->lp.top_logprobs, ":");
         out_logprob(&c->lp.top_logprobs, rec->logprob);
     }
@@ -132,6 +141,12 @@ void logprob_add(struct choice *c, const struct out_rec *rec, const struct token
         logprob_chat(c, rec, top);
     else
         logprob_text(c, rec, top);
+}
+
+void token_id_add(struct choice *c, token_id id)
+{
+    if (c->s->g.return_ids)
+        out_fmt(&c->token_ids, c->token_ids.n ? ",%d" : "%d", id);
 }
 
 static void put(struct buf *b, const struct buf *v)
@@ -163,6 +178,28 @@ static void put_logprobs(struct buf *b, struct choice *c)
         out_str(b, "]}");
     }
     c->lp.tokens.n = c->lp.token_logprobs.n = c->lp.top_logprobs.n = c->lp.text_offset.n = 0;
+}
+
+/* return_token_ids: those since the last call. */
+static void put_token_ids(struct buf *b, struct choice *c)
+{
+    if (!c->s->g.return_ids)
+        return;
+    out_str(b, ",\"token_ids\":[");
+    put(b, &c->token_ids);
+    out_str(b, "]");
+    c->token_ids.n = 0;
+}
+
+/* The prompt's: beside a choice of completions, once for chat, in streams with the first chunk. */
+static void put_prompt_ids(struct buf *b, const struct stream *s, int32_t prompt)
+{
+    if (!s->g.return_ids)
+        return;
+    out_str(b, ",\"prompt_token_ids\":[");
+    for (size_t i = s->g.first[prompt]; i < s->g.first[prompt + 1]; i++)
+        out_fmt(b, i > s->g.first[prompt] ? ",%d" : "%d", s->g.ids.p[i]);
+    out_str(b, "]");
 }
 
 static void put_finish(struct buf *b, const struct choice *c)
@@ -202,7 +239,7 @@ static void put_total(struct buf *b, const struct stream *s)
     int64_t completion = 0, cached = 0;
     for (int32_t i = 0; i < s->n_choices; i++) {
         completion += s->choice[i].n_tokens;
-        if (i % s->g.n == 0)
+        if (i % s->g.n_made == 0)
             cached += s->choice[i].n_cached;
     }
     put_usage(b, (int64_t)s->g.ids.n, completion, cached);
@@ -220,10 +257,14 @@ static void chunk_begin(struct stream *s, const struct choice *c)
 static void chunk_end(struct stream *s, const struct choice *c)
 {
     out_str(&s->r->out, "}]");
+    if (s->g.chat && !c->started && !s->prompt_shown) {
+        put_prompt_ids(&s->r->out, s, 0);
+        s->prompt_shown = true;
+    }
     if (s->g.include_usage && s->g.continuous_usage) {
         size_t n = s->g.first[c->prompt + 1] - s->g.first[c->prompt];
         out_str(&s->r->out, ",");
-        put_usage(&s->r->out, (int64_t)n, c->n_tokens, c->n_cached);
+        put_usage(&s->r->out, (int64_t)n, s->g.chat && !c->started ? 0 : c->n_tokens, c->n_cached);
     } else if (s->g.include_usage) {
         out_str(&s->r->out, ",\"usage\":null");
     }
@@ -245,6 +286,7 @@ static void chat_event(struct stream *s, struct choice *c, const struct buf *tex
     out_json(b, text->p ? text->p : "", text->n);
     out_str(b, "}");
     put_logprobs(b, c);
+    put_token_ids(b, c);
     out_str(b, ",\"finish_reason\":null");
     chunk_end(s, c);
     if (!last)
@@ -278,6 +320,10 @@ void event_token(struct stream *s, struct choice *c, const struct buf *text, boo
     out_str(b, "\"text\":");
     out_json(b, text->p ? text->p : "", text->n);
     put_logprobs(b, c);
+    put_token_ids(b, c);
+    if (!c->started)
+        put_prompt_ids(b, s, c->prompt);
+    c->started = true;
     put_finish(b, c);
     put_stop_reason(b, c);
     chunk_end(s, c);
@@ -302,21 +348,66 @@ void event_done(struct stream *s)
     out_str(&s->r->out, "data: [DONE]\n\n");
 }
 
+size_t answer_bytes(const struct stream *s)
+{
+    enum { AROUND = 512 };
+    size_t n = s->pre.n + AROUND;
+    for (int32_t i = 0; i < s->n_choices; i++) {
+        const struct choice *c = &s->choice[i];
+        n += cost_json(c->text.p ? c->text.p : "", c->text.n) + AROUND + c->lp.tokens.n +
+             c->lp.token_logprobs.n + c->lp.top_logprobs.n + c->lp.text_offset.n + c->token_ids.n;
+        if (s->g.return_ids)
+            n += 12 * (s->g.first[c->prompt + 1] - s->g.first[c->prompt]);
+        if (c->stop_string >= 0)
+            n += cost_json(s->g.stop[c->stop_string].p, s->g.stop[c->stop_string].n);
+    }
+    return n;
+}
+
+/* best_of: the choice of a prompt with the highest mean log probability that is not shown yet; else
+ * they come as they are. */
+static struct choice *next_choice(struct stream *s, int32_t prompt, int32_t k)
+{
+    struct choice *of = &s->choice[prompt * s->g.n_made], *best = NULL;
+    double most = 0;
+    if (s->g.n_made == s->g.n)
+        return &of[k];
+    for (int32_t i = 0; i < s->g.n_made; i++) {
+        double mean = of[i].n_tokens ? of[i].sum_logprob / of[i].n_tokens : 0;
+        if (of[i].started || (best && mean <= most))
+            continue;
+        best = &of[i];
+        most = mean;
+    }
+    best->started = true;
+    return best;
+}
+
+static void put_choice(struct stream *s, struct choice *c, int64_t index, struct buf *b)
+{
+    out_fmt(b, "%s{\"index\":%lld,", index ? "," : "", (long long)index);
+    out_str(b, s->g.chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
+    out_json(b, c->text.p ? c->text.p : "", c->text.n);
+    out_str(b, s->g.chat ? ",\"refusal\":null}" : "");
+    put_logprobs(b, c);
+    put_token_ids(b, c);
+    if (!s->g.chat)
+        put_prompt_ids(b, s, c->prompt);
+    put_finish(b, c);
+    put_stop_reason(b, c);
+    out_str(b, "}");
+}
+
 void answer_json(struct stream *s, struct buf *b)
 {
     put(b, &s->pre);
-    for (int32_t i = 0; i < s->n_choices; i++) {
-        struct choice *c = &s->choice[i];
-        out_fmt(b, "%s{\"index\":%d,", i ? "," : "", c->index);
-        out_str(b, s->g.chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
-        out_json(b, c->text.p ? c->text.p : "", c->text.n);
-        out_str(b, s->g.chat ? ",\"refusal\":null}" : "");
-        put_logprobs(b, c);
-        put_finish(b, c);
-        put_stop_reason(b, c);
-        out_str(b, "}");
-    }
-    out_str(b, "],");
+    for (int32_t p = 0; p < s->g.n_prompts; p++)
+        for (int32_t k = 0; k < s->g.n; k++)
+            put_choice(s, next_choice(s, p, k), p * s->g.n + k, b);
+    out_str(b, "]");
+    if (s->g.chat)
+        put_prompt_ids(b, s, 0);
+    out_str(b, ",");
     put_total(b, s);
     out_str(b, "}");
 }

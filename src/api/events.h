@@ -9,7 +9,10 @@ void event_prefix(struct stream *s); /* once, before the others */
 void event_token(struct stream *s, struct choice *c, const struct buf *text, bool last);
 void event_error(struct stream *s, const struct err *e);
 void event_done(struct stream *s);
+/* What answer_json writes, at most. */
+size_t answer_bytes(const struct stream *s);
 void answer_json(struct stream *s, struct buf *out);
+void token_id_add(struct choice *c, token_id id);
 void logprob_add(struct choice *c, const struct out_rec *rec, const struct token_logprob *top);
 
 #endif

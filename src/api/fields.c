@@ -4,6 +4,8 @@
  * is ignored. A new field is a member of struct genreq and one row here. */
 #include "fields.h"
 
+#include "field.h"
+#include "foreign.h"
 #include "handler.h"
 #include "prompt.h"
 #include "stop.h"
@@ -14,28 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BOTH = 3, CHAT = 1, TEXT = 2 };
 #define I53 9007199254740992.0
 #define I64 INFINITY
-
-struct reader {
-    struct genreq *g;
-    const struct json_doc *d;
-    const struct config *c;
-    const struct api_service *s;
-    struct err *e;
-};
-
-struct field {
-    const char *name;
-    int (*read)(struct reader *r, const struct field *f, const struct json *v); /* never null */
-    size_t off;                              /* of the value in struct genreq */
-    double lo, hi;                           /* of numbers; of strings: hi characters */
-    double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
-    double only;                             /* read_only: the one value that is built */
-    uint8_t where;                           /* CHAT, TEXT or BOTH */
-    bool required;
-};
 
 static double limit_n(const struct config *c)
 {
@@ -54,13 +36,31 @@ static int refuse(struct err *e, const char *param)
 
 /* ---- readers of many fields ---- */
 
+/* A bound as a person writes it. */
+static const char *say(double v, char *out, size_t n)
+{
+    if (v == floor(v)) {
+        snprintf(out, n, "%.0f", v);
+        return out;
+    }
+    snprintf(out, n, "%.6f", v);
+    for (char *end = out + strlen(out); end[-1] == '0';)
+        *--end = '\0';
+    return out;
+}
+
 static int check_bounds(struct reader *r, const struct field *f, const struct json *v)
 {
+    char least[40], most[40];
     double hi = f->limit ? f->limit(r->c) : f->hi;
-    if (!(v->d >= f->lo && v->d <= hi) || isinf(v->d))
-        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' must be between %.15g and %.15g.",
-                         f->name, f->lo, hi);
-    return 0;
+    if (v->d >= f->lo && v->d <= hi && !isinf(v->d))
+        return 0;
+    say(f->lo, least, sizeof least);
+    if (v->d < f->lo && hi >= I53)
+        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' must be at least %s.", f->name,
+                         least);
+    return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' must be between %s and %s.", f->name,
+                     least, say(hi, most, sizeof most));
 }
 
 /* Where a value goes: the row's reader knows its type. */
@@ -69,7 +69,7 @@ static void *member(struct reader *r, const struct field *f)
     return (char *)r->g + f->off;
 }
 
-static int read_int(struct reader *r, const struct field *f, const struct json *v)
+static int read_int_to(struct reader *r, const struct field *f, const struct json *v, int64_t *at)
 {
     if (v->type == JSON_NUM && !v->is_int && v->d == floor(v->d))
         return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
@@ -78,9 +78,13 @@ static int read_int(struct reader *r, const struct field *f, const struct json *
     int st = check_bounds(r, f, v);
     if (st)
         return st;
-    int64_t *at = member(r, f);
     *at = v->i;
     return 0;
+}
+
+static int read_int(struct reader *r, const struct field *f, const struct json *v)
+{
+    return read_int_to(r, f, v, member(r, f));
 }
 
 static int read_num(struct reader *r, const struct field *f, const struct json *v)
@@ -95,8 +99,7 @@ static int read_num(struct reader *r, const struct field *f, const struct json *
     return 0;
 }
 
-/* A number of which one value is built; outside of its bounds it is a range error all the same. */
-static int read_only(struct reader *r, const struct field *f, const struct json *v)
+int read_only(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_NUM)
         return wrong_type(r->e, f->name, "a number", v);
@@ -115,7 +118,7 @@ static int read_bool(struct reader *r, const struct field *f, const struct json 
     return 0;
 }
 
-static int only_false(struct reader *r, const struct field *f, const struct json *v)
+int only_false(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_BOOL)
         return wrong_type(r->e, f->name, "a boolean", v);
@@ -155,21 +158,13 @@ static int empty_string(struct reader *r, const struct field *f, const struct js
     return v->n ? refuse(r->e, f->name) : 0;
 }
 
-static int empty_object(struct reader *r, const struct field *f, const struct json *v)
-{
-    if (v->type != JSON_OBJ)
-        return wrong_type(r->e, f->name, "an object", v);
-    return v->n ? refuse(r->e, f->name) : 0;
-}
-
-/* Known, but not built. */
-static int not_built(struct reader *r, const struct field *f, const struct json *v)
+int not_built(struct reader *r, const struct field *f, const struct json *v)
 {
     (void)v;
     return refuse(r->e, f->name);
 }
 
-static int no_effect(struct reader *r, const struct field *f, const struct json *v)
+int no_effect(struct reader *r, const struct field *f, const struct json *v)
 {
     (void)r;
     (void)f;
@@ -277,6 +272,27 @@ static int read_salt(struct reader *r, const struct field *f, const struct json 
     return 0;
 }
 
+/* Lower runs earlier, so how low is for the operator to say. */
+static int read_priority(struct reader *r, const struct field *f, const struct json *v)
+{
+    int64_t least = r->c->limits.min_priority;
+    if (v->type == JSON_NUM && !v->is_int && v->d == floor(v->d))
+        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
+    if (v->type != JSON_NUM || !v->is_int)
+        return wrong_type(r->e, f->name, "an integer", v);
+    if (v->i < least)
+        return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' must be at least %lld.", f->name,
+                         (long long)least);
+    r->g->priority = v->i;
+    return 0;
+}
+
+int read_max_tokens(struct reader *r, const struct field *f, const struct json *v)
+{
+    r->g->fit_max = v->type == JSON_NUM && v->is_int && v->i == -1;
+    return r->g->fit_max ? 0 : read_int_to(r, f, v, &r->g->max_tokens);
+}
+
 static int read_request_id(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
@@ -352,26 +368,22 @@ static int read_effort(struct reader *r, const struct field *f, const struct jso
 
 /* ---- the table: a request is told of the first wrong row, so the order is part of it ---- */
 
-#define ROW(n, w, r, ...)                                                                          \
-    {                                                                                              \
-        .name = n, .where = w, .read = r, __VA_ARGS__                                              \
-    }
 #define TO(member) .off = offsetof(struct genreq, member)
 static const struct field fields[] = {
     ROW("model", BOTH, any_string, .hi = INFINITY),
     ROW("messages", CHAT, any_array, .required = true),
     ROW("prompt", TEXT, read_prompt, .required = true),
     ROW("n", BOTH, read_int, TO(n), .lo = 1, .limit = limit_n),
-    ROW("max_tokens", BOTH, read_int, TO(max_tokens), .lo = 0, .hi = I53),
+    ROW("max_tokens", BOTH, read_max_tokens, .lo = 0, .hi = I53),
     ROW("max_completion_tokens", CHAT, read_int, TO(max_completion_tokens), .lo = 1, .hi = I53),
     ROW("temperature", BOTH, read_num, TO(temperature), .lo = 0, .hi = 2),
     ROW("top_p", BOTH, read_num, TO(top_p), .lo = 0, .hi = 1),
     ROW("top_k", BOTH, read_int, TO(top_k), .lo = -1, .hi = I53),
     ROW("min_p", BOTH, read_num, TO(min_p), .lo = 0, .hi = 1),
-    ROW("presence_penalty", BOTH, read_only, .lo = -2, .hi = 2, .only = 0),
-    ROW("frequency_penalty", BOTH, read_only, .lo = -2, .hi = 2, .only = 0),
-    ROW("repetition_penalty", BOTH, read_only, .lo = 0, .hi = 10, .only = 1),
-    ROW("logit_bias", BOTH, empty_object),
+    ROW("presence_penalty", BOTH, read_num, TO(presence), .lo = -2, .hi = 2),
+    ROW("frequency_penalty", BOTH, read_num, TO(frequency), .lo = -2, .hi = 2),
+    ROW("repetition_penalty", BOTH, read_num, TO(repetition), .lo = 1e-6, .hi = 10),
+    ROW("logit_bias", BOTH, read_logit_bias),
     ROW("seed", BOTH, read_int, TO(seed), .lo = -I64, .hi = I64),
     ROW("stop", BOTH, read_stop),
     ROW("stop_token_ids", BOTH, read_stop_ids),
@@ -380,17 +392,17 @@ static const struct field fields[] = {
     ROW("min_tokens", BOTH, read_int, TO(min_tokens), .lo = 0, .hi = I53),
     ROW("skip_special_tokens", BOTH, read_bool, TO(skip_special)),
     ROW("spaces_between_special_tokens", BOTH, any_bool),
-    ROW("truncate_prompt_tokens", BOTH, not_built),
-    ROW("allowed_token_ids", BOTH, not_built),
+    ROW("truncate_prompt_tokens", BOTH, read_truncate),
+    ROW("allowed_token_ids", BOTH, read_allowed_ids),
     ROW("bad_words", BOTH, not_built),
     ROW("stream", BOTH, read_bool, TO(stream)),
     ROW("stream_options", BOTH, read_stream_options),
     ROW("user", BOTH, any_string, .hi = 512),
-    ROW("priority", BOTH, read_int, TO(priority), .lo = -I64, .hi = I64),
+    ROW("priority", BOTH, read_priority),
     ROW("cache_salt", BOTH, read_salt),
     ROW("request_id", BOTH, read_request_id),
-    ROW("return_token_ids", BOTH, only_false),
-    ROW("return_tokens_as_token_ids", BOTH, only_false),
+    ROW("return_token_ids", BOTH, read_bool, TO(return_ids)),
+    ROW("return_tokens_as_token_ids", BOTH, read_bool, TO(ids_as_texts)),
     ROW("prompt_logprobs", BOTH, not_built),
     ROW("use_beam_search", BOTH, only_false),
     ROW("length_penalty", BOTH, read_only, .lo = 0, .hi = 1e9, .only = 1),
@@ -425,7 +437,7 @@ static const struct field fields[] = {
     ROW("top_logprobs", CHAT, read_int, TO(top_logprobs), .lo = 0, .limit = limit_logprobs),
     ROW("chat_template_kwargs", CHAT, any_object),
     ROW("add_generation_prompt", CHAT, read_bool, TO(add_generation_prompt)),
-    ROW("continue_final_message", CHAT, only_false),
+    ROW("continue_final_message", CHAT, any_bool),
     ROW("chat_template", CHAT, not_built),
     ROW("add_special_tokens", BOTH, read_bool, TO(add_special)),
     ROW("reasoning_effort", CHAT, read_effort),
@@ -449,6 +461,13 @@ static const struct field fields[] = {
     ROW("rid", BOTH, no_effect),
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
+enum { N_SEEN = N_FIELDS + MAX_FOREIGN };
+
+/* Ours, then those of other servers. */
+static const struct field *row(int i)
+{
+    return i < N_FIELDS ? &fields[i] : &foreign_fields[i - N_FIELDS];
+}
 
 static int check_combinations(struct reader *r)
 {
@@ -470,8 +489,10 @@ static int check_combinations(struct reader *r)
     if (g->best_of > 0 && g->best_of < g->n)
         return err_param(r->e, ST_INVALID_COMBINATION, "best_of",
                          "'best_of' must not be below 'n'.");
-    if (g->best_of > 0 && g->best_of != g->n)
-        return refuse(r->e, "best_of");
+    if (g->best_of > g->n && g->stream)
+        return err_param(r->e, ST_INVALID_COMBINATION, "best_of",
+                         "'best_of' above 'n' cannot be streamed.");
+    g->n_made = (int32_t)(g->best_of > g->n ? g->best_of : g->n);
     return 0;
 }
 
@@ -508,8 +529,8 @@ static void set_defaults(struct genreq *g)
 {
     g->n = 1;
     g->max_tokens = g->max_completion_tokens = g->seed = g->logprobs = INT64_MIN;
-    g->top_k = g->best_of = INT64_MIN;
-    g->temperature = g->top_p = g->min_p = NAN;
+    g->top_k = g->best_of = g->truncate = INT64_MIN;
+    g->temperature = g->top_p = g->min_p = g->repetition = NAN;
     g->skip_special = g->add_generation_prompt = true;
     g->add_special = !g->chat;
     g->n_logprobs = -1;
@@ -520,6 +541,7 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
     double t = !isnan(g->temperature) ? g->temperature : s->temperature >= 0 ? s->temperature : 1;
     double p = !isnan(g->top_p) ? g->top_p : s->top_p >= 0 ? s->top_p : 1;
     double m = !isnan(g->min_p) ? g->min_p : s->min_p >= 0 ? s->min_p : 0;
+    double rep = !isnan(g->repetition) ? g->repetition : s->repetition > 0 ? s->repetition : 1;
     int64_t k = g->top_k != INT64_MIN ? g->top_k : s->top_k >= 0 ? s->top_k : 0;
     if (t < 1e-5)
         t = 0;
@@ -533,16 +555,23 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
                                        .top_p = (float)p,
                                        .min_p = (float)m,
                                        .top_k = (int32_t)k,
-                                       .n_logprobs = g->n_logprobs};
+                                       .n_logprobs = g->n_made > g->n && g->n_logprobs < 0
+                                                         ? 0 /* the best are chosen by them */
+                                                         : g->n_logprobs,
+                                       .presence_penalty = (float)g->presence,
+                                       .frequency_penalty = (float)g->frequency,
+                                       .repetition_penalty = (float)rep};
 }
 
 /* The row of a key in this kind of request, or -1. */
 static int find_field(int mode, const struct json *v)
 {
-    for (int i = 0; i < N_FIELDS; i++)
-        if ((fields[i].where & mode) && strlen(fields[i].name) == v->n_key &&
-            memcmp(fields[i].name, v->key, v->n_key) == 0)
+    for (int i = 0; v->n_key && i < N_FIELDS + n_foreign; i++) {
+        const struct field *f = row(i);
+        if (f->name[0] == v->key[0] && (f->where & mode) && strlen(f->name) == v->n_key &&
+            memcmp(f->name, v->key, v->n_key) == 0)
             return i;
+    }
     return -1;
 }
 
@@ -567,8 +596,8 @@ static int match_fields(struct reader *r, int mode, const struct json **seen)
 
 static int read_fields(struct reader *r, int mode, const struct json *const *seen)
 {
-    for (int i = 0; i < N_FIELDS; i++) {
-        const struct field *f = &fields[i];
+    for (int i = 0; i < N_FIELDS + n_foreign; i++) {
+        const struct field *f = row(i);
         const struct json *v = seen[i];
         bool given = v && v->type != JSON_NULL;
         if (!given && f->required && (f->where & mode))
@@ -584,7 +613,7 @@ int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rul
                 struct err *e)
 {
     struct reader r = {g, d, u->c, u->s, e};
-    const struct json *seen[N_FIELDS] = {0};
+    const struct json *seen[N_SEEN] = {0};
     int mode = g->chat ? CHAT : TEXT;
     set_defaults(g);
     int st = match_fields(&r, mode, seen);
@@ -600,8 +629,10 @@ int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rul
     if (st)
         return st;
     set_sampling(g, u->s);
+    if (g->other_window && g->sample.repetition_penalty != 1.0f)
+        return refuse(e, "repeat_last_n");
     if (u->c->stream.force_usage)
-        g->include_usage = true;
+        g->include_usage = g->continuous_usage = true;
     if (g->n_stop)
         return stops_new(&g->stops, g->stop, g->n_stop, e);
     return 0;

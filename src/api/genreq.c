@@ -4,6 +4,7 @@
  */
 #include "genreq.h"
 
+#include "cost.h"
 #include "fields.h"
 #include "mem.h"
 #include "prompt.h"
@@ -104,8 +105,8 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
                          "%lld tokens.",
                          (long long)max, (long long)n);
     if (!given)
-        want = g->chat ? max - n : 16;
-    if (!given && g->chat && most && want > most)
+        want = g->chat || g->fit_max ? max - n : 16;
+    if (!given && (g->chat || g->fit_max) && most && want > most)
         want = most;
     if (!given && want > max - n)
         want = max - n;
@@ -122,7 +123,7 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     if (want == 0)
         return 0;
     int st = fits(&s->limits, n, want, e);
-    if (st && !given && st == ST_CONTEXT_LENGTH && g->chat) {
+    if (st && !given && st == ST_CONTEXT_LENGTH && (g->chat || g->fit_max)) {
         /* the omitted maximum means what fits: also what fits in the pool */
         int64_t pool = (int64_t)s->limits.n_pages * s->limits.page_tokens - n;
         want = want < pool ? want : pool;
@@ -135,6 +136,48 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     if (st && e && !e->param[0])
         snprintf(e->param, sizeof e->param, "%s", param);
     return st;
+}
+
+/* truncate_prompt_tokens: the last so many of each prompt; -1: as many as leave room for the new
+ * ones. */
+static void truncate_prompts(struct genreq *g, const struct engine_limits *l)
+{
+    enum { NEW = 16 }; /* where the client does not say how many */
+    int64_t keep = g->truncate, pool = (int64_t)l->n_pages * l->page_tokens;
+    int64_t want = g->max_completion_tokens != INT64_MIN ? g->max_completion_tokens : g->max_tokens;
+    if (keep == INT64_MIN)
+        return;
+    if (keep < 0)
+        keep = (l->max_model_len < pool ? l->max_model_len : pool) - (want < 0 ? NEW : want);
+    if (keep < 1)
+        keep = 1;
+    size_t to = 0, from = 0;
+    for (int32_t i = 0; i < g->n_prompts; i++) {
+        size_t end = g->first[i + 1], n = end - from;
+        size_t kept = n < (size_t)keep ? n : (size_t)keep;
+        memmove(g->ids.p + to, g->ids.p + end - kept, kept * sizeof *g->ids.p);
+        g->first[i] = to;
+        to += kept;
+        from = end;
+    }
+    g->first[g->n_prompts] = g->ids.n = to;
+}
+
+/* Sequences: what the settings allow, and what this server has places for at all; a request with
+ * more could wait for ever. */
+static int check_count(const struct genreq *g, const struct gen_rules *u, struct err *e)
+{
+    int64_t n = (int64_t)g->n_prompts * g->n_made, most = u->c->limits.max_sequences_per_request;
+    int64_t places = (int64_t)u->s->limits.max_seqs + u->c->limits.queue_size;
+    if (n > most)
+        return err_param(e, ST_INVALID_LENGTH, "n", "Prompts times 'n' must be at most %lld.",
+                         (long long)most);
+    if (n > places)
+        return err_param(e, ST_INVALID_LENGTH, g->n > 1 ? "n" : "prompt",
+                         "%lld sequences were requested, but this server has places for %lld, "
+                         "running and waiting.",
+                         (long long)n, (long long)places);
+    return 0;
 }
 
 int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
@@ -158,11 +201,12 @@ int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const s
     } else if (st == 0) {
         st = read_prompts(g, &d, u, e);
     }
-    if (st == 0 && g->n_prompts * g->n > u->c->limits.max_sequences_per_request)
-        st = err_param(e, ST_INVALID_LENGTH, "n", "Prompts times 'n' must be at most %d.",
-                       (int)u->c->limits.max_sequences_per_request);
+    if (st == 0)
+        truncate_prompts(g, &u->s->limits);
+    st = st ? st : check_count(g, u, e);
     for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
         st = check_length(g, i, u, e);
+    st = st ? st : cost_check(g, u, e);
     json_free(&d);
     return st;
 }
@@ -172,6 +216,11 @@ void genreq_fini(struct genreq *g)
     for (int32_t i = 0; i < g->n_stop; i++)
         free((char *)g->stop[i].p);
     stops_free(g->stops);
+    for (int32_t i = 0; g->echo_text && i < g->n_prompts; i++)
+        buf_free(&g->echo_text[i]);
+    free(g->echo_text);
+    free(g->bias);
+    free(g->mask);
     ids_free(&g->ids);
     free(g->first);
     free(g->max_new);

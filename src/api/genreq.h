@@ -15,12 +15,22 @@ struct genreq {
     bool chat;
     /* filled from the field table */
     int64_t n, max_tokens, max_completion_tokens, top_k, seed, min_tokens, priority, logprobs,
-        top_logprobs, best_of;        /* INT64_MIN = not given */
-    double temperature, top_p, min_p; /* NAN = not given */
+        top_logprobs, best_of, truncate;          /* INT64_MIN = not given */
+    double temperature, top_p, min_p, repetition; /* NAN = not given */
+    double presence, frequency;
     bool stream, include_stop, ignore_eos, skip_special, echo, add_special, add_special_given,
-        want_logprobs, include_usage, continuous_usage, add_generation_prompt;
+        want_logprobs, include_usage, continuous_usage, add_generation_prompt,
+        return_ids,   /* return_token_ids */
+        ids_as_texts, /* return_tokens_as_token_ids */
+        fit_max,      /* max_tokens -1 */
+        other_window; /* repeat_last_n: penalties over a part of the text */
     /* computed */
     int32_t n_logprobs; /* -1 = none */
+    int32_t
+        n_made; /* choices of a prompt that are generated: n, or best_of, of which n are shown */
+    struct token_bias *bias; /* [n_bias], ascending */
+    uint32_t *mask;          /* [n_mask] words: which tokens may be drawn */
+    int32_t n_bias, n_mask;
     int32_t n_stop_ids;
     token_id stop_ids[MAX_STOP_IDS];
     struct view stop[MAX_STOP_STRINGS]; /* copies */
@@ -37,6 +47,7 @@ struct genreq {
     size_t *first;
     int32_t *max_new;
     int32_t n_prompts;
+    struct buf *echo_text; /* [n_prompts] with echo, else NULL */
 };
 
 /* What requests are checked against; immutable. */

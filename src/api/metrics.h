@@ -22,7 +22,7 @@ enum {
     H_N,
     N_HISTS
 };
-enum { N_BUCKETS_MAX = 32, N_HANDLERS_MAX = 32 };
+enum { N_BUCKETS_MAX = 32, N_HANDLERS_MAX = 64 };
 enum { N_METHODS = 5 }; /* GET HEAD POST OPTIONS other */
 enum { END_STOP, END_LENGTH, END_ABORT, END_ERROR, N_ENDS };
 

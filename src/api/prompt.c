@@ -7,6 +7,7 @@
 #include "json_make.h"
 #include "tokenizer.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,7 +235,7 @@ static void write_calls(struct writer *w, const struct json *v)
 
 /* Roles are OpenAI's and what the template names: a template writes a role as it comes, often
  * beside the tokens that begin a turn, so one with a line feed in it would be a turn of its own.
- * (M-1 passed every role on; it does not hold any more.) */
+ * (The contract once passed every role on; that does not hold any more.) */
 static int check_role(struct writer *w, const struct json *role, const char *at)
 {
     enum { MAX_ROLE = 64 };
@@ -248,7 +249,7 @@ static int check_role(struct writer *w, const struct json *role, const char *at)
             return 0;
     bool ok = role->n > 0 && role->n <= MAX_ROLE;
     for (uint32_t i = 0; ok && i < role->n; i++)
-        ok = (unsigned char)role->s[i] > ' ' && role->s[i] != 0x7f;
+        ok = isalnum((unsigned char)role->s[i]) || (role->s[i] && strchr("_-.", role->s[i]));
     if (ok) {
         memcpy(name, role->s, role->n);
         name[role->n] = '\0';
@@ -347,6 +348,70 @@ static int write_variables(struct writer *w, bool add_generation_prompt)
     return 0;
 }
 
+/* ---- continue_final_message ---- */
+
+static bool says_true(const struct json_doc *d, const char *key)
+{
+    const struct json *v = json_get(d, &d->v[0], key);
+    return v && v->type == JSON_BOOL && v->boolean;
+}
+
+/* The text that the last message, an assistant's, ends with; {NULL} = none. */
+static struct view last_words(const struct json_doc *d)
+{
+    const struct json *last = NULL, *x = NULL;
+    for (const struct json *m = json_child(d, json_get(d, &d->v[0], "messages")); m;
+         m = json_next(d, m))
+        last = m;
+    bool ours = json_is(json_get(d, last, "role"), "assistant");
+    const struct json *content = ours ? json_get(d, last, "content") : NULL;
+    if (content && content->type == JSON_ARR)
+        for (const struct json *p = json_child(d, content); p; p = json_next(d, p))
+            x = part_text(d, p, true);
+    else
+        x = content;
+    return x && x->type == JSON_STR && x->n ? (struct view){x->s, x->n} : (struct view){NULL, 0};
+}
+
+/* Where the last `words` of the text end; 0 = they are not there. */
+static size_t end_of(const struct buf *text, struct view words)
+{
+    for (size_t at = text->n >= words.n ? text->n - words.n + 1 : 0; at-- > 0;)
+        if (memcmp(text->p + at, words.p, words.n) == 0)
+            return at + words.n;
+    return 0;
+}
+
+/* What the template wrote behind the last message's text (the end of its turn) goes, so that the
+ * model goes on with it. Many templates trim what they are given. */
+static int cut_after_last(const struct json_doc *d, struct buf *text, struct spans *spans,
+                          struct err *e)
+{
+    static const char param[] = "continue_final_message";
+    struct view words = last_words(d);
+    size_t end = words.p ? end_of(text, words) : 0;
+    if (words.p && end == 0) {
+        while (words.n && strchr(" \t\r\n", words.p[words.n - 1]) && words.p[words.n - 1])
+            words.n--;
+        while (words.n && strchr(" \t\r\n", *words.p) && *words.p) {
+            words.p++;
+            words.n--;
+        }
+        end = words.n ? end_of(text, words) : 0;
+    }
+    if (end == 0)
+        return err_param(e, words.p ? ST_TEMPLATE : ST_INVALID_COMBINATION, param,
+                         words.p ? "The chat template does not write the final message as it is."
+                                 : "'%s' needs a final message of the assistant with text.",
+                         param);
+    text->n = end;
+    while (spans->n && spans->p[spans->n - 1].begin >= end)
+        spans->n--;
+    if (spans->n && spans->p[spans->n - 1].end > end)
+        spans->p[spans->n - 1].end = end;
+    return 0;
+}
+
 int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool add_generation_prompt,
                     bool add_special, struct ids *out, struct err *e)
 {
@@ -355,11 +420,16 @@ int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool ad
     struct json_doc vars;
     struct buf text = {0};
     struct spans spans = {0};
+    bool go_on = says_true(d, "continue_final_message");
     if (!s->chat)
         return err_param(e, ST_TEMPLATE, "messages", "This model has no chat template.");
+    if (go_on && says_true(d, "add_generation_prompt"))
+        return err_param(
+            e, ST_INVALID_COMBINATION, "continue_final_message",
+            "'continue_final_message' and 'add_generation_prompt' exclude each other.");
     struct writer w = {.d = d, .s = s, .e = e};
     json_make_begin(&w.m, &vars, d->n_src);
-    int st = write_variables(&w, add_generation_prompt);
+    int st = write_variables(&w, add_generation_prompt && !go_on);
     if (st)
         w.m.st = st; /* half made */
     if (json_make_end(&w.m) != 0 && st == 0)
@@ -367,6 +437,8 @@ int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool ad
     const struct chat_args args = {&vars, clock_unix_s(), MAX_RENDERED};
     if (st == 0)
         st = chat_render(s->chat, &args, &text, parse ? NULL : &spans, e);
+    if (st == 0 && go_on)
+        st = cut_after_last(d, &text, &spans, e);
     if (st == 0)
         st = chat_encode(s->tok, &text, &spans,
                          (add_special ? TOK_SPECIAL : 0) | (parse ? TOK_PARSE_SPECIAL : 0), out, e);

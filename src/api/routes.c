@@ -22,6 +22,11 @@ static const struct handler rows[] = {
     {"/v1/chat/completions", "chat_completions", M_POST, .run = api_chat, STREAM},
     {"/v1/models",           "models",           M_GET,  .run = api_models},
     {"/v1/models/",          "model",            M_GET,  .run = api_model},
+    /* a base URL without /v1 */
+    {"/completions",         "completions",      M_POST, .run = api_completions, STREAM},
+    {"/chat/completions",    "chat_completions", M_POST, .run = api_chat, STREAM},
+    {"/models",              "models",           M_GET,  .run = api_models},
+    {"/models/",             "model",            M_GET,  .run = api_model},
     {"/tokenize",            "tokenize",         M_POST, .run = api_tokenize, TOKENS},
     {"/v1/tokenize",         "tokenize",         M_POST, .run = api_tokenize, TOKENS},
     {"/detokenize",          "detokenize",       M_POST, .run = api_detokenize, TOKENS},

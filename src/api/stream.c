@@ -5,13 +5,14 @@
 #include "stream.h"
 
 #include "clock.h"
+#include "cost.h"
 #include "events.h"
-#include "hash.h"
 #include "life.h"
 #include "log.h"
 #include "mem.h"
 #include "random.h"
 #include "reply.h"
+#include "submit.h"
 #include "utf8.h"
 
 #include <stdio.h>
@@ -49,6 +50,8 @@ static void cancel(struct stream *s, int reason)
     }
 }
 
+static void send_held(struct stream *s, bool all);
+
 void stream_fail(struct stream *s, const struct err *e)
 {
     struct req *r = s->r;
@@ -61,6 +64,7 @@ void stream_fail(struct stream *s, const struct err *e)
     }
     if (!r->streaming)
         return;
+    send_held(s, true);
     event_error(s, e);
     r->ended = true;
     reply_more(r);
@@ -156,6 +160,7 @@ static void note_token(struct choice *c, const struct out_rec *rec, int64_t now)
     }
     c->last_us = now;
     c->n_tokens++;
+    c->sum_logprob += (double)rec->logprob;
 }
 
 /* Sums over the choices, the earliest first token, the worst ending. */
@@ -171,7 +176,7 @@ void stream_line(const struct req *r, char *out, size_t n)
     for (int32_t i = 0; i < s->n_choices; i++) {
         const struct choice *c = &s->choice[i];
         made += c->n_tokens;
-        cached += c->index == 0 ? c->n_cached : 0; /* each prompt once, as in usage */
+        cached += i % s->g.n_made == 0 ? c->n_cached : 0; /* each prompt once, as in usage */
         queue = c->queue_us > queue ? c->queue_us : queue;
         if (c->first_us && (!first || c->first_us < first))
             first = c->first_us;
@@ -185,43 +190,99 @@ void stream_line(const struct req *r, char *out, size_t n)
              first ? (double)(first - r->arrival_us) / 1e3 : -1.0, finish);
 }
 
+static void no_memory(struct stream *s)
+{
+    struct err e;
+    err_set(&e, ST_NOMEM, "This server has no memory left for this request.");
+    stream_fail(s, &e);
+}
+
+/* Everything was sent or is in r->out. */
+static void end_stream(struct stream *s)
+{
+    event_done(s);
+    s->r->ended = true;
+    reply_more(s->r);
+}
+
 static void all_done(struct stream *s, int64_t now)
 {
     struct req *r = s->r;
+    struct buf b = {0};
     hist_add(&s->a->m, H_E2E, (double)(now - r->arrival_us) * 1e-6);
     if (s->g.stream) {
-        event_done(s);
-        r->ended = true;
-        reply_more(r);
+        if (s->n_held == 0)
+            end_stream(s);
         return;
     }
-    struct buf b = {0};
-    answer_json(s, &b);
-    reply(r, 200, "application/json", b.p, b.n);
+    if (buf_room(&b, answer_bytes(s))) {
+        answer_json(s, &b);
+        reply(r, 200, "application/json", b.p, b.n);
+    } else {
+        no_memory(s);
+    }
     buf_free(&b);
 }
 
-static void check_buffer(struct stream *s)
+/* ---- a client that is slower than the model ---- */
+
+static bool client_is_full(const struct stream *s)
 {
-    struct req *r = s->r;
-    if (r->gone || (int64_t)(r->out.n - r->out_at) <= s->a->c->stream.buffer_bytes)
-        return;
-    s->a->m.slow_readers++;
-    log_info("api.slow_reader", "id=%s unsent=%zu", r->id, r->out.n - r->out_at);
-    req_drop(r);
+    return (int64_t)(s->r->out.n - s->r->out_at) > s->a->c->stream.buffer_bytes;
 }
 
-static void show(struct choice *c, struct buf *shown, bool last)
+static void send_event(struct choice *c, const struct buf *text)
+{
+    event_token(c->s, c, text, c->done);
+    if (!c->s->r->answered)
+        reply_events(c->s->r);
+    reply_more(c->s->r);
+}
+
+/* What was held back goes out as one event a choice, as far as there is room for more. `all`:
+ * whatever the room. */
+static void send_held(struct stream *s, bool all)
+{
+    for (int32_t i = 0; s->n_held > 0 && i < s->n_choices && (all || !client_is_full(s)); i++) {
+        struct choice *c = &s->choice[i];
+        if (!c->held)
+            continue;
+        c->held = false;
+        s->n_held--;
+        send_event(c, &c->text);
+        c->text.n = 0;
+    }
+}
+
+/* The client has not taken what it was sent: the text waits for room, its logprobs and its finish
+ * reason wait in c. Nothing is lost by that. How long a client may take nothing is write_timeout's
+ * to say; how much may be kept for it, max_answer_bytes', as for an answer in one piece. */
+static void hold(struct choice *c, const struct buf *shown)
 {
     struct stream *s = c->s;
-    if (!s->g.stream) {
-        buf_add(&c->text, shown->p ? shown->p : "", shown->n);
+    s->n_held += !c->held;
+    c->held = true;
+    buf_add(&c->text, shown->p, shown->n);
+    size_t kept = c->text.n + c->lp.tokens.n + c->lp.token_logprobs.n + c->lp.top_logprobs.n +
+                  c->lp.text_offset.n + c->token_ids.n;
+    if ((int64_t)kept <= s->a->c->limits.max_answer_bytes / s->n_choices)
         return;
-    }
-    event_token(s, c, shown, last);
-    if (!s->r->answered)
-        reply_events(s->r);
-    reply_more(s->r);
+    s->a->m.slow_readers++;
+    log_info("api.slow_reader", "id=%s unsent=%zu", s->r->id, kept);
+    req_drop(s->r);
+}
+
+static void show(struct choice *c, struct buf *shown)
+{
+    struct stream *s = c->s;
+    if (!s->g.stream)
+        buf_add(&c->text, shown->p ? shown->p : "", shown->n);
+    else if (c->held || client_is_full(s))
+        hold(c, shown);
+    else
+        send_event(c, shown);
+    if (s->n_held > 0 && !s->r->gone)
+        send_held(s, false);
 }
 
 static void on_token(struct choice *c, const struct out_rec *rec, const struct token_logprob *top,
@@ -234,8 +295,10 @@ static void on_token(struct choice *c, const struct out_rec *rec, const struct t
     if (token)
         note_token(c, rec, now);
     bool hit = add_text(c, token && !hidden ? rec->token : -1, end, &shown);
-    if (token)
+    if (token) {
         logprob_add(c, rec, top);
+        token_id_add(c, rec->token);
+    }
     if (hit) {
         finish_choice(c, "stop");
         if (!end)
@@ -244,12 +307,10 @@ static void on_token(struct choice *c, const struct out_rec *rec, const struct t
         c->stop_id = rec->stop_id;
         finish_choice(c, rec->finish == FINISH_STOP ? "stop" : "length");
     }
-    show(c, &shown, c->done);
+    show(c, &shown);
     buf_free(&shown);
-    if (s->n_left == 0)
+    if (s->n_left == 0 && !s->r->gone)
         all_done(s, now);
-    else
-        check_buffer(s);
 }
 
 static void on_failed(struct choice *c, const struct out_rec *rec)
@@ -302,62 +363,17 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 
 /* ---- start ---- */
 
-static uint64_t seed_of(const struct stream *s, int32_t i)
-{
-    char hex[17];
-    if (s->g.seed == INT64_MIN || s->g.seed == -1) {
-        random_hex(hex, 16);
-        return strtoull(hex, NULL, 16);
-    }
-    /* choice i draws from a stream of its own, wherever in a batch its prompt stands */
-    uint64_t seed = (uint64_t)s->g.seed;
-    return i == 0 ? seed : mix64(seed + 0x9e3779b97f4a7c15u * (uint64_t)i);
-}
-
-static int submit(struct choice *c, struct msg_submit *m, int32_t i)
-{
-    struct stream *s = c->s;
-    struct slots *slots = &s->a->slots;
-    const struct genreq *g = &s->g;
-    size_t n = g->first[c->prompt + 1] - g->first[c->prompt];
-    token_id *tok = (token_id *)(m + 1);
-    *m = (struct msg_submit){.id = slot_take(slots, c),
-                             .arrival_us = s->r->arrival_us,
-                             .priority = g->priority,
-                             .tenant = s->r->tenant,
-                             .cache_ns = ns_of(&s->a->cache_key, s->r->tenant, g->salt, g->n_salt),
-                             .n_prompt = (int32_t)n,
-                             .max_new = g->max_new[c->prompt],
-                             .n_stop_ids = g->n_stop_ids,
-                             .min_new = (int32_t)g->min_tokens,
-                             .ignore_eos = g->ignore_eos,
-                             .params = g->sample};
-    m->h.kind = MSG_SUBMIT;
-    m->h.bytes = (uint32_t)(sizeof *m + (n + (size_t)g->n_stop_ids) * sizeof *tok);
-    m->params.seed = seed_of(s, i);
-    memcpy(tok, g->ids.p + g->first[c->prompt], n * sizeof *tok);
-    memcpy(tok + n, g->stop_ids, (size_t)g->n_stop_ids * sizeof *tok);
-    int st = engine_submit(s->a->s.engine, m);
-    if (st) {
-        slot_give(slots, m->id);
-        return st;
-    }
-    c->id = m->id;
-    s->n_open++;
-    return 0;
-}
-
 static void set_up(struct stream *s)
 {
     const struct genreq *g = &s->g;
     size_t n_kind = g->chat ? 9 : 5;
-    s->n_choices = s->n_left = g->n_prompts * (int32_t)g->n;
+    s->n_choices = s->n_left = g->n_prompts * g->n_made;
     s->choice = xcalloc2((size_t)s->n_choices, sizeof *s->choice);
     for (int32_t i = 0; i < s->n_choices; i++) {
         struct choice *c = &s->choice[i];
         c->s = s;
         c->index = i;
-        c->prompt = i / (int32_t)g->n;
+        c->prompt = i / g->n_made;
         c->stop_string = c->stop_id = -1;
         detok_init(&c->detok, s->a->s.tok, g->skip_special);
         stopper_init(&c->stopper, g->stops);
@@ -368,6 +384,8 @@ static void set_up(struct stream *s)
     event_prefix(s);
 }
 
+enum { ECHO_EVENT = 4096 }; /* bytes of an event around its text */
+
 /* echo: the prompt's own text comes first; with max_tokens 0 nothing else comes. */
 static void echo_prompts(struct stream *s)
 {
@@ -375,32 +393,20 @@ static void echo_prompts(struct stream *s)
     int64_t now = clock_us();
     for (int32_t i = 0; i < s->n_choices && !s->r->gone; i++) {
         struct choice *c = &s->choice[i];
-        struct buf text = {0};
-        size_t first = g->first[c->prompt], n = g->first[c->prompt + 1] - first;
-        tok_decode(s->a->s.tok, g->ids.p + first, n, g->skip_special, &text);
+        struct buf *text = &g->echo_text[c->prompt];
+        const char *p = text->p ? text->p : "";
+        bool now_sent = g->stream && !client_is_full(s);
+        size_t room = now_sent ? cost_json(p, text->n) + ECHO_EVENT : text->n;
+        if (!buf_room(now_sent ? &s->r->out : &c->text, room)) {
+            no_memory(s);
+            return;
+        }
         if (g->max_new[c->prompt] == 0)
             finish_choice(c, "length");
-        show(c, &text, c->done);
-        buf_free(&text);
+        show(c, text);
     }
-    if (s->n_left == 0)
+    if (s->n_left == 0 && !s->r->gone)
         all_done(s, now);
-}
-
-static int submit_all(struct stream *s)
-{
-    const struct genreq *g = &s->g;
-    size_t most = 0;
-    for (int32_t p = 0; p < g->n_prompts; p++)
-        if (g->first[p + 1] - g->first[p] > most)
-            most = g->first[p + 1] - g->first[p];
-    struct msg_submit *m = malloc(sizeof *m + (most + (size_t)g->n_stop_ids) * sizeof(token_id));
-    int st = m ? 0 : ST_NOMEM;
-    for (int32_t i = 0; i < s->n_choices && !st; i++)
-        if (g->max_new[s->choice[i].prompt] > 0)
-            st = submit(&s->choice[i], m, i % (int32_t)g->n);
-    free(m);
-    return st;
 }
 
 static void count_admission(struct stream *s)
@@ -428,7 +434,7 @@ void stream_begin(struct stream *s)
         return;
     }
     life_slots(a);
-    if (a->slots.n_live + (int64_t)s->g.n_prompts * s->g.n > a->slots.max_live) {
+    if (a->slots.n_live + (int64_t)s->g.n_prompts * s->g.n_made > a->slots.max_live) {
         a->m.rejected++;
         reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
@@ -438,7 +444,10 @@ void stream_begin(struct stream *s)
     if (st) {
         bool full = st == ST_QUEUE_FULL || st == ST_FULL;
         err_set(&e, full ? ST_QUEUE_FULL : st, "%s",
-                full ? queue_full : "The engine did not take the request.");
+                full ? queue_full
+                : st == ST_INVALID_VALUE
+                    ? "What this request forbids and allows leaves no token to draw."
+                    : "The engine did not take the request.");
         a->m.rejected += full;
         stream_fail(s, &e);
         return;
@@ -482,6 +491,11 @@ void stream_sweep(struct req *r, int64_t now)
             cancel_choice(&s->choice[i], s->choice[i].cancel_reason);
     if (!s->admitted || r->gone)
         return;
+    if (s->n_held > 0 && !r->ended) {
+        send_held(s, false);
+        if (s->n_left == 0 && s->n_held == 0)
+            end_stream(s);
+    }
     if (r->streaming && r->out.n > r->out_at && now - r->out_since_us > c->http.write_timeout) {
         s->a->m.slow_readers++;
         req_drop(r);
@@ -532,6 +546,7 @@ void stream_free(struct req *r)
         buf_free(&c->lp.token_logprobs);
         buf_free(&c->lp.top_logprobs);
         buf_free(&c->lp.text_offset);
+        buf_free(&c->token_ids);
     }
     free(s->choice);
     buf_free(&s->pre);

@@ -28,11 +28,14 @@ struct choice {
     int64_t first_us, last_us, queue_us;
     struct detok detok;
     struct stopper stopper;
-    struct buf text;       /* non-streaming: all of it */
+    bool held;             /* streaming: text (maybe ""), logprobs or an end wait for the client */
+    struct buf text;       /* non-streaming: all of it; streaming: what is held */
     struct {               /* logprobs, comma separated, since they were last written out */
         struct buf tokens; /* chat: the whole entries */
         struct buf token_logprobs, top_logprobs, text_offset;
     } lp;
+    struct buf token_ids;         /* return_token_ids: comma separated, since last written out */
+    double sum_logprob;           /* of its tokens; best_of */
     int64_t offset, emitted;      /* code points: text_offset of the last token; of text so far */
     const char *finish;           /* NULL while running */
     int32_t stop_string, stop_id; /* -1 */
@@ -48,6 +51,8 @@ struct stream { /* r->user */
     bool queue_asked;
     struct choice *choice;             /* [n_choices] */
     int32_t n_choices, n_open, n_left; /* n_open: the engine still owes an end; n_left: not done */
+    int32_t n_held;                    /* choices that hold something back */
+    bool prompt_shown;                 /* chat: the ids of the prompt were sent */
     char object_id[48];
     int64_t created;
     struct buf pre; /* the constant beginning of every event or answer */

@@ -85,11 +85,13 @@ static int tokenize_content(const struct tok *t, const struct json_doc *d, const
 static int tokenize_vllm(const struct gen_rules *u, const struct json_doc *d,
                          const struct json *prompt, struct buf *b, struct err *e)
 {
-    bool special = false, strs = false, gen = true;
+    bool special = false, strs = false, gen = true, go_on;
     struct ids ids = {0};
     int st = bool_field(d, "add_special_tokens", prompt != NULL, &special, e);
     st = st ? st : bool_field(d, "return_token_strs", false, &strs, e);
     st = st ? st : bool_field(d, "add_generation_prompt", true, &gen, e);
+    st = st ? st
+            : bool_field(d, "continue_final_message", false, &go_on, e); /* prompt.c reads it */
     if (st == 0)
         st = prompt ? prompt_text(u, prompt, special, "prompt", &ids, e)
                     : prompt_messages(u, d, gen, special, &ids, e);

@@ -35,6 +35,25 @@ void buf_add(struct buf *b, const void *p, size_t n)
     b->n += n;
 }
 
+bool buf_room(struct buf *b, size_t n)
+{
+    enum { LARGE = 64 << 10, SPARE = 16 << 20 };
+    size_t need;
+    if (n <= b->cap - b->n)
+        return true;
+    if (!add_size(b->n, n, &need) || fault_point("buf_room"))
+        return false;
+    size_t cap = buf_grown(b->cap, need, 64);
+    void *spare = cap > LARGE ? malloc(SPARE) : NULL;
+    char *p = cap > LARGE && !spare ? NULL : realloc(b->p, cap);
+    free(spare);
+    if (!p)
+        return false;
+    b->p = p;
+    b->cap = cap;
+    return true;
+}
+
 void buf_free(struct buf *b)
 {
     free(b->p);

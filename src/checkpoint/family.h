@@ -16,12 +16,12 @@ struct family {
     const char *hf_arch;     /* architectures[0] of config.json */
     const char *gguf_arch;   /* general.architecture; NULL = comes under another name */
     enum bias_rule qkv_bias; /* BY_KEY: config.json's attention_bias, which covers o_proj too */
-    bool mlp_bias_key;       /* config.json's mlp_bias is honoured */
-    bool qk_norm;
     /* What the class of transformers takes where config.json is silent; 0: as many key/value heads
      * as heads; an even share of the hidden size; no window. */
     int32_t kv_heads, head_dim, max_position, window;
     bool window_switch; /* use_sliding_window, off by default, and max_window_layers */
+    bool mlp_bias_key;  /* config.json's mlp_bias is honoured */
+    bool qk_norm;
     bool gguf_permuted; /* q and k rows are stored in interleaved rotary pairs */
 };
 

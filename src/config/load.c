@@ -5,6 +5,7 @@
  * older value and one line in the error list, which is printed sorted by source and position.
  */
 #include "check.h"
+#include "listen.h"
 #include "mem.h"
 #include "status.h"
 #include "value.h"
@@ -215,6 +216,57 @@ static const char *flag_value(const char *name, int argc, char **argv, int *i)
     return NULL;
 }
 
+/* Options of other servers, and what says the same here. */
+static const char *our_name(const char *arg)
+{
+    static const struct {
+        const char *theirs, *ours;
+    } t[] = {{"--model", "model.path=PATH"},
+             {"-m", "model.path=PATH"},
+             {"--model-path", "model.path=PATH"},
+             {"--host", "http.listen=ADDRESS:PORT"},
+             {"--port", "http.listen=ADDRESS:PORT"},
+             {"--api-key", "auth.api_keys_file=FILE or --set auth.api_key_env=NAME"},
+             {"--served-model-name", "model.served_names=NAME"},
+             {"--alias", "model.served_names=NAME"},
+             {"--max-model-len", "model.max_model_len=N"},
+             {"--context-length", "model.max_model_len=N"},
+             {"--ctx-size", "model.max_model_len=N"},
+             {"-c", "model.max_model_len=N"},
+             {"--dtype", "model.dtype=NAME"},
+             {"--load-format", "model.load_format=NAME"},
+             {"--device", "device=NAME"},
+             {"--threads", "cpu.threads=N"},
+             {"-t", "cpu.threads=N"},
+             {"--gpu-memory-utilization", "cuda.gpu_memory_utilization=0.9"},
+             {"--mem-fraction-static", "cuda.gpu_memory_utilization=0.9"},
+             {"--kv-cache-dtype", "kv.dtype=NAME"},
+             {"--block-size", "kv.page_tokens=N"},
+             {"--page-size", "kv.page_tokens=N"},
+             {"--max-num-seqs", "scheduler.max_seqs=N"},
+             {"--max-running-requests", "scheduler.max_seqs=N"},
+             {"--parallel", "scheduler.max_seqs=N"},
+             {"-np", "scheduler.max_seqs=N"},
+             {"--max-num-batched-tokens", "scheduler.max_step_tokens=N"},
+             {"--chunked-prefill-size", "scheduler.max_step_tokens=N"},
+             {"--log-level", "log.level=NAME"}};
+    size_t n = strcspn(arg, "=");
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++)
+        if (strlen(t[i].theirs) == n && memcmp(t[i].theirs, arg, n) == 0)
+            return t[i].ours;
+    return NULL;
+}
+
+static int unknown_option(FILE *errors, const char *arg)
+{
+    const char *ours = our_name(arg);
+    if (!ours)
+        return usage(errors, "unknown option or missing value: ", arg);
+    fprintf(errors, "quired: unknown option: %.*s; here it is --set %s\n", (int)strcspn(arg, "="),
+            arg, ours);
+    return ST_BAD_REQUEST;
+}
+
 static int parse_flags(struct command_line *cl, int argc, char **argv, FILE *errors)
 {
     static const struct {
@@ -240,7 +292,7 @@ static int parse_flags(struct command_line *cl, int argc, char **argv, FILE *err
         }
         v = flag_value("--set", argc, argv, &i);
         if (!v)
-            return usage(errors, "unknown option or missing value: ", argv[i]);
+            return unknown_option(errors, argv[i]);
         if (cl->n_set == (int)(sizeof cl->set / sizeof *cl->set))
             return usage(errors, "too many --set", "");
         cl->set[cl->n_set++] = v;
@@ -269,6 +321,7 @@ static void load_flags(struct loader *l, const struct command_line *cl)
 static void cross_check(struct loader *l)
 {
     const struct config *c = l->c;
+    char why[400];
     l->source++;
     l->label = "settings";
     if (c->kv.page_tokens != 16 && c->kv.page_tokens != 32 && c->kv.page_tokens != 64)
@@ -281,11 +334,8 @@ static void cross_check(struct loader *l)
                  (long long)c->scheduler.max_step_tokens, (long long)c->scheduler.max_seqs);
         add_problem(l, 0, 0, text);
     }
-    const char *colon = strrchr(c->http.listen, ':');
-    char *end = NULL;
-    long port = colon ? strtol(colon + 1, &end, 10) : -1;
-    if (!colon || colon == c->http.listen || end == colon + 1 || *end || port < 0 || port > 65535)
-        add_problem(l, 0, 0, "http.listen must be ADDRESS:PORT, for example 127.0.0.1:8000");
+    if (!listen_settle(&l->c->http.listen, why, sizeof why))
+        add_problem(l, 0, 0, why);
 }
 
 static int by_position(const void *a, const void *b)

@@ -72,7 +72,7 @@ void config_help(FILE *out)
                  "  quired [--config FILE] [--set path=value]...\n\n"
                  "  --config FILE            settings (else QUIRED_CONFIG, else "
                  "/etc/quired/quired.yaml)\n"
-                 "  --set path=value         one setting; may be repeated\n"
+                 "  --set path=value         one setting; may be repeated; lists: a,b or [a, b]\n"
                  "  --check-config[=deep]    check and exit: 0 or 78; deep also reads the model's "
                  "files\n"
                  "  --print-config           effective values and where each came from\n"

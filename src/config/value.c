@@ -223,14 +223,49 @@ bool field_set_list(struct config *c, const struct field *f, const char *const *
     return true;
 }
 
+/* The next item of a list from *at on, zero-terminated in place: without the blanks around it and,
+ * if it has some, its quotes, inside which a comma is no end. NULL behind the last; "" where
+ * nothing is between two commas. */
+static char *next_item(char **at)
+{
+    char *p = *at + strspn(*at, " \t"), *from = p, *to;
+    if (*p == '\0')
+        return NULL;
+    if ((*p == '"' || *p == '\'') && strchr(p + 1, *p)) {
+        from = p + 1;
+        to = strchr(from, *p);
+        p = to + 1 + strcspn(to + 1, ",");
+    } else {
+        p += strcspn(p, ",");
+        for (to = p; to > from && strchr(" \t", to[-1]);)
+            to--;
+    }
+    *at = *p ? p + 1 : p;
+    *to = '\0';
+    return from;
+}
+
+/* "a,b", or the same as a YAML list in one line: "[a, 'b']". */
 static bool parse_list(struct config *c, const struct field *f, const char *text, char *why,
                        size_t n)
 {
-    char *copy = xstrdup(text), *save = NULL;
+    char *copy = xstrdup(text + strspn(text, " \t")), *at = copy;
     const char *v[LIST_MAX + 1];
     int32_t k = 0;
-    for (char *p = strtok_r(copy, ",", &save); p && k <= LIST_MAX; p = strtok_r(NULL, ",", &save))
-        v[k++] = p;
+    size_t end = strlen(copy);
+    while (end && strchr(" \t", copy[end - 1]))
+        copy[--end] = '\0';
+    if (*at == '[') {
+        if (end < 2 || copy[end - 1] != ']') {
+            free(copy);
+            return complain(why, n, "%s%s", "a list that begins with [ ends with ]", "");
+        }
+        copy[end - 1] = '\0';
+        at++;
+    }
+    for (char *p; k <= LIST_MAX && (p = next_item(&at)) != NULL;)
+        if (*p)
+            v[k++] = p;
     bool ok = field_set_list(c, f, v, k, why, n);
     free(copy);
     return ok;

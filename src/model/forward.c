@@ -135,7 +135,7 @@ static int adjust(struct model *m)
 }
 
 /* Logits of n hidden states. */
-static int head(struct model *m, const void *in, int32_t n)
+static int logits(struct model *m, const void *in, int32_t n)
 {
     struct op_gemm o = {.out = m->logits,
                         .in = in,
@@ -175,7 +175,7 @@ static int score(struct model *m, const struct step_slot *sl)
                              .n_top = m->out_score_n_top + at,
                              .n_rows = n,
                              .vocab = m->cfg.vocab};
-        st = head(m, (char *)m->h + at * (size_t)m->cfg.dim * dtype_size(m->act_dt), n);
+        st = logits(m, (char *)m->h + at * (size_t)m->cfg.dim * dtype_size(m->act_dt), n);
         if (st == 0)
             st = m->be->op->score(m->be, &o);
     }
@@ -200,7 +200,7 @@ static int sample(struct model *m, int32_t kind, const struct step_slot *sl)
     }
     if (st != 0)
         return st;
-    st = head(m, in, n);
+    st = logits(m, in, n);
     if (st == 0 && sl->any_adjust)
         st = adjust(m);
     if (st != 0)

@@ -30,8 +30,7 @@ const char *const end_names[N_END_NAMES] = {
     "[EOT]",
     "[EOS]",
     "[e~[",
-    "<\xEF\xBD\x9C"
-    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+    "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>",
     "</s>",
     "<eos>",
 };

@@ -29,7 +29,7 @@ static void field(const char *path, const char *name, const char *value, int sta
     const char *base = strcmp(path, TEXT) == 0
                            ? "\"prompt\":\"x\""
                            : "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]";
-    bool ours = strcmp(name, "max_tokens") == 0;
+    bool ours = strcmp(name, "max_tokens") == 0 || strcmp(name, "n_predict") == 0;
     snprintf(body, sizeof body, "{%s%s,\"%s\":%s}", base, ours ? "" : ",\"max_tokens\":1", name,
              value);
     expect(path, body, status, code, param);
@@ -45,8 +45,8 @@ static const struct {
     const char *good[4], *bad[4], *code; /* bad: right type, wrong value */
 } fields[] = {
     {"n", 3, INT, {"1", "1.0", "128"}, {"0", "129", "-1"}, "invalid_value"},
-    {"max_tokens", 1, INT, {"1", "2.0"}, {"0", "-1"}, "invalid_value"},
-    {"max_tokens", 2, INT, {"1"}, {"0", "-1"}, "invalid_value"},
+    {"max_tokens", 1, INT, {"1", "2.0", "-1"}, {"0", "-2"}, "invalid_value"},
+    {"max_tokens", 2, INT, {"1", "-1"}, {"0", "-2"}, "invalid_value"},
     {"max_completion_tokens", 2, INT, {"1", "9"}, {"0", "-5"}, "invalid_value"},
     {"temperature",
      3,
@@ -57,12 +57,17 @@ static const struct {
     {"top_p", 3, INT | NUM, {"0", "1", "0.5"}, {"1.01", "-0.01"}, "invalid_value"},
     {"top_k", 3, INT, {"-1", "0", "1", "100000"}, {"-2"}, "invalid_value"},
     {"min_p", 3, INT | NUM, {"0", "1"}, {"1.5", "-1"}, "invalid_value"},
-    {"presence_penalty", 3, INT | NUM, {"0", "0.0"}, {"2.1", "-2.1"}, "invalid_value"},
-    {"presence_penalty", 3, INT | NUM, {"0"}, {"2", "-2", "0.5"}, "unsupported_parameter"},
-    {"frequency_penalty", 3, INT | NUM, {"0"}, {"1"}, "unsupported_parameter"},
-    {"repetition_penalty", 3, INT | NUM, {"1", "1.0"}, {"1.1", "10"}, "unsupported_parameter"},
-    {"repetition_penalty", 3, INT | NUM, {"1"}, {"10.5", "-1"}, "invalid_value"},
-    {"logit_bias", 3, OBJ, {"{}"}, {"{\"5\":1}"}, "unsupported_parameter"},
+    {"presence_penalty", 3, INT | NUM, {"0", "2", "-2", "0.5"}, {"2.1", "-2.1"}, "invalid_value"},
+    {"frequency_penalty", 3, INT | NUM, {"0", "2", "-2", "0.5"}, {"2.1", "-2.1"}, "invalid_value"},
+    {"repetition_penalty",
+     3,
+     INT | NUM,
+     {"1", "1.1", "10", "0.01"},
+     {"10.5", "-1", "0"},
+     "invalid_value"},
+    {"logit_bias", 3, OBJ, {"{}", "{\"5\":1}", "{\"7\":-100,\"0\":100}"}, {NULL}, NULL},
+    {"allowed_token_ids", 3, ARR, {"[5]", "[0,257]", "[5,5]"}, {"[]"}, "invalid_length"},
+    {"truncate_prompt_tokens", 3, INT, {"-1", "1", "2048"}, {"0", "-2", "2049"}, "invalid_value"},
     {"seed",
      3,
      INT,
@@ -83,7 +88,7 @@ static const struct {
     {"spaces_between_special_tokens", 3, BOOL, {"false"}, {NULL}, NULL},
     {"stream_options", 3, OBJ, {"{}"}, {"{\"include_usage\":true}"}, "invalid_combination"},
     {"user", 3, STR, {"\"me\""}, {NULL}, NULL},
-    {"priority", 3, INT, {"0", "-9", "9"}, {NULL}, NULL},
+    {"priority", 3, INT, {"0", "9", "9223372036854775807"}, {"-1", "-9"}, "invalid_value"},
     {"cache_salt", 3, STR, {"\"a\""}, {"\"\""}, "invalid_length"},
     {"cache_salt",
      3,
@@ -92,7 +97,8 @@ static const struct {
      {"\"a/b\"", "\"a@\"", "\"\\\\\"", "\"\\u0000\""},
      "invalid_value"},
     {"request_id", 3, STR, {"\"a\"", "\"a b\""}, {NULL}, NULL},
-    {"return_token_ids", 3, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
+    {"return_token_ids", 3, BOOL, {"false", "true"}, {NULL}, NULL},
+    {"return_tokens_as_token_ids", 3, BOOL, {"false", "true"}, {NULL}, NULL},
     {"use_beam_search", 3, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
     {"length_penalty", 3, INT | NUM, {"1", "1.0"}, {"1.5"}, "unsupported_parameter"},
     {"response_format",
@@ -104,8 +110,7 @@ static const struct {
     {"echo", 1, BOOL, {"false", "true"}, {NULL}, NULL},
     {"echo", 2, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
     {"suffix", 1, STR, {"\"\""}, {"\"x\""}, "unsupported_parameter"},
-    {"best_of", 1, INT, {"0", "1"}, {"21", "-1"}, "invalid_value"},
-    {"best_of", 1, INT, {"1"}, {"2"}, "unsupported_parameter"},
+    {"best_of", 1, INT, {"0", "1", "2", "20"}, {"21", "-1"}, "invalid_value"},
     {"add_special_tokens", 3, BOOL, {"false", "true"}, {NULL}, NULL},
     {"logprobs", 1, INT, {"0", "5", "20"}, {"-1", "21"}, "invalid_value"},
     {"logprobs", 2, BOOL, {"false", "true"}, {NULL}, NULL},
@@ -113,7 +118,7 @@ static const struct {
     {"top_logprobs", 2, INT, {"0"}, {"1", "20"}, "invalid_combination"},
     {"chat_template_kwargs", 2, OBJ, {"{}", "{\"a\":[1]}"}, {NULL}, NULL},
     {"add_generation_prompt", 2, BOOL, {"true", "false"}, {NULL}, NULL},
-    {"continue_final_message", 2, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
+    {"continue_final_message", 2, BOOL, {"false"}, {"true"}, "invalid_combination"},
     {"reasoning_effort", 2, STR, {"\"none\"", "\"max\""}, {"\"much\""}, "invalid_value"},
     {"include_reasoning", 2, BOOL, {"true"}, {NULL}, NULL},
     {"tools", 2, ARR, {NULL}, {"[]"}, "invalid_length"},
@@ -124,6 +129,16 @@ static const struct {
      {"\"none\""},
      {"\"auto\""},
      "invalid_combination"},
+    {"repeat_penalty", 3, INT | NUM, {"1", "1.1"}, {"0", "11"}, "invalid_value"},
+    {"n_predict", 3, INT, {"1", "-1"}, {"-2"}, "invalid_value"},
+    {"repeat_last_n", 3, INT, {"64", "-1"}, {NULL}, NULL},
+    {"mirostat", 3, INT | NUM, {"0"}, {"1", "2"}, "unsupported_parameter"},
+    {"typical_p", 3, INT | NUM, {"1"}, {"0.5"}, "unsupported_parameter"},
+    {"tfs_z", 3, INT | NUM, {"1"}, {"0.5"}, "unsupported_parameter"},
+    {"xtc_probability", 3, INT | NUM, {"0"}, {"0.5"}, "unsupported_parameter"},
+    {"dry_multiplier", 3, INT | NUM, {"0"}, {"0.8"}, "unsupported_parameter"},
+    {"dynatemp_range", 3, INT | NUM, {"0"}, {"0.5"}, "unsupported_parameter"},
+    {"penalize_nl", 3, BOOL, {"true"}, {"false"}, "unsupported_parameter"},
     {"model", 3, STR, {"\"\"", "\"tiny\"", "\"other/name\""}, {NULL}, NULL},
 };
 
@@ -131,9 +146,7 @@ static const struct {
 static const struct {
     const char *name;
     int where;
-} refused[] = {{"truncate_prompt_tokens", 3},
-               {"allowed_token_ids", 3},
-               {"bad_words", 3},
+} refused[] = {{"bad_words", 3},
                {"prompt_logprobs", 3},
                {"structured_outputs", 3},
                {"guided_json", 3},
@@ -238,6 +251,17 @@ static void test_lengths(void **s)
     field(TEXT, "stop_token_ids", "[\"a\"]", 400, "invalid_type", "stop_token_ids[0]");
     field(TEXT, "stream_options", "{\"include_usage\":1},\"stream\":true", 400, "invalid_type",
           "stream_options.include_usage");
+    field(TEXT, "repeat_last_n", "64,\"repeat_penalty\":1.1", 400, "unsupported_parameter",
+          "repeat_last_n");
+    field(TEXT, "repeat_last_n", "-1,\"repeat_penalty\":1.1", 200, NULL, NULL);
+    field(TEXT, "logit_bias", "{\"258\":1}", 400, "invalid_value", "logit_bias.258");
+    field(TEXT, "logit_bias", "{\"05\":1}", 400, "invalid_value", "logit_bias.05");
+    field(TEXT, "logit_bias", "{\"-1\":1}", 400, "invalid_value", "logit_bias.-1");
+    field(TEXT, "logit_bias", "{\"5\":1,\"6\":101}", 400, "invalid_value", "logit_bias.6");
+    field(TEXT, "logit_bias", "{\"5\":\"1\"}", 400, "invalid_type", "logit_bias.5");
+    field(TEXT, "allowed_token_ids", "[5,258]", 400, "invalid_value", "allowed_token_ids[1]");
+    field(TEXT, "allowed_token_ids", "[257],\"min_tokens\":1", 400, "invalid_value", NULL);
+    field(TEXT, "best_of", "2,\"stream\":true", 400, "invalid_combination", "best_of");
     field(TEXT, "response_format", "{}", 400, "missing_required_parameter", "response_format.type");
 }
 
@@ -515,42 +539,24 @@ static void test_template(void **s)
            "\"note\":\"n\",\"enable_thinking\":false,\"messages\":[],\"add_generation_prompt\":"
            "false}}",
            "user=hi|go note n think False");
+#define GO_ON "\"continue_final_message\":true"
+    render("{" GO_ON ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+           "\"content\":\"so a\",\"name\":\"N\"}]}",
+           "user=a|assistant=so a");
+    render("{" GO_ON
+           ",\"messages\":[{\"role\":\"assistant\",\"content\":[{\"text\":\"a\"},{\"text\":"
+           "\"b c\"}]}],\"add_generation_prompt\":false}",
+           "assistant=a\\nb c");
+    expect("/tokenize",
+           "{" GO_ON ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
+           "\"add_generation_prompt\":true}",
+           400, "invalid_combination", "continue_final_message");
+    expect("/tokenize", "{" GO_ON ",\"messages\":[{\"role\":\"assistant\"}]}", 400,
+           "invalid_combination", "continue_final_message");
     render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":\"none\"}",
            "user=hi|go think False");
     render("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":\"low\"}",
            "user=hi|go think True");
-}
-
-static void tokens_of(const char *body, const char *want)
-{
-    struct answer a = post(&rig, "/tokenize", body);
-    if (a.status != 200 || !has(&a, want))
-        fail_msg("%s\nwanted %s\ngot %d %s", body, want, a.status, a.body);
-    free(a.body);
-}
-
-/* Special-token text: the template's own is the token; what comes in a message, a part or a
- * template variable is text, unless the setting says otherwise; a raw prompt may have tokens. */
-static void test_special(void **s)
-{
-    static const char in_text[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"</s>\"}]}",
-                      in_part[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
-                                  "\"text\",\"text\":\"</s>\"}]}]}",
-                      in_kwargs[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}],"
-                                    "\"chat_template_kwargs\":{\"note\":\"</s>\"}}",
-                      plain[] = "\"tokens\":[60,47,115,62,257]", forged[] = "\"tokens\":[257,257]";
-    (void)s;
-    for (int parse = 0; parse <= 1; parse++) {
-        rig_stop(&rig);
-        rig_defaults(&rig);
-        rig.template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ note }}</s>";
-        rig.c.security.parse_special_in_messages = parse;
-        rig_start(&rig);
-        tokens_of(in_text, parse ? forged : plain);
-        tokens_of(in_part, parse ? forged : plain);
-        tokens_of(in_kwargs, parse ? forged : plain);
-        tokens_of("{\"prompt\":\"</s>\"}", "\"tokens\":[257]");
-    }
 }
 
 int main(void)
@@ -560,7 +566,7 @@ int main(void)
         cmocka_unit_test(test_json),     cmocka_unit_test(test_prompts),
         cmocka_unit_test(test_context),  cmocka_unit_test(test_messages),
         cmocka_unit_test(test_order),    cmocka_unit_test(test_tokenize),
-        cmocka_unit_test(test_template), cmocka_unit_test(test_special),
+        cmocka_unit_test(test_template),
     };
     return cmocka_run_group_tests(tests, rig_up, rig_down);
 }

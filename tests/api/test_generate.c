@@ -156,6 +156,51 @@ static void test_cached_tokens(void **s)
     expect("/v1/completions", body, 200, "\"cached_tokens\":0");
 }
 
+/* Ids beside the text; ids in place of texts; the best of several; the end of a long prompt. */
+static void test_ids(void **s)
+{
+    (void)s;
+    expect("/v1/completions",
+           "{\"prompt\":\"xyz\",\"max_tokens\":2,\"return_token_ids\":true,\"n\":2}", 200,
+           "{\"index\":1,\"text\":\"de\",\"logprobs\":null,\"token_ids\":[100,101],"
+           "\"prompt_token_ids\":[120,121,122],\"finish_reason\":\"length\"");
+    expect("/v1/chat/completions",
+           "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}],\"max_tokens\":1,"
+           "\"return_token_ids\":true}",
+           200, "}],\"prompt_token_ids\":[");
+    struct answer a = post(&rig, "/v1/completions",
+                           "{\"prompt\":\"xyz\",\"max_tokens\":2,\"return_token_ids\":true,"
+                           "\"stream\":true}");
+    assert_true(has(&a, "\"token_ids\":[100],\"prompt_token_ids\":[120,121,122],"));
+    assert_true(has(&a, "\"token_ids\":[101],\"finish_reason\":\"length\""));
+    free(a.body);
+    expect("/v1/completions",
+           "{\"prompt\":\"x\",\"max_tokens\":1,\"logprobs\":1,\"return_tokens_as_token_ids\":true}",
+           200,
+           "{\"tokens\":[\"token_id:98\"],\"token_logprobs\":[-0.5],"
+           "\"top_logprobs\":[{\"token_id:98\":-0.5");
+    expect("/v1/chat/completions",
+           "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":1,"
+           "\"logprobs\":true,\"return_tokens_as_token_ids\":true}",
+           200, "{\"content\":[{\"token\":\"token_id:");
+    a = post(&rig, "/v1/completions",
+             "{\"prompt\":[\"xyz\",\"x\"],\"max_tokens\":2,\"best_of\":4,\"n\":1}");
+    assert_true(has(&a, "{\"index\":0,\"text\":\"de\""));
+    assert_true(has(&a, "{\"index\":1,\"text\":\"bc\""));
+    assert_false(has(&a, "{\"index\":2,"));
+    assert_true(has(&a, "\"logprobs\":null"));
+    assert_true(has(&a, "\"prompt_tokens\":4,\"completion_tokens\":16,"));
+    free(a.body);
+    expect("/v1/completions",
+           "{\"prompt\":[\"abcxyz\",\"y\"],\"max_tokens\":1,\"truncate_prompt_tokens\":3,"
+           "\"echo\":true}",
+           200, "\"text\":\"xyzd\"");
+    expect("/v1/completions",
+           "{\"prompt\":[[97,98,99,120],[121,122]],\"max_tokens\":1,\"truncate_prompt_tokens\":1,"
+           "\"echo\":true}",
+           200, "{\"index\":1,\"text\":\"zb\"");
+}
+
 static void cached_for(const char *key, const char *body, const char *want)
 {
     char head[400], extra[100];
@@ -292,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_eos),
         cmocka_unit_test(test_split_characters),
         cmocka_unit_test(test_http10),
+        cmocka_unit_test(test_ids),
         cmocka_unit_test(test_tenants),
     };
     return cmocka_run_group_tests(tests, rig_up, rig_down);

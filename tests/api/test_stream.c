@@ -134,8 +134,11 @@ static void test_usage(void **s)
     rig.c.stream.force_usage = true;
     rig_start(&rig);
     struct answer a = post(&rig, TEXT, "{\"prompt\":\"xyz\",\"max_tokens\":2,\"stream\":true}");
-    assert_int_equal(count(a.body, ",\"usage\":null}\n\n"), 2);
+    assert_int_equal(count(a.body, "}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":"), 2);
     assert_int_equal(count(a.body, "\"choices\":[],\"usage\":{\"prompt_tokens\":3,"), 1);
+    free(a.body);
+    a = post(&rig, CHAT, "{" HI ",\"max_tokens\":2,\"stream\":true}");
+    assert_int_equal(count(a.body, "\"completion_tokens\":0,"), 1); /* the role */
     free(a.body);
     a = post(&rig, TEXT,
              "{\"prompt\":\"xyz\",\"max_tokens\":3,\"stream\":true,\"stream_options\":"
@@ -394,6 +397,48 @@ static void test_counters(void **s)
     rig_stop(&rig);
 }
 
+/* A client that reads nothing until all is generated gets fewer events and everything that
+ * was in them: text, log probabilities, finish reasons, usage, [DONE]. */
+static void test_merged(void **s)
+{
+    (void)s;
+    enum { TOKENS = 2000, N = 2 };
+    rig_defaults(&rig);
+    rig.c.stream.buffer_bytes = 4096;
+    rig_start(&rig);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 2048;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)rig.port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    put_post(fd, TEXT,
+             "{\"prompt\":\"x\",\"max_tokens\":2000,\"n\":2,\"stream\":true,\"logprobs\":20,"
+             "\"stream_options\":{\"include_usage\":true}}");
+    assert_true(metric_becomes(&rig, "quire_http_sequences_live", N));
+    assert_true(metric_becomes(&rig, "quire_http_sequences_live", 0));
+    struct answer a = get_answer(fd, false);
+    assert_int_equal(a.status, 200);
+    int events = 0, letters = 0, probs = 0;
+    for (char *p = a.body; (p = strstr(p, "data: {")) != NULL; p++)
+        events++;
+    for (char *p = a.body; (p = strstr(p, "\"text\":\"")) != NULL;)
+        for (p += 8; *p != '"'; p++)
+            letters++;
+    for (char *p = a.body; (p = strstr(p, "\"token_logprobs\":[")) != NULL;)
+        for (p += 18, probs++; *p != ']'; p++)
+            probs += *p == ',';
+    assert_true(events < N * TOKENS);
+    assert_int_equal(letters, N * TOKENS);
+    assert_int_equal(probs, N * TOKENS);
+    assert_int_equal(count(a.body, "\"finish_reason\":\"length\""), N);
+    assert_int_equal(count(a.body, "\"completion_tokens\":4000"), 1);
+    assert_string_equal(a.body + a.n - 16, "\n\ndata: [DONE]\n\n");
+    assert_true(metric(&rig, "quire_http_slow_readers_total") == 0);
+    free(a.body);
+    close(fd);
+    rig_stop(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_gone_in_each_state),
         cmocka_unit_test(test_large_headers),
         cmocka_unit_test(test_counters),
+        cmocka_unit_test(test_merged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

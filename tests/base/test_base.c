@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of src/base: status table, UTF-8 safe error text, arena cap, mailbox order and bound. */
+#include "buf.h"
 #include "clock.h"
 #include "mailbox.h"
 #include "mem.h"
@@ -150,14 +151,29 @@ static void test_mailbox_threads(void **state)
     mbox_free(m);
 }
 
+/* Room that is not there leaves the buffer as it was. */
+static void test_buf_room(void **s)
+{
+    struct buf b = {0};
+    (void)s;
+    assert_true(buf_room(&b, 0));
+    assert_true(buf_room(&b, 100000));
+    const char *p = b.p;
+    for (int i = 0; i < 100000; i++)
+        buf_add(&b, "x", 1);
+    assert_ptr_equal(b.p, p);
+    assert_false(buf_room(&b, SIZE_MAX));
+    assert_false(buf_room(&b, SIZE_MAX / 4));
+    assert_int_equal(b.n, 100000);
+    buf_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status_table),
-        cmocka_unit_test(test_err_cut),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_arena_cap),
-        cmocka_unit_test(test_mailbox_bound_and_wake),
+        cmocka_unit_test(test_status_table),    cmocka_unit_test(test_err_cut),
+        cmocka_unit_test(test_sizes),           cmocka_unit_test(test_buf_room),
+        cmocka_unit_test(test_arena_cap),       cmocka_unit_test(test_mailbox_bound_and_wake),
         cmocka_unit_test(test_mailbox_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -397,7 +397,7 @@ static void put_tied(float head, bool has_head)
              {"lm_head.weight", 5, 16}};
     size_t n_tensors = sizeof t / sizeof *t - !has_head, at = 0, n = 0, cap = 1 << 16;
     char *file = calloc(1, cap), *head_at = file + 8;
-    float value[256];
+    float value[256] = {0};
     head_at[n++] = '{';
     for (size_t i = 0; i < n_tensors; i++) {
         size_t bytes = 4 * (size_t)t[i].rows * (size_t)(t[i].cols ? t[i].cols : 1);

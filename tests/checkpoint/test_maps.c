@@ -136,8 +136,8 @@ static void test_not_ours(void **state)
         signal(SIGBUS, SIG_DFL);
         if (file_map_open(&m, path, &e) != 0)
             _exit(1);
-        raise(SIGBUS);
-        raise(SIGBUS);
+        for (int i = 0; i < 2; i++) /* the first one puts the old handler back */
+            kill(getpid(), SIGBUS);
         _exit(0);
     }
     int how = 0;

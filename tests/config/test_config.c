@@ -119,6 +119,8 @@ static void test_wrong_values(void **state)
         {"kv:\n  prefix_cache: true\n", "unknown key kv.prefix_cache"},
         {"http:\n  listen: nowhere\n", "http.listen must be ADDRESS:PORT"},
         {"http:\n  listen: 1.2.3.4:99999\n", "http.listen must be ADDRESS:PORT"},
+        {"http:\n  listen: \"[]:80\"\n", "http.listen must be ADDRESS:PORT"},
+        {"http:\n  listen: 192.0.2.1:80\n", "is no address of this machine"},
         {"drain:\n  delay: 5\n", "expected a duration such as 250ms or 30s in 0..1h, got \"5\""},
         {"drain:\n  delay: -1s\n", "expected a duration"},
         {"scheduler:\n  max_seqs: 1025\n", "in 1..1024"},
@@ -373,6 +375,64 @@ static void test_round_trip(void **state)
     config_free(&c);
 }
 
+/* Lists of --set, of the environment and of a test: the short way and YAML's. */
+static void test_lists(void **state)
+{
+    static const struct {
+        const char *text;
+        int n;
+        const char *v[3];
+    } t[] = {{"a,b", 2, {"a", "b"}},
+             {"a, b", 2, {"a", "b"}},
+             {"[a,b]", 2, {"a", "b"}},
+             {" [ a , b ] ", 2, {"a", "b"}},
+             {"[\"a, b\", 'c']", 2, {"a, b", "c"}},
+             {"'a','b', c d ", 3, {"a", "b", "c d"}},
+             {"[]", 0, {NULL}},
+             {"", 0, {NULL}},
+             {"a'b", 1, {"a'b"}},
+             {"[a", -1, {NULL}},
+             {"[", -1, {NULL}}};
+    (void)state;
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        struct config c;
+        struct err e = {0};
+        config_defaults(&c);
+        int st = config_set(&c, "model.served_names", t[i].text, &e);
+        assert_int_equal(st, t[i].n < 0 ? ST_INVALID_VALUE : 0);
+        if (st == 0)
+            assert_int_equal(c.model.served_names.n, t[i].n);
+        for (int k = 0; k < t[i].n; k++)
+            assert_string_equal(c.model.served_names.v[k], t[i].v[k]);
+        config_free(&c);
+    }
+}
+
+/* A name to listen on becomes the address that it means; options of other servers are answered. */
+static void test_command_line(void **state)
+{
+    (void)state;
+    char said[2000] = "";
+    struct config c;
+    enum config_action action;
+    char *none[] = {NULL};
+    char *name[] = {"quired", "--config", "/dev/null", "--set", "http.listen=localhost:8000", NULL};
+    FILE *f = fmemopen(said, sizeof said, "w");
+    assert_int_equal(config_load(&c, 5, name, none, &action, f), 0);
+    assert_true(strcmp(c.http.listen, "127.0.0.1:8000") == 0 ||
+                strcmp(c.http.listen, "[::1]:8000") == 0);
+    config_free(&c);
+    char *theirs[] = {"quired", "--port=8000", NULL};
+    assert_int_equal(config_load(&c, 2, theirs, none, &action, f), ST_BAD_REQUEST);
+    config_free(&c);
+    char *nobodys[] = {"quired", "--nobodys", NULL};
+    assert_int_equal(config_load(&c, 2, nobodys, none, &action, f), ST_BAD_REQUEST);
+    config_free(&c);
+    fclose(f);
+    assert_non_null(strstr(said, "--port; here it is --set http.listen=ADDRESS:PORT"));
+    assert_non_null(strstr(said, "--nobodys; see --help"));
+}
+
 /* The longest text and the longest list, every character escaped, come back whole. */
 static void test_longest_values(void **state)
 {
@@ -465,12 +525,20 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_wrong_values),
-        cmocka_unit_test(test_deep),           cmocka_unit_test(test_all_errors_at_once),
-        cmocka_unit_test(test_precedence),     cmocka_unit_test(test_environment_and_flags),
-        cmocka_unit_test(test_defaults_alone), cmocka_unit_test(test_set),
-        cmocka_unit_test(test_set_refused),    cmocka_unit_test(test_longest_values),
-        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_shipped_files),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_all_errors_at_once),
+        cmocka_unit_test(test_precedence),
+        cmocka_unit_test(test_environment_and_flags),
+        cmocka_unit_test(test_defaults_alone),
+        cmocka_unit_test(test_set),
+        cmocka_unit_test(test_set_refused),
+        cmocka_unit_test(test_longest_values),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_command_line),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_shipped_files),
+        cmocka_unit_test(test_deep),
         cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

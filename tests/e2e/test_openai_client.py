@@ -92,8 +92,8 @@ def test_error_classes(client, server, model):
         client.completions.create(model=model, prompt="x " * 9000, max_tokens=1)
     assert e.value.code == "context_length_exceeded"
     with pytest.raises(openai.BadRequestError) as e:
-        client.chat.completions.create(model=model, messages=CHAT, logit_bias={"5": 3})
-    assert e.value.code == "unsupported_parameter" and e.value.param == "logit_bias"
+        client.chat.completions.create(model=model, messages=CHAT, response_format={"type": "json_object"})
+    assert e.value.code == "unsupported_parameter" and e.value.param == "response_format"
     with pytest.raises(openai.NotFoundError) as e:
         client.chat.completions.create(model="nope", messages=CHAT)
     assert e.value.code == "model_not_found"

@@ -204,14 +204,13 @@ static void test_masks(void **state)
 {
     static struct run r;
     struct model_run x;
-    uint32_t one[(VOCAB + 31) / 32] = {0};
+    static const uint32_t masks[2][(VOCAB + 31) / 32] = {{[200 / 32] = 1u << 200 % 32}};
     float raw[VOCAB];
     (void)state;
     open_run(&x);
     begin_rows(&r);
-    r.row[0].mask = one;
     for (int round = 0; round < 2; round++) {
-        one[200 / 32] = round == 0 ? 1u << 200 % 32 : 0;
+        r.row[0].mask = masks[round];
         plan_prefill(&r, x.s, &x, 0);
         assert_int_equal(model_run_go(&x), 0);
         assert_int_equal(x.r->row[0].status, round == 0 ? 0 : ST_NUMERIC);

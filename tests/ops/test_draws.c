@@ -74,7 +74,7 @@ static struct arrays make_arrays(void)
 /* How likely each token is: softmax at the temperature of what the cuts leave. */
 static void expected(const float *x, const struct sample_params *p, double *prob)
 {
-    int32_t order[VOCAB], n = VOCAB;
+    int32_t order[VOCAB] = {0}, n = VOCAB;
     double w[VOCAB], sum = 0, kept = 0;
     for (int32_t i = 0; i < VOCAB; i++) {
         w[i] = exp(((double)x[i] - (double)x[penalty_best(x, VOCAB)]) / (double)p->temperature);

@@ -171,9 +171,21 @@ static void test_gguf_names(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "<|im_end|>", "<|eot_id|>",        "<|eom_id|>", "<|eot|>", "<|end|>", "<end_of_turn>",
-        "<turn|>",    "<|endoftext|>",     "<EOT>",      "_<EOT>",  "[EOT]",   "<|end_of_text|>",
-        "<|return|>", "<end_of_utterance>"};
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<|eom_id|>",
+        "<|eot|>",
+        "<|end|>",
+        "<end_of_turn>",
+        "<turn|>",
+        "<|endoftext|>",
+        "<EOT>",
+        "_<EOT>",
+        "[EOT]",
+        "<|end_of_text|>",
+        "<|return|>",
+        "<end_of_utterance>",
+        "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>"};
     struct view tokens[4];
     int32_t types[4];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -223,8 +235,10 @@ static void test_gguf_others(void **state)
     }
     /* where "<|return|>" ends the answer, "<|end|>" ends a part of it */
     struct text_source src = gguf_of("<|end|>", 3, tokens, types);
-    tokens[2] = view_of("<|return|>");
-    types[2] = 3;
+    struct view with_return[4] = {tokens[0], tokens[1], view_of("<|return|>"), tokens[3]};
+    static const int32_t control[4] = {1, 3, 3, 3};
+    src.gguf_tokens = with_return;
+    src.gguf_types = control;
     assert_string_equal(found(&src, VOCAB), "1 2");
 }
 

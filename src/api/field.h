@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* field.h - inside of the field table: a row, who reads it, and the readers of fields_draw.c. */
+#ifndef QUIRE_API_FIELD_H
+#define QUIRE_API_FIELD_H
+
+#include "genreq.h"
+
+enum { BOTH = 3, CHAT = 1, TEXT = 2 }; /* where a field is known */
+
+struct reader {
+    struct genreq *g;
+    const struct json_doc *d;
+    const struct config *c;
+    const struct api_service *s;
+    struct err *e;
+};
+
+struct field {
+    const char *name;
+    int (*read)(struct reader *r, const struct field *f, const struct json *v); /* never null */
+    size_t off;                              /* of the value in struct genreq */
+    double lo, hi;                           /* of numbers; of strings: hi characters */
+    double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
+    double only;                             /* read_only: the one value that is built */
+    uint8_t where;                           /* CHAT, TEXT or BOTH */
+    bool required;
+};
+
+#define ROW(n, w, r, ...)                                                                          \
+    {                                                                                              \
+        .name = n, .where = w, .read = r, __VA_ARGS__                                              \
+    }
+
+/* A number of which one value is built; outside of its bounds it is a range error all the same. */
+int read_only(struct reader *r, const struct field *f, const struct json *v);
+int only_false(struct reader *r, const struct field *f, const struct json *v);
+/* Known, but not built. */
+int not_built(struct reader *r, const struct field *f, const struct json *v);
+int no_effect(struct reader *r, const struct field *f, const struct json *v);
+/* -1: as many as fit. */
+int read_max_tokens(struct reader *r, const struct field *f, const struct json *v);
+
+/* {"TOKEN": bias, ...} */
+int read_logit_bias(struct reader *r, const struct field *f, const struct json *v);
+/* [token, ...]: nothing else is drawn. */
+int read_allowed_ids(struct reader *r, const struct field *f, const struct json *v);
+/* -1, or 1 to max_model_len. */
+int read_truncate(struct reader *r, const struct field *f, const struct json *v);
+
+#endif
