@@ -151,8 +151,7 @@ static struct conn *silent_one(struct http *h)
 {
     struct conn *c;
     int n, tries = 0;
-    TAILQ_FOREACH(c, &h->wire.conns[PH_HEAD], link)
-    {
+    TAILQ_FOREACH (c, &h->wire.conns[PH_HEAD], link) {
         if (c->in.n_looks > 0 || (ioctl(c->fd, FIONREAD, &n) == 0 && n == 0))
             return c;
         if (++tries == SILENT_TRIES)

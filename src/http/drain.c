@@ -40,8 +40,8 @@ void drop_everything(struct http *h)
         if (!x->at.completed && x->head.seen)
             req_drop(&x->r);
     for (int i = 0; i < N_PHASES; i++)
-        TAILQ_FOREACH(c, &h->wire.conns[i], link)
-    shutdown(c->fd, SHUT_RDWR);
+        TAILQ_FOREACH (c, &h->wire.conns[i], link)
+            shutdown(c->fd, SHUT_RDWR);
 }
 
 /* A failed service does not come back: its clients have their error, a probe or two may still read

@@ -52,14 +52,12 @@ static void enqueue(struct lane *l, struct exchange *x)
 {
     struct exchange *at, *after = NULL;
     uint64_t round = l->round;
-    TAILQ_FOREACH(at, &l->waiting, pool.link)
-    if (at->r.tenant == x->r.tenant)
-        round = at->pool.round + 1;
-    TAILQ_FOREACH_REVERSE(at, &l->waiting, jobs, pool.link)
-    if (at->pool.round <= round) {
-        after = at;
-        break;
-    }
+    TAILQ_FOREACH (at, &l->waiting, pool.link)
+        if (at->r.tenant == x->r.tenant)
+            round = at->pool.round + 1;
+    TAILQ_FOREACH (at, &l->waiting, pool.link)
+        if (at->pool.round <= round)
+            after = at;
     x->pool.round = round;
     if (after)
         TAILQ_INSERT_AFTER(&l->waiting, after, x, pool.link);

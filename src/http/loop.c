@@ -18,6 +18,7 @@
 #include "wake.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FD_RESERVE = 64 + 128 + SURPLUS_MAX, FD_LEAST = 16 };
+enum { FD_RESERVE = 64 + 128 + SURPLUS_MAX, FD_LEAST = 16, CROWD = 256 };
 
 int http_port(const struct http *h)
 {
@@ -126,6 +127,18 @@ static void sweep_requests(struct http *h, int64_t now)
     }
 }
 
+/* A crowd has left: give its memory back to the system. Fragments keep it in the heap otherwise. */
+static void after_crowd(struct http *h)
+{
+    int n = h->wire.n_conns;
+    if (n > h->wire.crowd)
+        h->wire.crowd = n;
+    if (h->wire.crowd < CROWD || n > h->wire.crowd / 4)
+        return;
+    h->wire.crowd = n;
+    malloc_trim(0);
+}
+
 static void on_sweep(uv_timer_t *t)
 {
     struct http *h = t->data;
@@ -136,6 +149,7 @@ static void on_sweep(uv_timer_t *t)
     raw_sweep(h, now);
     pump(h);
     drain_advance(h, now);
+    after_crowd(h);
     if (busy || h->in.paused || h->in.n_lingers > 0 || h->wire.n_exchanges > 0 ||
         h->run.stage != HTTP_SERVE || h->run.failed_us != 0)
         return;

@@ -120,11 +120,12 @@ int request_check(struct exchange *x, struct head_fields *hd, const char *versio
     struct req *r = &x->r;
     const struct http *h = r->http;
     x->head.http10 = strcmp(version, "HTTP/1.0") == 0;
+    if (!route_good(x->head.uri))
+        return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
     r->handler = route_find(h->table, h->n_handlers, x->head.uri);
     if (!r->handler)
         return err_set(e, ST_NOT_FOUND, "There is no such path.");
-    if (!route_tail(x->head.uri, r->handler, x->head.tail))
-        return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
+    route_tail(x->head.uri, r->handler, x->head.tail);
     r->tail = x->head.tail;
     x->head.allow = route_allow(r->handler);
     x->head.options = strcmp(x->head.method, "OPTIONS") == 0;

@@ -22,9 +22,9 @@ static const char *path_of(const char *uri)
     return slash ? slash : "/";
 }
 
-bool route_tail(const char *uri, const struct handler *t, char *o)
+/* The path from p on, decoded into o (NULL: nowhere). False: malformed. */
+static bool decode(const char *p, char *o)
 {
-    const char *p = path_of(uri) + strlen(t->path);
     for (; *p && *p != '?' && *p != '#'; p++) {
         int c = (unsigned char)*p;
         if (c == '%') {
@@ -34,10 +34,22 @@ bool route_tail(const char *uri, const struct handler *t, char *o)
             c = a * 16 + b;
             p += 2;
         }
-        *o++ = (char)c;
+        if (o)
+            *o++ = (char)c;
     }
-    *o = '\0';
+    if (o)
+        *o = '\0';
     return true;
+}
+
+bool route_good(const char *uri)
+{
+    return decode(path_of(uri), NULL);
+}
+
+void route_tail(const char *uri, const struct handler *t, char *o)
+{
+    decode(path_of(uri) + strlen(t->path), o);
 }
 
 /* A path has one spelling, byte by byte: two of them would be two keys in every cache and rule of a

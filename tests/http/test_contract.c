@@ -114,8 +114,8 @@ static void test_paths(void **s)
              {"/health;x", 404},
              {"/", 404},
              {"/v1", 404},
-             {"/health%00", 404},
-             {"/health%2", 404},
+             {"/health%00", 400},
+             {"/health%2", 400},
              {"/v1/models/%zz", 400},
              {"/v1/models/a%00", 400},
              {"/v1/models/", 404}};

@@ -20,9 +20,9 @@ static _Atomic long left; /* calls until one fails; 0 = none does */
 static _Atomic bool fired;
 static _Thread_local bool spared;
 
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t n);
+void *real_malloc(size_t n) __asm__("__libc_malloc");
+void *real_calloc(size_t n, size_t size) __asm__("__libc_calloc");
+void *real_realloc(void *p, size_t n) __asm__("__libc_realloc");
 
 static bool fails(void)
 {
@@ -35,17 +35,17 @@ static bool fails(void)
 
 void *malloc(size_t n)
 {
-    return fails() ? NULL : __libc_malloc(n);
+    return fails() ? NULL : real_malloc(n);
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return fails() ? NULL : __libc_calloc(n, size);
+    return fails() ? NULL : real_calloc(n, size);
 }
 
 void *realloc(void *p, size_t n)
 {
-    return fails() ? NULL : __libc_realloc(p, n);
+    return fails() ? NULL : real_realloc(p, n);
 }
 
 #define CT "Content-Type: application/json\r\n"
