@@ -4,6 +4,8 @@
  */
 #include "events.h"
 
+#include "check.h"
+
 #include "cost.h"
 #include "json_out.h"
 #include "shapes.h"
@@ -368,7 +370,7 @@ size_t answer_bytes(const struct stream *s)
  * they come as they are. */
 static struct choice *next_choice(struct stream *s, int32_t prompt, int32_t k)
 {
-    struct choice *of = &s->choice[prompt * s->g.n_made], *best = NULL;
+    struct choice *of = &s->choice[(size_t)prompt * (size_t)s->g.n_made], *best = NULL;
     double most = 0;
     if (s->g.n_made == s->g.n)
         return &of[k];
@@ -379,6 +381,7 @@ static struct choice *next_choice(struct stream *s, int32_t prompt, int32_t k)
         best = &of[i];
         most = mean;
     }
+    CHECK(best); /* asked n times, and n_made >= n were generated */
     best->started = true;
     return best;
 }
