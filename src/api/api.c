@@ -107,6 +107,7 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
 {
     struct api *a = xalloc(sizeof *a);
     const struct http_hooks hooks = {.arg = a,
+                                     .paths = "/docs",
                                      .ready = on_check,
                                      .serving = on_serving,
                                      .failed = on_failed,
@@ -145,6 +146,10 @@ void api_free(struct api *a)
     mbox_free(a->outbox);
     slots_close(&a->slots);
     buf_free(&a->scratch);
+    for (int i = 0; i < 2; i++) {
+        buf_free(&a->described[i].json);
+        buf_free(&a->described[i].html);
+    }
     free(a->own_name);
     free(a);
 }

@@ -469,6 +469,11 @@ static const struct field *row(int i)
     return i < N_FIELDS ? &fields[i] : &foreign_fields[i - N_FIELDS];
 }
 
+const struct field *field_row(int i)
+{
+    return i < N_FIELDS + n_foreign ? row(i) : NULL;
+}
+
 static int check_combinations(struct reader *r)
 {
     struct genreq *g = r->g;

@@ -5,7 +5,9 @@
 #include "routes.h"
 
 #include "admin.h"
+#include "docs.h"
 #include "generate.h"
+#include "openapi.h"
 #include "stream.h"
 #include "tokenize.h"
 
@@ -41,6 +43,8 @@ static const struct handler rows[] = {
     {"/ping",                "ping",             M_GET | M_POST, .open = true, .run = api_health},
     {"/metrics",             "metrics",          M_GET,  .open = true, .run = api_metrics},
     {"/version",             "version",          M_GET,  .open = true, .run = api_version},
+    {"/openapi.json",        "openapi",          M_GET,  .run = api_openapi},
+    {"/docs",                "docs",             M_GET,  .run = api_docs},
 };
 /* clang-format on */
 enum { N_ROWS = sizeof rows / sizeof rows[0] };

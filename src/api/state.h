@@ -40,6 +40,9 @@ struct api {
     struct metrics m;
     struct ns_key cache_key; /* of this process: it hides one tenant's prompts from others */
     struct buf scratch;      /* one token's text */
+    struct {                 /* openapi.c and docs.c; [0] before the model is loaded */
+        struct buf json, html;
+    } described[2];
 };
 
 #endif

@@ -117,6 +117,7 @@ void conn_refuse(struct http *h, struct conn *c, const struct err *e, const char
         raw_linger(h, fd);
     if (x) {
         x->answer.status = status;
+        x->answer.code = st_code(e->st);
         x->answer.close = x->r.answered = true;
     } else {
         h->hooks.count(h->hooks.arg, NULL, "", status);

@@ -90,8 +90,10 @@ struct exchange {
     int64_t n_counted; /* body.c */
     struct {           /* reply.c */
         int status;
-        bool close;   /* the connection ends with it */
-        bool refused; /* microhttpd did not take it */
+        const char *code; /* of the error object; NULL = it is none */
+        char param[64];   /* the field it names, for the log; "" = none */
+        bool close;       /* the connection ends with it */
+        bool refused;     /* microhttpd did not take it */
     } answer;
     struct { /* job.c */
         uv_work_t work;
