@@ -195,7 +195,9 @@ static void put_operation(struct buf *b, const struct api *a, int row, const cha
              h->name);
     if (alias)
         out_spec(b, "_%d", alias + 1);
-    out_spec(b, "','summary':'%s'", op ? op->summary : h->name);
+    const char *words = op ? op->summary : h->name;
+    out_spec(b, "','summary':");
+    out_json(b, words, strlen(words));
     if (h->open)
         out_spec(b, ",'security':[]");
     put_parameters(b, h, op);
