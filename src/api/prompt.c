@@ -412,14 +412,12 @@ static int cut_after_last(const struct json_doc *d, struct buf *text, struct spa
     return 0;
 }
 
-int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool add_generation_prompt,
-                    bool add_special, struct ids *out, struct err *e)
+int prompt_render(const struct gen_rules *u, const struct json_doc *d, bool add_generation_prompt,
+                  struct buf *text, struct spans *spans, struct err *e)
 {
     const struct api_service *s = u->s;
-    bool parse = u->c->security.parse_special_in_messages;
     struct json_doc vars;
-    struct buf text = {0};
-    struct spans spans = {0};
+    struct spans none = {0};
     bool go_on = says_true(d, "continue_final_message");
     if (!s->chat)
         return err_param(e, ST_TEMPLATE, "messages", "This model has no chat template.");
@@ -436,15 +434,27 @@ int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool ad
         st = err_set(e, w.m.st, "Out of memory.");
     const struct chat_args args = {&vars, clock_unix_s(), MAX_RENDERED};
     if (st == 0)
-        st = chat_render(s->chat, &args, &text, parse ? NULL : &spans, e);
+        st = chat_render(s->chat, &args, text, spans, e);
     if (st == 0 && go_on)
-        st = cut_after_last(d, &text, &spans, e);
-    if (st == 0)
-        st = chat_encode(s->tok, &text, &spans,
-                         (add_special ? TOK_SPECIAL : 0) | (parse ? TOK_PARSE_SPECIAL : 0), out, e);
+        st = cut_after_last(d, text, spans ? spans : &none, e);
     if (st && e && !e->param[0])
         snprintf(e->param, sizeof e->param, "messages");
     json_free(&vars);
+    return st;
+}
+
+int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool add_generation_prompt,
+                    bool add_special, struct ids *out, struct err *e)
+{
+    bool parse = u->c->security.parse_special_in_messages;
+    struct buf text = {0};
+    struct spans spans = {0};
+    int st = prompt_render(u, d, add_generation_prompt, &text, parse ? NULL : &spans, e);
+    if (st == 0)
+        st = chat_encode(u->s->tok, &text, &spans,
+                         (add_special ? TOK_SPECIAL : 0) | (parse ? TOK_PARSE_SPECIAL : 0), out, e);
+    if (st && e && !e->param[0])
+        snprintf(e->param, sizeof e->param, "messages");
     buf_free(&text);
     free(spans.p);
     return st;

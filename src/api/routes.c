@@ -8,6 +8,7 @@
 #include "docs.h"
 #include "generate.h"
 #include "openapi.h"
+#include "props.h"
 #include "stream.h"
 #include "tokenize.h"
 
@@ -33,6 +34,10 @@ static const struct handler rows[] = {
     {"/v1/tokenize",         "tokenize",         M_POST, .run = api_tokenize, TOKENS},
     {"/detokenize",          "detokenize",       M_POST, .run = api_detokenize, TOKENS},
     {"/v1/detokenize",       "detokenize",       M_POST, .run = api_detokenize, TOKENS},
+    {"/apply-template",      "apply_template",   M_POST, .run = api_apply_template, TOKENS},
+    {"/props",               "props",            M_GET,  .needs_service = true, .run = api_props},
+    {"/tokenizer_info",      "tokenizer_info",   M_GET,  .needs_service = true,
+     .run = api_tokenizer_info},
     {"/health",              "health",           M_GET,  .open = true, .run = api_health},
     {"/v1/health",           "health",           M_GET,  .open = true, .run = api_health},
     {"/healthz",             "health",           M_GET,  .open = true, .run = api_health},
