@@ -33,7 +33,7 @@ struct api_service {
      */
     double temperature, top_p, min_p, repetition;
     int32_t top_k;
-    const char *kv_dtype; /* for cache_config_info; may be NULL */
+    const char *kv_dtype;         /* for cache_config_info; may be NULL */
     const struct text_info *info; /* for /props and /tokenizer_info; may be NULL */
 };
 

@@ -15,46 +15,6 @@ struct reader {
     struct err *e;
 };
 
-/* Every reader of a row, by its function's name: /openapi.json says of each what it takes
- * (openapi_fields.c), and a row with another one does not compile. */
-#define READER_LIST(X)                                                                             \
-    X(read_int)                                                                                    \
-    X(read_num)                                                                                    \
-    X(read_only)                                                                                   \
-    X(read_bool)                                                                                   \
-    X(only_false)                                                                                  \
-    X(only_true)                                                                                   \
-    X(any_bool)                                                                                    \
-    X(any_string)                                                                                  \
-    X(any_array)                                                                                   \
-    X(any_object)                                                                                  \
-    X(empty_string)                                                                                \
-    X(not_built)                                                                                   \
-    X(no_effect)                                                                                   \
-    X(only_none)                                                                                   \
-    X(read_prompt)                                                                                 \
-    X(read_max_tokens)                                                                             \
-    X(read_stop)                                                                                   \
-    X(read_stop_ids)                                                                               \
-    X(read_stream_options)                                                                         \
-    X(read_salt)                                                                                   \
-    X(read_priority)                                                                               \
-    X(read_request_id)                                                                             \
-    X(read_response_format)                                                                        \
-    X(read_modalities)                                                                             \
-    X(read_tool_choice)                                                                            \
-    X(read_tools)                                                                                  \
-    X(read_effort)                                                                                 \
-    X(read_logit_bias)                                                                             \
-    X(read_allowed_ids)                                                                            \
-    X(read_truncate)                                                                               \
-    X(read_repeat_penalty)                                                                         \
-    X(read_n_predict)                                                                              \
-    X(read_repeat_last_n)
-#define X(r) KIND_##r,
-enum field_kind { READER_LIST(X) N_KINDS };
-#undef X
-
 struct field {
     const char *name;
     int (*read)(struct reader *r, const struct field *f, const struct json *v); /* never null */
@@ -63,13 +23,13 @@ struct field {
     double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
     double only;                             /* read_only: the one value that is built */
     uint8_t where;                           /* CHAT, TEXT or BOTH */
-    uint8_t kind;                            /* enum field_kind: `read` by its name */
+    const char *reader; /* the name of `read`: openapi_fields.c knows by it what the row takes */
     bool required;
 };
 
 #define ROW(n, w, r, ...)                                                                          \
     {                                                                                              \
-        .name = n, .where = w, .read = r, .kind = KIND_##r, __VA_ARGS__                                              \
+        .name = n, .where = w, .read = r, .reader = #r, __VA_ARGS__                                \
     }
 
 /* Row i of all fields, ours first; NULL = there are no more. A name may have a row for each place.

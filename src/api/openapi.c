@@ -82,8 +82,9 @@ static void put_error_answers(struct buf *b)
             continue;
         out_spec(b, "%s'E%d':{'description':'", n++ ? "," : "", http);
         put_codes(b, http);
-        out_spec(b, "','headers':{'X-Request-Id':{'schema':{'type':'string'}}%s%s},'content':{"
-                    "'application/json':{'schema':{'$ref':'#/components/schemas/Error'}}}}",
+        out_spec(b,
+                 "','headers':{'X-Request-Id':{'schema':{'type':'string'}}%s%s},'content':{"
+                 "'application/json':{'schema':{'$ref':'#/components/schemas/Error'}}}}",
                  http == 429 || http == 503 ? ",'Retry-After':{'schema':{'type':'integer'}}" : "",
                  http == 401 ? ",'WWW-Authenticate':{'schema':{'type':'string'}}" : "");
     }
@@ -132,8 +133,9 @@ static void put_ref(struct buf *b, const char *shape)
 
 static void put_answer(struct buf *b, const struct openapi_op *op)
 {
-    out_spec(b, "'200':{'description':'The answer.','headers':{'X-Request-Id':{'schema':{'type':"
-                "'string'}}},'content':{'%s':{'schema':",
+    out_spec(b,
+             "'200':{'description':'The answer.','headers':{'X-Request-Id':{'schema':{'type':"
+             "'string'}}},'content':{'%s':{'schema':",
              op && op->type ? op->type : "application/json");
     if (op && op->answer)
         put_ref(b, op->answer);
@@ -171,8 +173,9 @@ static void put_parameters(struct buf *b, const struct handler *h, const struct 
         out_spec(b, ",'parameters':[{'name':'id','in':'path','required':true,'schema':{'type':"
                     "'string','minLength':1}}]");
     else if (op && op->query)
-        out_spec(b, ",'parameters':[{'name':'%s','in':'query','schema':{'type':'string',"
-                    "'examples':['1']}}]",
+        out_spec(b,
+                 ",'parameters':[{'name':'%s','in':'query','schema':{'type':'string',"
+                 "'examples':['1']}}]",
                  op->query);
 }
 
@@ -252,8 +255,9 @@ static void put_shapes(struct buf *b, const struct gen_rules *u)
 static void make(struct buf *b, const struct api *a, bool ready)
 {
     const struct gen_rules u = {a->c, &a->names, ready ? &a->s : NULL};
-    out_spec(b, "{'openapi':'3.1.0','info':{'title':'quire','version':'" QUIRE_VERSION "',"
-                "'description':'OpenAI-style inference. Unknown fields of a request are %s.'},",
+    out_spec(b,
+             "{'openapi':'3.1.0','info':{'title':'quire','version':'" QUIRE_VERSION "',"
+             "'description':'OpenAI-style inference. Unknown fields of a request are %s.'},",
              a->c->http.unknown_fields == CONF_UNKNOWN_REJECT ? "refused" : "ignored");
     if (http_has_keys(a->http))
         out_spec(b, "'security':[{'bearer':[]},{'x_api_key':[]}],");

@@ -4,8 +4,8 @@
  */
 #include "openapi_fields.h"
 
-#include "field.h"
 #include "check.h"
+#include "field.h"
 #include "json_out.h"
 
 #include <math.h>
@@ -19,6 +19,8 @@ struct spec {
     const struct field *f;
     int where;
 };
+
+typedef void put_fn(const struct spec *s);
 
 void out_spec(struct buf *b, const char *fmt, ...)
 {
@@ -267,41 +269,59 @@ static void put_logit_bias(const struct spec *s)
              MAX_BIAS);
 }
 
-static void (*const put[N_KINDS])(const struct spec *s) = {
-    [KIND_read_int] = put_int,
-    [KIND_read_num] = put_num,
-    [KIND_read_only] = put_only,
-    [KIND_read_bool] = put_bool,
-    [KIND_only_false] = put_false,
-    [KIND_only_true] = put_true,
-    [KIND_any_bool] = put_bool,
-    [KIND_any_string] = put_string,
-    [KIND_any_array] = put_array,
-    [KIND_any_object] = put_object,
-    [KIND_empty_string] = put_empty,
-    [KIND_not_built] = put_null,
-    [KIND_no_effect] = put_anything,
-    [KIND_only_none] = put_none,
-    [KIND_read_prompt] = put_prompt,
-    [KIND_read_max_tokens] = put_max_tokens,
-    [KIND_read_stop] = put_stop,
-    [KIND_read_stop_ids] = put_stop_ids,
-    [KIND_read_stream_options] = put_stream_options,
-    [KIND_read_salt] = put_salt,
-    [KIND_read_priority] = put_priority,
-    [KIND_read_request_id] = put_request_id,
-    [KIND_read_response_format] = put_response_format,
-    [KIND_read_modalities] = put_modalities,
-    [KIND_read_tool_choice] = put_none,
-    [KIND_read_tools] = put_tools,
-    [KIND_read_effort] = put_effort,
-    [KIND_read_logit_bias] = put_logit_bias,
-    [KIND_read_allowed_ids] = put_allowed_ids,
-    [KIND_read_truncate] = put_truncate,
-    [KIND_read_repeat_penalty] = put_repeat_penalty,
-    [KIND_read_n_predict] = put_n_predict,
-    [KIND_read_repeat_last_n] = put_repeat_last_n,
+/* Each reader of the table by its name; a test holds every row against this list. */
+static const struct {
+    const char *reader;
+    put_fn *put;
+} readers[] = {
+    {"read_int", put_int},
+    {"read_num", put_num},
+    {"read_only", put_only},
+    {"read_bool", put_bool},
+    {"only_false", put_false},
+    {"only_true", put_true},
+    {"any_bool", put_bool},
+    {"any_string", put_string},
+    {"any_array", put_array},
+    {"any_object", put_object},
+    {"empty_string", put_empty},
+    {"not_built", put_null},
+    {"no_effect", put_anything},
+    {"only_none", put_none},
+    {"read_prompt", put_prompt},
+    {"read_max_tokens", put_max_tokens},
+    {"read_stop", put_stop},
+    {"read_stop_ids", put_stop_ids},
+    {"read_stream_options", put_stream_options},
+    {"read_salt", put_salt},
+    {"read_priority", put_priority},
+    {"read_request_id", put_request_id},
+    {"read_response_format", put_response_format},
+    {"read_modalities", put_modalities},
+    {"read_tool_choice", put_none},
+    {"read_tools", put_tools},
+    {"read_effort", put_effort},
+    {"read_logit_bias", put_logit_bias},
+    {"read_allowed_ids", put_allowed_ids},
+    {"read_truncate", put_truncate},
+    {"read_repeat_penalty", put_repeat_penalty},
+    {"read_n_predict", put_n_predict},
+    {"read_repeat_last_n", put_repeat_last_n},
 };
+
+/* NULL: a reader that is not in the list. */
+static put_fn *put_of(const struct field *f)
+{
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+        if (strcmp(readers[i].reader, f->reader) == 0)
+            return readers[i].put;
+    return NULL;
+}
+
+bool openapi_knows(const struct field *f)
+{
+    return put_of(f) != NULL;
+}
 
 /* ---- words for people ---- */
 
@@ -354,11 +374,12 @@ static const struct {
 
 static void put_words(const struct spec *s)
 {
-    if (s->f->kind == KIND_not_built || s->f->kind == KIND_no_effect)
-        return; /* said by the kind */
+    const char *comma = openapi_knows(s->f) ? "," : "";
+    if (s->f->read == not_built || s->f->read == no_effect)
+        return; /* said already */
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (strcmp(words[i].name, s->f->name) == 0) {
-            out_spec(s->b, ",'description':");
+            out_spec(s->b, "%s'description':", comma);
             out_json(s->b, words[i].text, strlen(words[i].text));
         }
     }
@@ -374,7 +395,8 @@ void out_request_schema(struct buf *b, int where, const struct gen_rules *u)
         if (!(f->where & where))
             continue;
         out_spec(b, "%s'%s':{", n++ ? "," : "", f->name);
-        put[f->kind](&s);
+        if (openapi_knows(f))
+            put_of(f)(&s);
         put_words(&s);
         out_str(b, "}");
     }

@@ -11,5 +11,8 @@ void out_spec(struct buf *b, const char *fmt, ...) __attribute__((format(printf,
 /* The object that a request of one kind (CHAT or TEXT of field.h) is. u->s NULL: no model is loaded
  * yet, and bounds that come from it are left out. */
 void out_request_schema(struct buf *b, int where, const struct gen_rules *u);
+struct field;
+/* Is there a schema for what the row takes? Else it is described as anything. */
+bool openapi_knows(const struct field *f);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* props.c - GET /props under llama.cpp's names and GET /tokenizer_info under vLLM's. Loop thread. */
+/* props.c - GET /props under llama.cpp's names and GET /tokenizer_info under vLLM's. Loop thread.
+ */
 #include "props.h"
 
 #include "json_out.h"

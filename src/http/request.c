@@ -122,7 +122,8 @@ static int no_such_path(const struct http *h, const char *uri, struct err *e)
     const char *near = route_nearest(h->table, h->n_handlers, uri), *list = h->hooks.paths;
     route_show(uri, shown);
     if (near)
-        return err_set(e, ST_NOT_FOUND, "There is no path '%s' here. Did you mean %s?", shown, near);
+        return err_set(e, ST_NOT_FOUND, "There is no path '%s' here. Did you mean %s?", shown,
+                       near);
     if (list)
         return err_set(e, ST_NOT_FOUND, "There is no path '%s' here. GET %s lists those that are.",
                        shown, list);

@@ -8,9 +8,9 @@
 #include <string.h>
 
 /* Where files lay when the tokenizer was saved: it means nothing here, and is nobody's business. */
-static const char *const places[] = {"name_or_path",     "_name_or_path",           "tokenizer_file",
-                                     "vocab_file",       "merges_file",             "spm_file",
-                                     "chat_template_file", "special_tokens_map_file"};
+static const char *const places[] = {
+    "name_or_path", "_name_or_path", "tokenizer_file",     "vocab_file",
+    "merges_file",  "spm_file",      "chat_template_file", "special_tokens_map_file"};
 
 static void set_string(cJSON *o, const char *key, const char *s)
 {
