@@ -4,7 +4,6 @@
  */
 #include "docs.h"
 
-#include "check.h"
 #include "json.h"
 #include "openapi.h"
 #include "reply.h"
@@ -182,10 +181,13 @@ static void put_shapes(struct buf *b, const struct json_doc *d)
     put(b, "</table>\n");
 }
 
-static void make(struct buf *b, const struct buf *json)
+static int make(struct buf *b, const struct buf *json)
 {
     struct json_doc d;
-    CHECK(json_parse(&d, json->p, json->n, NULL) == 0);
+    int st = json_parse(&d, json->p, json->n, NULL);
+    if (st)
+        return st;
+    b->soft = true;
     put(b, "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>quire</title>\n"
            "<style>body{font:15px/1.5 sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
            "code{font-size:13px}table{border-collapse:collapse}th,td{text-align:left;"
@@ -198,6 +200,10 @@ static void make(struct buf *b, const struct buf *json)
     put_operations(b, &d);
     put_shapes(b, &d);
     json_free(&d);
+    if (!b->oom)
+        return 0;
+    buf_free(b);
+    return ST_NOMEM;
 }
 
 void api_docs(struct req *r)
@@ -205,7 +211,8 @@ void api_docs(struct req *r)
     struct api *a = r->service;
     const struct buf *json = openapi_document(a);
     struct buf *b = &a->described[json == &a->described[1].json].html;
-    if (b->n == 0)
-        make(b, json);
-    reply(r, 200, "text/html; charset=utf-8", b->p, b->n);
+    if (json && (b->n || make(b, json) == 0))
+        reply(r, 200, "text/html; charset=utf-8", b->p, b->n);
+    else
+        reply_fail(r, ST_NOMEM, "The server is short of memory; try again later.");
 }

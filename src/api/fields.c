@@ -593,7 +593,7 @@ static int match_fields(struct reader *r, int mode, const struct json **seen)
             name[utf8_valid_prefix(name, strlen(name))] = '\0';
             return err_param(r->e, ST_UNSUPPORTED, name, "Unknown parameter '%s'.", name);
         } else {
-            r->g->n_ignored++;
+            ignored_add(&r->g->ignored, v);
         }
     }
     return 0;

@@ -22,7 +22,8 @@ static void prepare(struct req *r)
 static void prepared(struct req *r)
 {
     struct stream *s = r->user;
-    s->a->m.ignored_parameters += s->g.n_ignored;
+    s->a->m.ignored_parameters += s->g.ignored.n;
+    ignored_count(&s->a->ignored, &s->g.ignored, r->id);
     if (s->st)
         reply_error(r, &s->err);
     else

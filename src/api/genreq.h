@@ -6,6 +6,7 @@
 #define QUIRE_API_GENREQ_H
 
 #include "api.h"
+#include "ignored.h"
 #include "json.h"
 #include "namespace.h"
 
@@ -40,8 +41,8 @@ struct genreq {
     uint32_t n_salt;
     struct sample_params sample;
     char model[256];
-    char request_id[132]; /* "" = none in the body */
-    int32_t n_ignored;    /* unknown fields */
+    char request_id[132];   /* "" = none in the body */
+    struct ignored ignored; /* unknown fields */
     /* prompts: prompt i is ids.p[first[i] .. first[i+1]) and may generate max_new[i] tokens */
     struct ids ids;
     size_t *first;

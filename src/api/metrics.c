@@ -268,5 +268,6 @@ void metrics_text(const struct api *a, struct buf *out)
         (double)m->rejected);
     one(&w, "quire_", "ignored_parameters_total", "counter", "Unknown request fields.",
         (double)m->ignored_parameters);
+    ignored_metrics(&a->ignored, out);
     buf_free(&l);
 }

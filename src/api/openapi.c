@@ -275,13 +275,20 @@ const struct buf *openapi_document(struct api *a)
 {
     bool ready = life_ready(a);
     struct buf *b = &a->described[ready].json;
-    if (b->n == 0)
+    if (b->n == 0) {
+        b->soft = true;
         make(b, a, ready);
-    return b;
+        if (b->oom)
+            buf_free(b);
+    }
+    return b->n ? b : NULL;
 }
 
 void api_openapi(struct req *r)
 {
     const struct buf *b = openapi_document(r->service);
-    reply(r, 200, "application/json", b->p, b->n);
+    if (b)
+        reply(r, 200, "application/json", b->p, b->n);
+    else
+        reply_fail(r, ST_NOMEM, "The server is short of memory; try again later.");
 }

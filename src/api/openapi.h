@@ -8,7 +8,8 @@
 struct api;
 
 void api_openapi(struct req *r);
-/* The document as it is now, made once before and once after the model is loaded. Loop thread. */
+/* The document as it is now, made once before and once after the model is loaded; NULL: no memory.
+ * Loop thread. */
 const struct buf *openapi_document(struct api *a);
 
 #endif

@@ -41,7 +41,7 @@ void api_props(struct req *r)
     const struct api *a = r->service;
     const struct api_service *s = &a->s;
     const struct text_info *t = s->info;
-    struct buf b = {0};
+    struct buf b = {.soft = true};
     out_fmt(&b, "{\"default_generation_settings\":{\"n_ctx\":%d,", s->limits.max_model_len);
     put_params(&b, s);
     out_fmt(&b, "},\"total_slots\":%d", s->limits.max_seqs);
@@ -52,7 +52,10 @@ void api_props(struct req *r)
     put_text(&b, "bos_token", t ? &t->bos : NULL);
     put_text(&b, "eos_token", t ? &t->eos : NULL);
     out_str(&b, ",\"build_info\":\"quire-" QUIRE_VERSION "\"}");
-    reply(r, 200, "application/json", b.p, b.n);
+    if (b.oom)
+        reply_fail(r, ST_NOMEM, "The server is short of memory; try again later.");
+    else
+        reply(r, 200, "application/json", b.p, b.n);
     buf_free(&b);
 }
 

@@ -8,6 +8,7 @@
 #include "api.h"
 #include "config.h"
 #include "engine.h"
+#include "ignored.h"
 #include "metrics.h"
 #include "namespace.h"
 #include "slot.h"
@@ -38,6 +39,7 @@ struct api {
     bool has_stats;
     struct slots slots;
     struct metrics m;
+    struct ignored_names ignored;
     struct ns_key cache_key; /* of this process: it hides one tenant's prompts from others */
     struct buf scratch;      /* one token's text */
     struct {                 /* openapi.c and docs.c; [0] before the model is loaded */
