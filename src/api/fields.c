@@ -429,12 +429,13 @@ static const struct field fields[] = {
     ROW("function_call", BOTH, only_none),
     /* completions */
     ROW("suffix", TEXT, empty_string),
-    ROW("echo", BOTH, read_bool, TO(echo)),
+    ROW("echo", TEXT, read_bool, TO(echo)),
     ROW("best_of", TEXT, read_int, TO(best_of), .lo = 0, .hi = 20),
     /* chat; `logprobs` means two things */
     ROW("logprobs", CHAT, read_bool, TO(want_logprobs)),
     ROW("logprobs", TEXT, read_int, TO(logprobs), .limit = limit_logprobs),
     ROW("top_logprobs", CHAT, read_int, TO(top_logprobs), .lo = 0, .limit = limit_logprobs),
+    ROW("echo", CHAT, only_false),
     ROW("chat_template_kwargs", CHAT, any_object),
     ROW("add_generation_prompt", CHAT, read_bool, TO(add_generation_prompt)),
     ROW("continue_final_message", CHAT, any_bool),
@@ -484,8 +485,6 @@ static int check_combinations(struct reader *r)
     if (g->chat && g->top_logprobs > 0 && !g->want_logprobs)
         return err_param(r->e, ST_INVALID_COMBINATION, "top_logprobs",
                          "'top_logprobs' needs 'logprobs': true.");
-    if (g->chat && g->echo)
-        return refuse(r->e, "echo");
     if (g->echo && g->logprobs != INT64_MIN)
         return err_param(r->e, ST_UNSUPPORTED, "logprobs",
                          "'logprobs' together with 'echo' is not supported by this server.");
