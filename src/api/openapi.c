@@ -143,7 +143,7 @@ static void put_answer(struct buf *b, const struct openapi_op *op)
         out_spec(b, op && op->type ? "{'type':'string'}" : "{}");
     out_str(b, "}");
     if (op && op->events) {
-        out_spec(b, ",'text/event-stream':{'schema':{'type':'string','description':'With stream: "
+        out_spec(b, ",'text/event-stream':{'schema':{'description':'With stream: "
                     "lines of data: and an object each, then data: [DONE].'},'x-event':");
         put_ref(b, op->events);
         out_str(b, "}");

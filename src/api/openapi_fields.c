@@ -385,6 +385,34 @@ static void put_words(const struct spec *s)
     }
 }
 
+/* What holds between two fields: where `a` is as it says, `b` must be as it says. Only what a
+ * schema can say; sums and comparisons are left to the answer 400. */
+static const struct {
+    int where;
+    const char *a, *is, *b, *must;
+} pairs[] = {
+    {BOTH, "stream_options", "{'type':'object','minProperties':1}", "stream", "{'const':true}"},
+    {CHAT, "top_logprobs", "{'type':'integer','minimum':1}", "logprobs", "{'const':true}"},
+    {CHAT, "tools", "{'type':'array'}", "tool_choice", "{'const':'none'}"},
+    {TEXT, "max_tokens", "{'const':0}", "echo", "{'const':true}"},
+    {TEXT, "n_predict", "{'const':0}", "echo", "{'const':true}"},
+    {TEXT, "max_new_tokens", "{'const':0}", "echo", "{'const':true}"},
+};
+
+static void put_pairs(struct buf *b, int where)
+{
+    int n = 0;
+    out_spec(b, ",'allOf':[");
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (pairs[i].where & where)
+            out_spec(b,
+                     "%s{'if':{'required':['%s'],'properties':{'%s':%s}},'then':{'required':["
+                     "'%s'],'properties':{'%s':%s}}}",
+                     n++ ? "," : "", pairs[i].a, pairs[i].a, pairs[i].is, pairs[i].b, pairs[i].b,
+                     pairs[i].must);
+    out_str(b, "]");
+}
+
 void out_request_schema(struct buf *b, int where, const struct gen_rules *u)
 {
     const struct field *f;
@@ -405,6 +433,8 @@ void out_request_schema(struct buf *b, int where, const struct gen_rules *u)
     for (int i = 0; (f = field_row(i)) != NULL; i++)
         if (f->required && (f->where & where))
             out_spec(b, "%s'%s'", n++ ? "," : "", f->name);
-    out_spec(b, "],'additionalProperties':%s}",
+    out_str(b, "]");
+    put_pairs(b, where);
+    out_spec(b, ",'additionalProperties':%s}",
              u->c->http.unknown_fields == CONF_UNKNOWN_REJECT ? "false" : "true");
 }

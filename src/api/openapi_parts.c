@@ -57,6 +57,7 @@ const int n_openapi_ops = sizeof openapi_ops / sizeof *openapi_ops;
 #define NUM "{'type':'number'}"
 #define MAYBE(of) "{'anyOf':[" of ",{'type':'null'}]}"
 #define BOOL_OR_NULL "{'type':['boolean','null']}"
+#define NULL_ONLY "{'type':'null'}"
 #define MODEL_FIELD "'model':{'type':['string','null']}"
 #define TEMPLATE_FIELDS                                                                            \
     "'add_generation_prompt':" BOOL_OR_NULL ",'continue_final_message':" BOOL_OR_NULL              \
@@ -74,14 +75,16 @@ const int n_openapi_ops = sizeof openapi_ops / sizeof *openapi_ops;
 const struct openapi_shape openapi_shapes[] = {
     {"Messages", "{'type':'array','minItems':1,'maxItems':2048,'items':" REF("Message") "}"},
     {"Message",
-     OBJECT("'role'",
-            "'role':{'type':'string','pattern':'^[A-Za-z0-9_.-]{1,64}$','description':'system, "
-            "developer, user, assistant, tool, function, or a role that the chat template names.',"
-            "'examples':['user']},"
-            "'content':{'description':'Null for an assistant only.','anyOf':[{'type':'string'},"
-            "{'type':'array','minItems':1,'items':" REF(
-                "ContentPart") "},{'type':'null'}]},"
-                               "'tool_calls':{'type':['array','null']}")},
+     "{'type':'object','required':['role'],'properties':{'role':{'enum':['system','developer',"
+     "'user','assistant','tool','function'],'description':'Or another role that the chat template "
+     "names.'},'content':{'description':'Null for an assistant only.','anyOf':[{'type':'string'},"
+     "{'type':'array','minItems':1,'items':" REF(
+         "ContentPart") "},{'type':'null'}]},"
+                        "'tool_calls':{'type':['array','null']}},'anyOf':[{'properties':{'role':{'"
+                        "const':'assistant'}}"
+                        "},{'required':['content'],'properties':{'content':{'anyOf':[{'type':'"
+                        "string'},{'type':"
+                        "'array','items':{'properties':{'type':{'const':'text'}}}}]}}}]}"},
     {"ContentPart", "{'type':'object','required':['type'],'anyOf':["
                     "{'properties':{'type':{'const':'text'},'text':{'type':'string'}},'required':"
                     "['text']},"
@@ -151,14 +154,22 @@ const struct openapi_shape openapi_shapes[] = {
                 ",'repetition_penalty':" NUM))},
     {"ModelList",
      OBJECT("'object','data'", "'object':{'const':'list'},'data':" LIST(REF("Model")))},
-    {"TokenizeRequest",
-     "{'type':'object','description':'One of prompt and messages (vLLM), content (llama.cpp).',"
-     "'oneOf':[{'required':['prompt']},{'required':['messages']},{'required':['content']}],"
-     "'properties':{" MODEL_FIELD ",'prompt':" STR
-     ",'messages':" REF("Messages") ",'content':" STR ",'add_special_tokens':" BOOL_OR_NULL
-                                    ",'return_token_strs':" BOOL_OR_NULL "," TEMPLATE_FIELDS
-                                    ",'add_special':" BOOL_OR_NULL ",'parse_special':" BOOL_OR_NULL
-                                    ",'with_pieces':" BOOL_OR_NULL "}}"},
+    {"TokenizeRequest", "{'oneOf':[" REF("TokenizePrompt") "," REF("TokenizeMessages") "," REF(
+                            "TokenizeContent") "]}"},
+    {"TokenizePrompt",
+     OBJECT("'prompt'", MODEL_FIELD ",'prompt':" STR ",'messages':" NULL_ONLY
+                                    ",'content':" NULL_ONLY ",'add_special_tokens':" BOOL_OR_NULL
+                                    ",'return_token_strs':" BOOL_OR_NULL "," TEMPLATE_FIELDS)},
+    {"TokenizeMessages",
+     OBJECT("'messages'", MODEL_FIELD
+            ",'messages':" REF("Messages") ",'prompt':" NULL_ONLY ",'content':" NULL_ONLY
+                                           ",'add_special_tokens':" BOOL_OR_NULL
+                                           ",'return_token_strs':" BOOL_OR_NULL
+                                           "," TEMPLATE_FIELDS)},
+    {"TokenizeContent", OBJECT("'content'", MODEL_FIELD
+                               ",'content':" STR ",'prompt':" NULL_ONLY ",'messages':" NULL_ONLY
+                               ",'add_special':" BOOL_OR_NULL ",'parse_special':" BOOL_OR_NULL
+                               ",'with_pieces':" BOOL_OR_NULL)},
     {"Tokens",
      "{'anyOf':[" OBJECT(
          "'count','max_model_len','tokens','token_strs'",

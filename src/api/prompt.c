@@ -223,10 +223,6 @@ static void write_call(struct writer *w, const struct json *call)
 
 static void write_calls(struct writer *w, const struct json *v)
 {
-    if (v->type != JSON_ARR) {
-        json_make_copy(&w->m, w->d, v);
-        return;
-    }
     json_make_open(&w->m, (struct view){v->key, v->n_key}, JSON_ARR);
     for (const struct json *k = json_child(w->d, v); k; k = json_next(w->d, k))
         write_call(w, k);
@@ -290,6 +286,10 @@ static int write_message(struct writer *w, const struct json *m, int i)
         const struct json *v = json_get(w->d, m, passed[k]);
         if (!v || v->type == JSON_NULL)
             continue;
+        if (k == 1 && v->type != JSON_ARR) {
+            snprintf(at, sizeof at, "messages[%d].tool_calls", i);
+            return wrong_type(w->e, at, "an array", v);
+        }
         if (k == 1)
             write_calls(w, v);
         else
