@@ -203,7 +203,7 @@ static struct house *house_new(void)
     x.c.scheduler.max_decode_gap = 1000;
     x.c.limits.queue_size = N_REQ;
     struct executor ex;
-    model_executor(h->model, &ex);
+    model_executor(h->model, 0, &ex);
     h->out = mbox_new(1 << 14, 1 << 20, NULL, NULL);
     h->en = engine_fixture_new(&x, &ex, h->out);
     return h;
