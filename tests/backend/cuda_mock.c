@@ -8,7 +8,6 @@
 #include "ops.h"
 #include "sample.h"
 
-#include <cuda.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +97,16 @@ static cudaError_t give(void *p)
     return cudaSuccess;
 }
 
+void *mock_take(const char *name)
+{
+    void *p = NULL;
+    return step(name, 0) == 0 && take(&p, 1, &mock.host_used) == cudaSuccess ? p : NULL;
+}
+void mock_give(void *p)
+{
+    give(p);
+}
+
 static cudaError_t m_device_count(int *n)
 {
     if (mock.no_driver)
@@ -120,7 +129,7 @@ static cudaError_t m_properties(struct cudaDeviceProp *p, int i)
     snprintf(p->name, sizeof p->name, "Mock GPU");
     p->major = mock.cc / 10;
     p->minor = mock.cc % 10;
-    p->multiProcessorCount = 4;
+    p->multiProcessorCount = 132;
     p->sharedMemPerBlockOptin = 232448;
     return cudaSuccess;
 }
@@ -192,87 +201,6 @@ static cudaError_t m_stream_wait(cudaStream_t s, cudaEvent_t e, unsigned flags)
     return cudaSuccess;
 }
 
-/* The driver's part: a card of 132 processors that can be split. */
-static CUresult d_device(CUdevice *d, int i)
-{
-    *d = i;
-    return CUDA_SUCCESS;
-}
-static CUresult d_resource(CUdevice d, CUdevResource *r, CUdevResourceType type)
-{
-    (void)d;
-    *r = (CUdevResource){.type = type};
-    r->sm.smCount = 132;
-    return CUDA_SUCCESS;
-}
-static CUresult d_split(CUdevResource *out, unsigned *n, const CUdevResource *in,
-                        CUdevResource *rest, unsigned flags, unsigned least)
-{
-    (void)flags;
-    *out = *rest = *in;
-    out->sm.smCount = least;
-    rest->sm.smCount = in->sm.smCount - least;
-    *n = 1;
-    return CUDA_SUCCESS;
-}
-static CUresult d_desc(CUdevResourceDesc *d, CUdevResource *r, unsigned n)
-{
-    (void)n;
-    *d = (CUdevResourceDesc)r;
-    return CUDA_SUCCESS;
-}
-static CUresult d_ctx(CUgreenCtx *out, CUdevResourceDesc desc, CUdevice d, unsigned flags)
-{
-    (void)desc;
-    (void)d;
-    (void)flags;
-    if (step("green_ctx", 0) != 0)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    void *p = NULL;
-    cudaError_t r = take(&p, 1, &mock.host_used);
-    *out = p;
-    return r == cudaSuccess ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-static CUresult d_ctx_destroy(CUgreenCtx g)
-{
-    give(g);
-    return CUDA_SUCCESS;
-}
-static CUresult d_stream(CUstream *s, CUgreenCtx g, unsigned flags, int priority)
-{
-    (void)g;
-    (void)priority;
-    cudaStream_t made;
-    if (m_stream_create(&made, flags) != cudaSuccess)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    *s = (CUstream)made;
-    return CUDA_SUCCESS;
-}
-static cudaError_t m_entry_point(const char *name, void **fn, unsigned version,
-                                 unsigned long long flags,
-                                 enum cudaDriverEntryPointQueryResult *found)
-{
-    static const struct {
-        const char *name;
-        void (*fn)(void);
-    } known[] = {{"cuDeviceGet", (void (*)(void))d_device},
-                 {"cuDeviceGetDevResource", (void (*)(void))d_resource},
-                 {"cuDevSmResourceSplitByCount", (void (*)(void))d_split},
-                 {"cuDevResourceGenerateDesc", (void (*)(void))d_desc},
-                 {"cuGreenCtxCreate", (void (*)(void))d_ctx},
-                 {"cuGreenCtxDestroy", (void (*)(void))d_ctx_destroy},
-                 {"cuGreenCtxStreamCreate", (void (*)(void))d_stream}};
-    (void)version;
-    (void)flags;
-    *fn = NULL;
-    *found = cudaDriverEntryPointSymbolNotFound;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(name, known[i].name) == 0) {
-            memcpy(fn, &known[i].fn, sizeof *fn);
-            *found = cudaDriverEntryPointSuccess;
-        }
-    return cudaSuccess;
-}
 static cudaError_t m_event_create(cudaEvent_t *e, unsigned flags)
 {
     (void)flags;
@@ -403,7 +331,7 @@ const struct cuda_rt cuda_rt_real = {.device_count = m_device_count,
                                      .stream_destroy = m_stream_destroy,
                                      .stream_sync = m_stream_sync,
                                      .stream_wait = m_stream_wait,
-                                     .entry_point = m_entry_point,
+                                     .entry_point = mock_entry_point,
                                      .event_create = m_event_create,
                                      .event_destroy = m_event_destroy,
                                      .event_record = m_event_record,

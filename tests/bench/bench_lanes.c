@@ -161,10 +161,11 @@ int main(int argc, char **argv)
         run(&sides[0], 1, k, seconds, &part[0]);
         run(&sides[1], 1, k, seconds, &part[1]);
         run(sides, 2, k, seconds, both);
-        printf("share %d       decode %8.2f ms   prefill %8.2f ms   work %5.3f   (alone on its part:"
-               " %.2f, %.2f ms)\n",
-               (int)k, 1e3 / both[0], 1e3 / both[1], both[0] / alone[0] + both[1] / alone[1],
-               1e3 / part[0], 1e3 / part[1]);
+        printf(
+            "share %d       decode %8.2f ms   prefill %8.2f ms   work %5.3f   (alone on its part:"
+            " %.2f, %.2f ms)\n",
+            (int)k, 1e3 / both[0], 1e3 / both[1], both[0] / alone[0] + both[1] / alone[1],
+            1e3 / part[0], 1e3 / part[1]);
     }
     for (int i = 0; i < MAX_INFLIGHT; i++) {
         free(prefill.step[i]);

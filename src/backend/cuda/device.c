@@ -311,15 +311,19 @@ static int cuda_open_lane(struct be *lane, struct err *e)
                           .smem_optin = r->smem_optin};
     lane->priv = c;
     cuda_enter(c);
-    bool known = r->rt->mem_info(&before, &total) == cudaSuccess;
-    int st = open_queues(c, e);
-    if (st != 0) {
-        cuda_close(lane);
-        return st;
+    int st = cuda_result(c, c->rt->mem_info(&before, &total), "cudaMemGetInfo");
+    if (st == 0)
+        st = open_queues(c, e);
+    if (st == 0) {
+        root->info.n_shares = cuda_shares_open(c);
+        st = cuda_result(c, c->rt->mem_info(&after, &total), "cudaMemGetInfo");
     }
-    root->info.n_shares = cuda_shares_open(c);
-    if (known && r->rt->mem_info(&after, &total) == cudaSuccess && after < before)
-        root->info.memory_free -= (int64_t)(before - after);
+    if (st != 0) {
+        root->info.n_shares = 0;
+        cuda_close(lane);
+        return e->msg[0] ? st : err_set(e, st, "GPU %d has no room for a second lane", r->device);
+    }
+    root->info.memory_free -= before > after ? (int64_t)(before - after) : 0;
     lane->op = root->op;
     lane->call = root->call;
     lane->info = root->info;
