@@ -101,7 +101,10 @@ void reply_error(struct req *r, const struct err *e)
         r->retry_after = retry_after(r, e);
     if (e->st == ST_DRAINING)
         exchange_of(r)->answer.close = true;
-    r->http->hooks.error(&b, e);
+    if (r->handler && r->handler->error)
+        r->handler->error(&b, r, e);
+    else
+        r->http->hooks.error(&b, e);
     if (b.oom)
         req_drop(r);
     else

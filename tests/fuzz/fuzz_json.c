@@ -125,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     for (int chat = 0; chat <= 1; chat++) {
         struct genreq g;
         e = (struct err){0};
-        int st = genreq_make(&g, chat, body, n, &rules, &e);
+        int st = genreq_make(&g, chat ? &dialect_chat : &dialect_text, body, n, &rules, &e);
         need(st == 0 || (st_http(st) >= 400 && st_http(st) < 500 && e.msg[0]));
         need(utf8_valid_prefix(e.msg, strlen(e.msg)) == strlen(e.msg));
         for (int32_t i = 0; st == 0 && i < g.n_prompts; i++)
