@@ -6,6 +6,7 @@
 #include "events.h"
 #include "json_out.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void put(struct buf *b, const struct buf *v)
@@ -110,11 +111,15 @@ static const char *type_of(int http)
     }
 }
 
+/* There is no member for the field, so the message names it. */
 void messages_error(struct buf *out, const struct req *r, const struct err *e)
 {
+    char text[sizeof e->param + 2 + sizeof e->msg];
+    bool named = !e->param[0] || strstr(e->msg, e->param) != NULL;
+    snprintf(text, sizeof text, "%s%s%s", named ? "" : e->param, named ? "" : ": ", e->msg);
     out_fmt(out,
             "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", type_of(st_http(e->st)));
-    out_json(out, e->msg, strlen(e->msg));
+    out_json(out, text, strlen(text));
     out_fmt(out, "},\"request_id\":\"%s\"}", r->id);
 }
 

@@ -15,7 +15,7 @@
 #define STREAM                                                                                     \
     .needs_service = true, .gone = stream_gone, .fail = stream_failed, .sweep = stream_sweep,      \
     .busy = stream_busy, .line = stream_line, .free = stream_free
-#define MESSAGES .error = messages_error
+#define MESSAGES .error = messages_error, .id_header = "Request-Id"
 #define COUNT .needs_service = true, .free = count_free
 #define TOKENS .needs_service = true, .free = token_free
 

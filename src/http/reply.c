@@ -35,6 +35,8 @@ static void add_headers(const struct exchange *x, struct MHD_Response *resp, con
     const char *o;
     MHD_add_response_header(resp, "Server", "quire/" QUIRE_VERSION);
     MHD_add_response_header(resp, "X-Request-Id", r->id);
+    if (r->handler && r->handler->id_header)
+        MHD_add_response_header(resp, r->handler->id_header, r->id);
     if (ctype)
         MHD_add_response_header(resp, "Content-Type", ctype);
     if (x->head.allow)
