@@ -79,18 +79,18 @@ static int read_verbosity(struct reader *r, const struct field *f, const struct 
 
 static int read_text(struct reader *r, const struct field *f, const struct json *v)
 {
-    static const struct field rows[] = {ROW("text.format", BOTH, read_format),
-                                        ROW("text.verbosity", BOTH, read_verbosity)};
-    return read_members(r, f, v, rows, sizeof rows / sizeof *rows);
+    static const struct field members[] = {ROW("text.format", BOTH, read_format),
+                                           ROW("text.verbosity", BOTH, read_verbosity)};
+    return read_members(r, f, v, members, sizeof members / sizeof *members);
 }
 
 static int read_reasoning(struct reader *r, const struct field *f, const struct json *v)
 {
-    static const struct field rows[] = {
+    static const struct field members[] = {
         ROW("reasoning.effort", BOTH, read_effort),
         ROW("reasoning.summary", BOTH, any_string, .hi = 64),
         ROW("reasoning.generate_summary", BOTH, any_string, .hi = 64)};
-    return read_members(r, f, v, rows, sizeof rows / sizeof *rows);
+    return read_members(r, f, v, members, sizeof members / sizeof *members);
 }
 
 static int read_choice(struct reader *r, const struct field *f, const struct json *v)
