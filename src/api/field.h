@@ -5,7 +5,11 @@
 
 #include "genreq.h"
 
-enum { BOTH = 3, CHAT = 1, TEXT = 2 }; /* where a field is known */
+/* Where a field is known. What OpenAI's two generation endpoints both have, the others have too,
+ * unless a row of their own says otherwise. */
+enum { BOTH = 3, CHAT = 1, TEXT = 2 };
+
+enum { MAX_OWN = 64 }; /* rows of a dialect */
 
 struct reader {
     struct genreq *g;
@@ -32,10 +36,22 @@ struct field {
         .name = n, .where = w, .read = r, .reader = #r, __VA_ARGS__                                \
     }
 
-/* Row i of all fields, ours first; NULL = there are no more. A name may have a row for each place.
- */
-const struct field *field_row(int i);
+/* The rows of a dialect: its own, then common ones, then those of other servers. NULL: not of this
+ * dialect. The first row of a name counts. */
+int field_rows(const struct dialect *l);
+const struct field *field_row(const struct dialect *l, int i);
 
+int refuse(struct err *e, const char *param);
+int read_int(struct reader *r, const struct field *f, const struct json *v);
+int read_bool(struct reader *r, const struct field *f, const struct json *v);
+/* Used elsewhere, or without effect. Of a string: up to hi characters. */
+int any_bool(struct reader *r, const struct field *f, const struct json *v);
+int any_string(struct reader *r, const struct field *f, const struct json *v);
+int any_array(struct reader *r, const struct field *f, const struct json *v);
+int any_object(struct reader *r, const struct field *f, const struct json *v);
+/* A string, or an array of strings. */
+int read_stop(struct reader *r, const struct field *f, const struct json *v);
+int read_effort(struct reader *r, const struct field *f, const struct json *v);
 /* A number of which one value is built; outside of its bounds it is a range error all the same. */
 int read_only(struct reader *r, const struct field *f, const struct json *v);
 int only_false(struct reader *r, const struct field *f, const struct json *v);

@@ -238,11 +238,13 @@ static void put_paths(struct buf *b, const struct api *a)
 
 static void put_shapes(struct buf *b, const struct gen_rules *u)
 {
-    out_spec(b, "'schemas':{'CompletionRequest':");
-    out_request_schema(b, TEXT, u);
-    out_spec(b, ",'ChatCompletionRequest':");
-    out_request_schema(b, CHAT, u);
-    out_spec(b, ",'TokenId':{'type':'integer','minimum':0");
+    out_spec(b, "'schemas':{");
+    for (int i = 0; i < n_openapi_requests; i++) {
+        out_spec(b, "'%s':", openapi_requests[i].name);
+        out_request_schema(b, openapi_requests[i].dialect, u);
+        out_str(b, ",");
+    }
+    out_spec(b, "'TokenId':{'type':'integer','minimum':0");
     if (u->s)
         out_spec(b, ",'maximum':%d", u->s->limits.vocab - 1);
     out_str(b, "},");

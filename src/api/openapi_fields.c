@@ -17,7 +17,7 @@ struct spec {
     struct buf *b;
     const struct gen_rules *u;
     const struct field *f;
-    int where;
+    const struct dialect *l;
 };
 
 typedef void put_fn(const struct spec *s);
@@ -55,7 +55,7 @@ static void put_bounds(const struct spec *s, double lo, double hi)
 
 static void put_int(const struct spec *s)
 {
-    out_spec(s->b, "'type':['integer','null']");
+    out_spec(s->b, s->f->required ? "'type':'integer'" : "'type':['integer','null']");
     put_bounds(s, s->f->lo, most(s));
 }
 
@@ -73,7 +73,7 @@ static void put_only(const struct spec *s)
 static void put_max_tokens(const struct spec *s)
 {
     out_spec(s->b, "'type':['integer','null'],'minimum':-1,'maximum':%.16g", s->f->hi);
-    if (s->where == CHAT)
+    if (s->l->chat)
         out_spec(s->b, ",'not':{'const':0}");
 }
 
@@ -150,7 +150,8 @@ static void put_string(const struct spec *s)
 static void put_array(const struct spec *s)
 {
     if (strcmp(s->f->name, "messages") == 0)
-        out_spec(s->b, "'$ref':'#/components/schemas/Messages'");
+        out_spec(s->b, "'$ref':'#/components/schemas/%s'",
+                 s->l->rows ? "MessageTurns" : "Messages"); /* Anthropic's have rows of their own */
     else
         out_spec(s->b, "'type':['array','null']");
 }
@@ -269,6 +270,91 @@ static void put_logit_bias(const struct spec *s)
              MAX_BIAS);
 }
 
+/* ---- of responses and messages ---- */
+
+static void put_any_text(const struct spec *s)
+{
+    if (strcmp(s->f->name, "input") == 0)
+        out_spec(s->b, "'$ref':'#/components/schemas/ResponseInput'");
+    else
+        out_spec(s->b, "'anyOf':[{'type':'string'},{'type':'array','items':{'$ref':"
+                       "'#/components/schemas/TextBlock'}},{'type':'null'}]");
+}
+
+static void put_sequences(const struct spec *s)
+{
+    long long n = (long long)s->u->c->limits.max_stop;
+    out_spec(s->b,
+             "'type':['array','null'],'maxItems':%lld,'items':{'type':'string','minLength':1,"
+             "'maxLength':512}",
+             n < MAX_STOP_STRINGS ? n : MAX_STOP_STRINGS);
+}
+
+static void put_user_object(const struct spec *s)
+{
+    out_spec(s->b, "'type':['object','null'],'properties':{'user_id':{'type':['string','null'],"
+                   "'maxLength':512}}");
+}
+
+static void put_no_items(const struct spec *s)
+{
+    out_spec(s->b, "'type':['array','null'],'maxItems':0");
+}
+
+static void put_choice_type(const struct spec *s)
+{
+    out_spec(s->b, "'type':['object','null'],'required':['type'],'properties':{'type':{'enum':["
+                   "'none','auto']}}");
+}
+
+static void put_thinking(const struct spec *s)
+{
+    out_spec(s->b, "'type':['object','null'],'required':['type'],'properties':{'type':{'const':"
+                   "'disabled'}}");
+}
+
+static void put_metadata(const struct spec *s)
+{
+    out_spec(s->b, "'type':['object','null'],'maxProperties':16,'propertyNames':{'maxLength':64},"
+                   "'additionalProperties':{'type':'string','maxLength':512}");
+}
+
+static void put_text_object(const struct spec *s)
+{
+    out_spec(s->b, "'type':['object','null'],'properties':{'format':{'type':['object','null'],"
+                   "'required':['type'],'properties':{'type':{'const':'text'}}},'verbosity':{"
+                   "'enum':['low','medium','high',null]}}");
+}
+
+static void put_reasoning(const struct spec *s)
+{
+    out_spec(s->b, "'type':['object','null'],'properties':{'effort':{'enum':['none','minimal',"
+                   "'low','medium','high','xhigh','max',null]},'summary':{'type':['string',"
+                   "'null'],'maxLength':64},'generate_summary':{'type':['string','null'],"
+                   "'maxLength':64}}");
+}
+
+static void put_truncation(const struct spec *s)
+{
+    out_spec(s->b, "'enum':['disabled',null]");
+}
+
+static void put_include(const struct spec *s)
+{
+    out_spec(s->b, "'type':['array','null'],'items':{'type':'string','not':{'const':"
+                   "'message.output_text.logprobs'}}");
+}
+
+static void put_choice(const struct spec *s)
+{
+    out_spec(s->b, "'enum':['none','auto',null]");
+}
+
+static void put_calls(const struct spec *s)
+{
+    out_spec(s->b, "'type':['integer','null'],'minimum':1,'maximum':9223372036854775807");
+}
+
 /* Each reader of the table by its name; a test holds every row against this list. */
 static const struct {
     const char *reader;
@@ -307,6 +393,20 @@ static const struct {
     {"read_repeat_penalty", put_repeat_penalty},
     {"read_n_predict", put_n_predict},
     {"read_repeat_last_n", put_repeat_last_n},
+    {"any_text", put_any_text},
+    {"read_sequences", put_sequences},
+    {"read_user", put_user_object},
+    {"read_cache", put_object},
+    {"read_no_items", put_no_items},
+    {"read_choice_type", put_choice_type},
+    {"read_thinking", put_thinking},
+    {"read_metadata", put_metadata},
+    {"read_text", put_text_object},
+    {"read_reasoning", put_reasoning},
+    {"read_truncation", put_truncation},
+    {"read_include", put_include},
+    {"read_choice", put_choice},
+    {"read_calls", put_calls},
 };
 
 /* NULL: a reader that is not in the list. */
@@ -385,43 +485,57 @@ static void put_words(const struct spec *s)
     }
 }
 
-/* What holds between two fields: where `a` is as it says, `b` must be as it says. Only what a
- * schema can say; sums and comparisons are left to the answer 400. */
+/* What holds between two fields of a dialect (NULL: of any that has `a`): where `a` is as it says,
+ * `b` must be as it says. Only what a schema can say; sums and comparisons are left to the answer
+ * 400. */
 static const struct {
-    int where;
+    const struct dialect *l;
     const char *a, *is, *b, *must;
 } pairs[] = {
-    {BOTH, "stream_options", "{'type':'object','minProperties':1}", "stream", "{'const':true}"},
-    {CHAT, "top_logprobs", "{'type':'integer','minimum':1}", "logprobs", "{'const':true}"},
-    {CHAT, "tools", "{'type':'array'}", "tool_choice", "{'const':'none'}"},
-    {TEXT, "max_tokens", "{'const':0}", "echo", "{'const':true}"},
-    {TEXT, "n_predict", "{'const':0}", "echo", "{'const':true}"},
-    {TEXT, "max_new_tokens", "{'const':0}", "echo", "{'const':true}"},
+    {NULL, "stream_options", "{'type':'object','minProperties':1}", "stream", "{'const':true}"},
+    {&dialect_chat, "top_logprobs", "{'type':'integer','minimum':1}", "logprobs", "{'const':true}"},
+    {&dialect_chat, "tools", "{'type':'array'}", "tool_choice", "{'const':'none'}"},
+    {&dialect_text, "max_tokens", "{'const':0}", "echo", "{'const':true}"},
+    {&dialect_text, "n_predict", "{'const':0}", "echo", "{'const':true}"},
+    {&dialect_text, "max_new_tokens", "{'const':0}", "echo", "{'const':true}"},
 };
 
-static void put_pairs(struct buf *b, int where)
+/* The row that counts for a name, or -1. */
+static int first_of(const struct dialect *l, const char *name)
 {
-    int n = 0;
-    out_spec(b, ",'allOf':[");
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        if (pairs[i].where & where)
-            out_spec(b,
-                     "%s{'if':{'required':['%s'],'properties':{'%s':%s}},'then':{'required':["
-                     "'%s'],'properties':{'%s':%s}}}",
-                     n++ ? "," : "", pairs[i].a, pairs[i].a, pairs[i].is, pairs[i].b, pairs[i].b,
-                     pairs[i].must);
-    out_str(b, "]");
+    for (int i = 0; i < field_rows(l); i++) {
+        const struct field *f = field_row(l, i);
+        if (f && strcmp(f->name, name) == 0)
+            return i;
+    }
+    return -1;
 }
 
-void out_request_schema(struct buf *b, int where, const struct gen_rules *u)
+static void put_pairs(struct buf *b, const struct dialect *l)
+{
+    int n = 0;
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        if (pairs[i].l ? pairs[i].l != l : first_of(l, pairs[i].a) < 0)
+            continue;
+        out_spec(b,
+                 "%s{'if':{'required':['%s'],'properties':{'%s':%s}},'then':{'required':['%s'],"
+                 "'properties':{'%s':%s}}}",
+                 n++ ? "," : ",'allOf':[", pairs[i].a, pairs[i].a, pairs[i].is, pairs[i].b,
+                 pairs[i].b, pairs[i].must);
+    }
+    out_str(b, n ? "]" : "");
+}
+
+void out_request_schema(struct buf *b, const struct dialect *l, const struct gen_rules *u)
 {
     const struct field *f;
     int n = 0;
     out_spec(b, "{'type':'object','properties':{");
-    for (int i = 0; (f = field_row(i)) != NULL; i++) {
-        const struct spec s = {b, u, f, where};
-        if (!(f->where & where))
+    for (int i = 0; i < field_rows(l); i++) {
+        f = field_row(l, i);
+        if (!f || first_of(l, f->name) != i)
             continue;
+        const struct spec s = {b, u, f, l};
         out_spec(b, "%s'%s':{", n++ ? "," : "", f->name);
         if (openapi_knows(f))
             put_of(f)(&s);
@@ -430,11 +544,11 @@ void out_request_schema(struct buf *b, int where, const struct gen_rules *u)
     }
     out_spec(b, "},'required':[");
     n = 0;
-    for (int i = 0; (f = field_row(i)) != NULL; i++)
-        if (f->required && (f->where & where))
+    for (int i = 0; i < field_rows(l); i++)
+        if ((f = field_row(l, i)) != NULL && f->required)
             out_spec(b, "%s'%s'", n++ ? "," : "", f->name);
     out_str(b, "]");
-    put_pairs(b, where);
+    put_pairs(b, l);
     out_spec(b, ",'additionalProperties':%s}",
              u->c->http.unknown_fields == CONF_UNKNOWN_REJECT ? "false" : "true");
 }

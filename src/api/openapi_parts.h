@@ -22,7 +22,15 @@ struct openapi_op {
 extern const struct openapi_op openapi_ops[];
 extern const int n_openapi_ops;
 
-/* A shape: JSON with ' for ". The two generation requests are made of the field table. */
+/* A request that is made of the field table. */
+struct dialect;
+extern const struct openapi_request {
+    const char *name;
+    const struct dialect *dialect;
+} openapi_requests[];
+extern const int n_openapi_requests;
+
+/* Another shape: JSON with ' for ". */
 struct openapi_shape {
     const char *name, *text;
 };

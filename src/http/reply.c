@@ -36,6 +36,8 @@ static void add_headers(const struct exchange *x, struct MHD_Response *resp, con
     const char *o;
     MHD_add_response_header(resp, "Server", "quire/" QUIRE_VERSION);
     MHD_add_response_header(resp, "X-Request-Id", r->id);
+    if (r->handler && r->handler->id_header)
+        MHD_add_response_header(resp, r->handler->id_header, r->id);
     if (ctype)
         MHD_add_response_header(resp, "Content-Type", ctype);
     if (ctype && strncmp(ctype, "text/html", 9) == 0) { /* a page of ours: it asks for nothing */
@@ -121,7 +123,10 @@ void reply_error(struct req *r, const struct err *e)
         exchange_of(r)->answer.close = true;
     if (!r->answered)
         note(exchange_of(r), e);
-    r->http->hooks.error(&b, e);
+    if (r->handler && r->handler->error)
+        r->handler->error(&b, r, e);
+    else
+        r->http->hooks.error(&b, e);
     if (b.oom)
         req_drop(r);
     else
