@@ -113,11 +113,11 @@ const struct openapi_shape openapi_shapes[] = {
             HEAD("text_completion", REF("CompletionChoice")) ",'usage':" MAYBE(REF("Usage")))},
     {"ChatLogprobs", OBJECT("'content','refusal'",
                             "'content':" LIST(REF("ChatLogprob")) ",'refusal':{'type':'null'}")},
-    {"ChatLogprob",
-     OBJECT("'token','logprob','bytes','top_logprobs'",
-            "'token':" STR ",'logprob':" NUM ",'bytes':" LIST(INT) ",'top_logprobs':" LIST(
-                OBJECT("'token','logprob','bytes'",
-                       "'token':" STR ",'logprob':" NUM ",'bytes':" LIST(INT))))},
+    {"ChatLogprob", OBJECT("'token','logprob','bytes','top_logprobs'",
+                           "'token':" STR ",'logprob':" NUM
+                           ",'bytes':" LIST(INT) ",'top_logprobs':" LIST(REF("TopLogprob")))},
+    {"TopLogprob",
+     OBJECT("'token','logprob','bytes'", "'token':" STR ",'logprob':" NUM ",'bytes':" LIST(INT))},
     {"ChatChoice",
      OBJECT(
          "'index','message','logprobs','finish_reason','stop_reason'",
@@ -175,12 +175,11 @@ const struct openapi_shape openapi_shapes[] = {
          "'count','max_model_len','tokens','token_strs'",
          "'count':" INT ",'max_model_len':" INT ",'tokens':" LIST(INT) ",'token_strs':" MAYBE(
              LIST(STR))) "," OBJECT("'tokens'",
-                                    "'tokens':" LIST(
-                                        INT)) "," OBJECT("'tokens'",
-                                                         "'tokens':" LIST(OBJECT(
-                                                             "'id','piece'",
-                                                             "'id':" INT ",'piece':{'anyOf':[" STR
-                                                             "," LIST(INT) "]}"))) "]}"},
+                                    "'tokens':" LIST(INT)) "," OBJECT("'tokens'",
+                                                                      "'tokens':" LIST(
+                                                                          REF("TokenPiece"))) "]}"},
+    {"TokenPiece",
+     OBJECT("'id','piece'", "'id':" INT ",'piece':{'anyOf':[" STR "," LIST(INT) "]}")},
     {"DetokenizeRequest", OBJECT("'tokens'", MODEL_FIELD ",'tokens':" LIST(REF("TokenId")))},
     {"DetokenizedText", "{'anyOf':[" OBJECT("'prompt'", "'prompt':" STR) "," OBJECT(
                             "'content'", "'content':" STR) "]}"},
