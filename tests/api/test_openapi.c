@@ -71,10 +71,10 @@ static void test_routes(void **state)
         bool tail = h->path[strlen(h->path) - 1] == '/', known = false;
         char path[100];
         snprintf(path, sizeof path, "%s%s", h->path, tail ? "{id}" : "");
-        const struct json *get = AT(&d, "paths", path, "get"),
-                          *post = AT(&d, "paths", path, "post");
-        assert_true(!get == !(h->methods & M_GET) && !post == !(h->methods & M_POST));
-        assert_non_null(AT(&d, "paths", path, get ? "get" : "post", "responses", "200"));
+        const struct json *got = AT(&d, "paths", path, "get"),
+                          *posted = AT(&d, "paths", path, "post");
+        assert_true(!got == !(h->methods & M_GET) && !posted == !(h->methods & M_POST));
+        assert_non_null(AT(&d, "paths", path, got ? "get" : "post", "responses", "200"));
         for (int k = 0; k < n_openapi_ops; k++)
             known |= strcmp(openapi_ops[k].name, h->name) == 0;
         if (!known)
