@@ -45,7 +45,7 @@ static void put_string(struct buf *b, const struct json *v)
 }
 
 /* The first thing in v, which may not be there. */
-static const struct json *first(const struct json_doc *d, const struct json *v)
+static const struct json *child_of(const struct json_doc *d, const struct json *v)
 {
     return v ? json_child(d, v) : NULL;
 }
@@ -88,7 +88,7 @@ static void put_schema(struct buf *b, const struct json_doc *d, const struct jso
 static bool is_required(const struct json_doc *d, const struct json *shape,
                         const struct json *field)
 {
-    for (const struct json *k = first(d, json_get(d, shape, "required")); k; k = json_next(d, k))
+    for (const struct json *k = child_of(d, json_get(d, shape, "required")); k; k = json_next(d, k))
         if (k->type == JSON_STR && k->n == field->n_key && memcmp(k->s, field->key, k->n) == 0)
             return true;
     return false;
@@ -124,7 +124,7 @@ static const struct json *body_shape(const struct json_doc *d, const struct json
 static void put_answers(struct buf *b, const struct json_doc *d, const struct json *op)
 {
     put(b, "<p>Answers");
-    for (const struct json *k = first(d, json_get(d, op, "responses")); k; k = json_next(d, k)) {
+    for (const struct json *k = child_of(d, json_get(d, op, "responses")); k; k = json_next(d, k)) {
         put(b, " ");
         put_key(b, k);
     }
@@ -133,7 +133,8 @@ static void put_answers(struct buf *b, const struct json_doc *d, const struct js
 
 static void put_operations(struct buf *b, const struct json_doc *d)
 {
-    for (const struct json *p = first(d, json_get(d, &d->v[0], "paths")); p; p = json_next(d, p)) {
+    for (const struct json *p = child_of(d, json_get(d, &d->v[0], "paths")); p;
+         p = json_next(d, p)) {
         for (const struct json *op = json_child(d, p); op; op = json_next(d, op)) {
             const struct json *body = body_shape(d, op);
             const struct json *ref = body ? json_get(d, body, "$ref") : NULL;
@@ -160,7 +161,7 @@ static void put_shapes(struct buf *b, const struct json_doc *d)
 {
     const struct json *c = json_get(d, &d->v[0], "components");
     put(b, "<h2>Shapes</h2>\n");
-    for (const struct json *k = first(d, json_get(d, c, "schemas")); k; k = json_next(d, k)) {
+    for (const struct json *k = child_of(d, json_get(d, c, "schemas")); k; k = json_next(d, k)) {
         put(b, "<h3 id=\"");
         put_key(b, k);
         put(b, "\">");
@@ -171,7 +172,7 @@ static void put_shapes(struct buf *b, const struct json_doc *d)
         put_fields(b, d, follow(d, k));
     }
     put(b, "<h2>Errors</h2>\n<table><tr><th>status<th>codes\n");
-    for (const struct json *k = first(d, json_get(d, c, "responses")); k; k = json_next(d, k)) {
+    for (const struct json *k = child_of(d, json_get(d, c, "responses")); k; k = json_next(d, k)) {
         put(b, "<tr><td>");
         put_text(b, k->key + 1, k->n_key - 1);
         put(b, "<td>");
