@@ -100,7 +100,8 @@ static bool commit_row(struct engine *en, struct lane *ln, int slot, struct seq 
         take_token(en, s, r, i);
     else if (live && (want == STEP_WANT_HIDDEN || want == STEP_WANT_MEAN))
         take_vector(en, ln, slot, s, i);
-    seq_publish(en, ln, s); /* also what an ended one has computed */
+    if (seq_filled(en, s)) /* also what an ended one has computed */
+        seq_publish(en, ln, s);
     seq_settle_if_idle(en, s);
     return s->state == SEQ_RUNNING;
 }

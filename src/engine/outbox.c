@@ -139,37 +139,53 @@ static void fill_stats(struct engine *en, struct engine_stats *st)
     *st = en->stats;
 }
 
+/* The log probabilities of n records go to `to`, and their places are counted from there. How many. */
+static int32_t pack_top(const struct staging *o, struct out_rec *rec, int32_t n,
+                        struct token_logprob *to)
+{
+    int32_t first = 0, n_top = 0;
+    for (int32_t i = 0; i < n && o->n_top > 0; i++) {
+        if (rec[i].n_top > 0 && n_top == 0)
+            first = rec[i].top0;
+        rec[i].top0 = rec[i].n_top > 0 ? rec[i].top0 - first : 0;
+        n_top += rec[i].n_top;
+    }
+    memcpy(to, o->top + first, (size_t)n_top * sizeof *to);
+    return n_top;
+}
+
+/* The same for vectors; floats. */
+static int32_t pack_vec(const struct staging *o, struct out_rec *rec, int32_t n, float *to)
+{
+    int32_t first = 0, n_vec = 0;
+    for (int32_t i = 0; i < n && o->n_vec > 0; i++) {
+        if (rec[i].n_vec == 0)
+            continue;
+        first = n_vec == 0 ? rec[i].vec0 : first;
+        rec[i].vec0 -= first;
+        n_vec += rec[i].n_vec;
+    }
+    memcpy(to, o->vec + first, (size_t)n_vec * sizeof *to);
+    return n_vec;
+}
+
 /* Try to send records [at, at + n). */
 static bool send_range(struct engine *en, int32_t at, int32_t n)
 {
     struct staging *o = &en->staging;
     struct msg_outbox *m = (struct msg_outbox *)o->buf;
-    int32_t top0 = n > 0 ? o->rec[at].top0 : 0, n_top = 0;
     struct out_rec *rec = (struct out_rec *)(m + 1);
-    memcpy(rec, o->rec + at, (size_t)n * sizeof *rec);
-    int ends = 0;
-    int32_t n_vec = 0, vec0 = 0;
-    for (int32_t i = 0; i < n; i++) {
-        if (rec[i].n_top > 0 && n_top == 0)
-            top0 = rec[i].top0;
-        rec[i].top0 = rec[i].n_top > 0 ? rec[i].top0 - top0 : 0;
-        n_top += rec[i].n_top;
-        ends += rec[i].finish != FINISH_NONE;
-        if (rec[i].n_vec == 0)
-            continue;
-        vec0 = n_vec == 0 ? rec[i].vec0 : vec0;
-        rec[i].vec0 -= vec0;
-        n_vec += rec[i].n_vec;
-    }
     struct token_logprob *top = (struct token_logprob *)(rec + n);
-    memcpy(top, o->top + top0, (size_t)n_top * sizeof *top);
-    memcpy(top + n_top, o->vec + vec0, (size_t)n_vec * sizeof *o->vec);
-    size_t bytes = sizeof *m + (size_t)n * sizeof *rec + (size_t)n_top * sizeof *top +
-                   (size_t)n_vec * sizeof *o->vec;
+    int ends = 0;
+    memcpy(rec, o->rec + at, (size_t)n * sizeof *rec);
+    for (int32_t i = 0; i < n; i++)
+        ends += rec[i].finish != FINISH_NONE;
+    m->n_top = pack_top(o, rec, n, top);
+    m->n_vec = pack_vec(o, rec, n, (float *)(top + m->n_top));
+    size_t bytes = sizeof *m + (size_t)n * sizeof *rec + (size_t)m->n_top * sizeof *top +
+                   (size_t)m->n_vec * sizeof *o->vec;
     m->h = (struct msg_head){.kind = MSG_OUTBOX, .bytes = (uint32_t)bytes};
     m->n_rec = n;
-    m->n_top = n_top;
-    m->n_vec = n_vec;
     fill_stats(en, &m->stats);
     atomic_fetch_sub(&en->live, ends);
     if (!fault_point("outbox.send") && mbox_send(en->out, m, bytes) == 0)

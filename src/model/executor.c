@@ -48,6 +48,8 @@ static int check_step(const struct model *m, const struct step *s)
         return bad(s, "tier copies", s->n_out + s->n_in);
     if (s->n_area < 0 || s->n_area > MAX_AREA)
         return bad(s, "area", s->n_area);
+    if (s->share != 0)
+        return bad(s, "share", s->share);
     if (s->n_rows < 0 || s->n_rows > m->max_seqs || s->n_tokens < 0 ||
         s->n_tokens > m->max_tokens || s->n_edits < 0 || s->n_edits > MAX_EDITS || s->n_copy < 0 ||
         s->n_copy > MAX_COPIES)
