@@ -139,7 +139,8 @@ static void fill_stats(struct engine *en, struct engine_stats *st)
     *st = en->stats;
 }
 
-/* The log probabilities of n records go to `to`, and their places are counted from there. How many. */
+/* The log probabilities of n records go to `to`, and their places are counted from there. How many.
+ */
 static int32_t pack_top(const struct staging *o, struct out_rec *rec, int32_t n,
                         struct token_logprob *to)
 {
