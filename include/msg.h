@@ -75,10 +75,16 @@ struct msg_cancel {
     int32_t pad;
 };
 
-enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCEL, FINISH_ERROR };
+enum finish_reason {
+    FINISH_NONE,
+    FINISH_STOP,
+    FINISH_LENGTH,
+    FINISH_CANCEL,
+    FINISH_ERROR,
+    FINISH_VECTOR /* of a prompt with embed: here it is */
+};
 
-/* One generated token, or the end of a request (an end without a token: token == -1). The end of a
- * prompt with embed is FINISH_STOP and has its vector.
+/* One generated token, or the end of a request (an end without a token: token == -1).
  * `finish` != FINISH_NONE on the last record of an id; nothing follows it. */
 struct out_rec {
     req_id id;
@@ -88,11 +94,17 @@ struct out_rec {
     int32_t n_cached; /* prompt tokens that came from the prefix cache (first admission) */
     int32_t stop_id;  /* the stop token id that ended it; -1 for EOS and others */
     float logprob;
-    int32_t n_top;    /* how many struct token_logprob of the trailing array belong to this one */
-    int32_t top0;     /* index of the first */
+    union {
+        struct {           /* any but FINISH_VECTOR */
+            int32_t n_top; /* how many struct token_logprob of the trailing array belong to it */
+            int32_t top0;  /* index of the first */
+        };
+        struct {           /* FINISH_VECTOR */
+            int32_t n_vec; /* hidden_dim: how many floats of the trailing vec[] belong to it */
+            int32_t vec0;  /* index of the first */
+        };
+    };
     int64_t queue_us; /* arrival to first admission */
-    int32_t n_vec; /* 0, or hidden_dim: how many floats of the trailing vec[] belong to this one */
-    int32_t vec0;  /* index of the first */
 };
 
 /* A copied snapshot; counters count from process start. */

@@ -213,7 +213,7 @@ void embed_record(struct api *a, const struct out_rec *rec, const float *vec, in
     slot_give(&a->slots, rec->id);
     in->id = 0;
     x->n_open--;
-    if (!x->done && rec->n_vec > 0)
+    if (!x->done && rec->finish == FINISH_VECTOR)
         on_vector(in, rec, vec, now_us);
     else if (!x->done)
         on_failed(in, rec);

@@ -362,7 +362,7 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
     a->stats = m->stats;
     a->has_stats = true;
     for (int32_t i = 0; i < m->n_rec; i++)
-        on_record(a, &rec[i], top + rec[i].top0, vec + rec[i].vec0, now);
+        on_record(a, &rec[i], top + rec[i].top0, vec + rec[i].vec0, now); /* one of the two */
 }
 
 /* ---- start ---- */

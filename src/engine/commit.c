@@ -52,9 +52,10 @@ static void take_token(struct engine *en, struct seq *s, const struct step_resul
         seq_end(en, s);
 }
 
-/* Row i of the step in `slot` brought the vector of s: its end. */
-static void take_vector(struct engine *en, const struct lane *ln, int slot, struct seq *s,
-                        int32_t i)
+/* Row i of the step in `slot` brought the vector of s: its end. Not inlined on purpose: rows that
+ * draw do not pay for it. */
+static __attribute__((noinline)) void take_vector(struct engine *en, const struct lane *ln,
+                                                  int slot, struct seq *s, int32_t i)
 {
     if (PLANT(PLANT_VECTOR_SLOT) && i > 0)
         i--;

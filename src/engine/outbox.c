@@ -106,7 +106,7 @@ float *outbox_vector(struct engine *en, const struct seq *s)
 {
     struct staging *o = &en->staging;
     CHECK(o->n_vec < o->cap_vec);
-    struct out_rec *r = add_rec(en, s->id, FINISH_STOP);
+    struct out_rec *r = add_rec(en, s->id, FINISH_VECTOR);
     r->n_cached = s->n_hit;
     r->queue_us = s->queue_us;
     r->n_vec = en->lim.hidden_dim;
@@ -146,6 +146,8 @@ static int32_t pack_top(const struct staging *o, struct out_rec *rec, int32_t n,
 {
     int32_t first = 0, n_top = 0;
     for (int32_t i = 0; i < n && o->n_top > 0; i++) {
+        if (rec[i].finish == FINISH_VECTOR)
+            continue;
         if (rec[i].n_top > 0 && n_top == 0)
             first = rec[i].top0;
         rec[i].top0 = rec[i].n_top > 0 ? rec[i].top0 - first : 0;
@@ -160,7 +162,7 @@ static int32_t pack_vec(const struct staging *o, struct out_rec *rec, int32_t n,
 {
     int32_t first = 0, n_vec = 0;
     for (int32_t i = 0; i < n && o->n_vec > 0; i++) {
-        if (rec[i].n_vec == 0)
+        if (rec[i].finish != FINISH_VECTOR)
             continue;
         first = n_vec == 0 ? rec[i].vec0 : first;
         rec[i].vec0 -= first;

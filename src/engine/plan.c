@@ -295,7 +295,7 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
     int32_t n_decoders = 0, n_chunked = 0;
     for (int32_t i = 0; i < en->seqs.n_run; i++) {
         const struct seq *s = &en->seqs.seq[en->seqs.run[i]];
-        n_chunked += seq_wants_chunk(s);
+        n_chunked += seq_need(s) > 1 || (en->seqs.n_embeds > 0 && seq_wants_chunk(s));
         n_decoders += seq_need(s) == 1 && s->n_tok < s->n_max;
     }
     bool want = n_chunked > 0 || en->seqs.n_wait > 0;

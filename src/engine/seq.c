@@ -78,6 +78,7 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     memcpy(s->stop, tok + m->n_prompt, (size_t)m->n_stop_ids * sizeof *tok);
     s->params = m->params;
     s->embed = (uint8_t)m->embed;
+    q->n_embeds += s->embed != EMBED_NONE;
     s->priority = m->priority;
     s->order = q->n_orders++;
     s->min_new = m->min_new;
@@ -264,6 +265,7 @@ static void settle(struct engine *en, struct seq *s)
         return;
     }
     fair_leave(q, &en->sched, s->tenant);
+    q->n_embeds -= s->embed != EMBED_NONE;
     s->state = SEQ_FREE;
     s->gen++;
     q->free[q->n_free++] = seq_index(q, s);

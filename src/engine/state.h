@@ -132,6 +132,7 @@ struct seqs {
     uint64_t n_choices; /* counts passes over the tenants' scratch */
     uint64_t plan_no;   /* counts plans: seqs with in_plan == plan_no are in the one being built */
     int32_t n_vectors;  /* that the plan being built brings */
+    int32_t n_embeds;   /* live seqs that are to give one */
 };
 
 /* ---- what the scheduler knows ---- */

@@ -163,9 +163,9 @@ static inline int turn(struct bed *b)
             const struct token_logprob
                 *top = (const struct token_logprob *)((const struct out_rec *)(m + 1) + m->n_rec);
             int i = (int)r->id - 1;
-            if (r->n_vec == HM_DIM)
+            if (r->finish == FINISH_VECTOR)
                 memcpy(b->vec[i], (const float *)(top + m->n_top) + r->vec0, sizeof b->vec[i]);
-            b->n_vec[i] += r->n_vec;
+            b->n_vec[i] += r->finish == FINISH_VECTOR ? r->n_vec : 0;
             b->hit[i] = r->n_cached;
             if (r->token >= 0 && b->n_got[i]++ == 0) {
                 b->steps_at_first[i] = (int64_t)b->en->lane.step_no;

@@ -27,7 +27,7 @@ static void check_vector(const struct bed *b, int i, const token_id *tok, int n,
     naive_vector(m, want);
     free(m);
     assert_int_equal(b->ended[i], 1);
-    assert_int_equal(b->finish[i], FINISH_STOP);
+    assert_int_equal(b->finish[i], FINISH_VECTOR);
     assert_int_equal(b->n_got[i], 0);
     assert_int_equal(b->n_vec[i], HM_DIM);
     assert_memory_equal(b->vec[i], want, sizeof want);

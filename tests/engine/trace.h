@@ -204,7 +204,7 @@ static void tr_vector(struct trace *t, const struct tr_req *q, const struct out_
                       const float *vec)
 {
     int64_t *bad = &t->r->mismatches;
-    if (r->finish != FINISH_STOP || r->n_vec != HM_DIM || q->n_got > 0)
+    if (r->finish != FINISH_VECTOR || r->n_vec != HM_DIM || q->n_got > 0)
         tr_fault(t, bad, "wrong end of a vector", (int64_t)r->id, r->n_vec);
     else if (memcmp(vec + r->vec0, q->vector, sizeof q->vector) != 0)
         tr_fault(t, bad, "wrong vector", (int64_t)r->id, r->vec0);
@@ -245,7 +245,7 @@ static void tr_record(struct trace *t, const struct out_rec *r, const struct tok
     q->ended = 1;
     q->finish = r->finish;
     q->status = r->status;
-    if (r->n_vec > 0 || (q->m->embed != EMBED_NONE && r->token >= 0))
+    if (r->finish == FINISH_VECTOR || (q->m->embed != EMBED_NONE && r->token >= 0))
         tr_vector(t, q, r, vec);
     else if (r->finish == FINISH_ERROR && r->status == ST_NUMERIC && t->spoiled)
         t->r->numeric++;

@@ -102,7 +102,7 @@ static void take(struct mbox *out)
             int i = (int)rec[k].id - 1;
             assert_true(rec[k].finish != FINISH_ERROR && rec[k].finish != FINISH_CANCEL);
             n_ended += rec[k].finish != FINISH_NONE;
-            if (rec[k].n_vec == 0)
+            if (rec[k].finish != FINISH_VECTOR)
                 continue;
             assert_int_equal(rec[k].n_vec, DIM);
             n_vec[i]++;
