@@ -43,6 +43,7 @@ static bool nine_digits(double v, int64_t *m, int *places)
 
 int out_float(char *to, float v)
 {
+    static const char zeros[5] = {'0', '.', '0', '0', '0'};
     int64_t m;
     int places, n = 0;
     char digit[DIGITS];
@@ -58,7 +59,7 @@ int out_float(char *to, float v)
     if (v < 0)
         to[n++] = '-';
     if (e >= -4 && e < 0) { /* 0.000123 */
-        memcpy(to + n, "0.000", 5);
+        memcpy(to + n, zeros, sizeof zeros);
         n += 1 - e;
         memcpy(to + n, digit, (size_t)last);
         return n + last;
