@@ -7,7 +7,7 @@
 
 /* Where a field is known. What OpenAI's two generation endpoints both have, the others have too,
  * unless a row of their own says otherwise. */
-enum { BOTH = 3, CHAT = 1, TEXT = 2 };
+enum { BOTH = 3, CHAT = 1, TEXT = 2, EMBED = 4 };
 
 enum { MAX_OWN = 64 }; /* rows of a dialect */
 
@@ -26,7 +26,7 @@ struct field {
     double lo, hi;                           /* of numbers; of strings: hi characters */
     double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
     double only;                             /* read_only: the one value that is built */
-    uint8_t where;                           /* CHAT, TEXT or BOTH */
+    uint8_t where;                           /* CHAT, TEXT, BOTH or EMBED */
     const char *reader; /* the name of `read`: openapi_fields.c knows by it what the row takes */
     bool required;
 };
@@ -52,6 +52,9 @@ int any_object(struct reader *r, const struct field *f, const struct json *v);
 /* A string, or an array of strings. */
 int read_stop(struct reader *r, const struct field *f, const struct json *v);
 int read_effort(struct reader *r, const struct field *f, const struct json *v);
+int read_priority(struct reader *r, const struct field *f, const struct json *v);
+int read_salt(struct reader *r, const struct field *f, const struct json *v);
+int read_request_id(struct reader *r, const struct field *f, const struct json *v);
 /* A number of which one value is built; outside of its bounds it is a range error all the same. */
 int read_only(struct reader *r, const struct field *f, const struct json *v);
 int only_false(struct reader *r, const struct field *f, const struct json *v);

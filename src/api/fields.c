@@ -254,7 +254,7 @@ static int read_stream_options(struct reader *r, const struct field *f, const st
     return read_option(r, f, v, "include_obfuscation", &ignored);
 }
 
-static int read_salt(struct reader *r, const struct field *f, const struct json *v)
+int read_salt(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
@@ -271,7 +271,7 @@ static int read_salt(struct reader *r, const struct field *f, const struct json 
 }
 
 /* Lower runs earlier, so how low is for the operator to say. */
-static int read_priority(struct reader *r, const struct field *f, const struct json *v)
+int read_priority(struct reader *r, const struct field *f, const struct json *v)
 {
     int64_t least = r->c->limits.min_priority;
     if (v->type == JSON_NUM && !v->is_int && v->d == floor(v->d))
@@ -291,7 +291,7 @@ int read_max_tokens(struct reader *r, const struct field *f, const struct json *
     return r->g->fit_max ? 0 : read_int_to(r, f, v, &r->g->max_tokens);
 }
 
-static int read_request_id(struct reader *r, const struct field *f, const struct json *v)
+int read_request_id(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
@@ -532,9 +532,10 @@ int model_check(const struct json *v, const struct gen_rules *u, char *name, str
 
 static void set_defaults(struct genreq *g)
 {
-    g->n = 1;
+    g->n = g->n_made = 1;
+    g->normalize = true;
     g->max_tokens = g->max_completion_tokens = g->seed = g->logprobs = INT64_MIN;
-    g->top_k = g->best_of = g->truncate = INT64_MIN;
+    g->top_k = g->best_of = g->truncate = g->dimensions = INT64_MIN;
     g->temperature = g->top_p = g->min_p = g->repetition = NAN;
     g->skip_special = g->add_generation_prompt = true;
     g->add_special = !g->chat;
@@ -621,6 +622,7 @@ int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rul
     struct reader r = {g, d, u->c, u->s, e};
     const struct json *seen[N_SEEN] = {0};
     set_defaults(g);
+    g->pooling = u->c->model.pooling;
     int st = match_fields(&r, seen);
     if (st)
         return st;
@@ -630,6 +632,8 @@ int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rul
     st = model_check(json_get(d, &d->v[0], "model"), u, g->model, e);
     if (st)
         return st;
+    if (g->dialect->where == EMBED)
+        return 0;
     st = check_combinations(&r);
     if (st)
         return st;

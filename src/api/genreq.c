@@ -41,23 +41,22 @@ static int one_prompt(struct genreq *g, const struct json_doc *d, const struct j
     return st;
 }
 
-static int read_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
-                        struct err *e)
+int genreq_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                   const char *key, int64_t max, struct err *e)
 {
-    int64_t max = u->c->limits.max_prompts;
-    const struct json *v = json_get(d, &d->v[0], "prompt");
+    const struct json *v = json_get(d, &d->v[0], key);
     size_t cap = 0;
     const struct json *k = json_child(d, v);
     if (v->type == JSON_STR || (k && k->type == JSON_NUM))
-        return one_prompt(g, d, v, u, "prompt", &cap, e);
+        return one_prompt(g, d, v, u, key, &cap, e);
     if (!k || v->n > max)
-        return err_param(e, ST_INVALID_LENGTH, "prompt",
-                         "'prompt' must have between 1 and %d items.", (int)max);
+        return err_param(e, ST_INVALID_LENGTH, key, "'%s' must have between 1 and %d items.", key,
+                         (int)max);
     uint8_t type = k->type;
     int i = 0;
     for (; k; k = json_next(d, k), i++) {
         char param[32];
-        snprintf(param, sizeof param, "prompt[%d]", i);
+        snprintf(param, sizeof param, "%s[%d]", key, i);
         if (k->type != type || (type != JSON_STR && type != JSON_ARR))
             return wrong_type(e, param, "like the other items: strings, or arrays of integers", k);
         int st = one_prompt(g, d, k, u, param, &cap, e);
@@ -139,9 +138,7 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     return st;
 }
 
-/* truncate_prompt_tokens: the last so many of each prompt; -1: as many as leave room for the new
- * ones. */
-static void truncate_prompts(struct genreq *g, const struct engine_limits *l)
+void genreq_truncate(struct genreq *g, const struct engine_limits *l)
 {
     enum { NEW = 16 }; /* where the client does not say how many */
     int64_t keep = g->truncate, pool = (int64_t)l->n_pages * l->page_tokens;
@@ -221,9 +218,10 @@ int genreq_make(struct genreq *g, const struct dialect *dialect, const char *bod
         st = err_set(e, ST_INVALID_TYPE, "The body must be a JSON object.");
     st = st ? st : fields_read(g, &d, u, e);
     if (st == 0)
-        st = g->chat ? read_chat(g, &d, u, e) : read_prompts(g, &d, u, e);
+        st = g->chat ? read_chat(g, &d, u, e)
+                     : genreq_prompts(g, &d, u, "prompt", u->c->limits.max_prompts, e);
     if (st == 0)
-        truncate_prompts(g, &u->s->limits);
+        genreq_truncate(g, &u->s->limits);
     st = st || dialect->count_only ? st : check_room(g, u, e);
     json_free(&d);
     return st;

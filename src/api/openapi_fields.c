@@ -355,6 +355,56 @@ static void put_calls(const struct spec *s)
     out_spec(s->b, "'type':['integer','null'],'minimum':1,'maximum':9223372036854775807");
 }
 
+/* ---- of embeddings ---- */
+
+static void put_input(const struct spec *s)
+{
+    long long n = (long long)s->u->c->limits.max_embedding_inputs;
+    out_spec(s->b,
+             "'anyOf':[{'type':'string'},{'type':'array','minItems':1,'maxItems':%lld,"
+             "'items':{'type':'string'}},{'type':'array','minItems':1,'items':",
+             n);
+    put_token(s);
+    out_spec(s->b,
+             "},{'type':'array','minItems':1,'maxItems':%lld,'items':{'type':'array',"
+             "'minItems':1,'items':",
+             n);
+    put_token(s);
+    out_spec(s->b, "}}]");
+}
+
+static void put_encoding(const struct spec *s)
+{
+    out_spec(s->b, "'enum':['float','base64',null]");
+}
+
+static void put_pooling(const struct spec *s)
+{
+    out_spec(s->b, "'enum':['last','mean',null]");
+}
+
+static void put_endianness(const struct spec *s)
+{
+    out_spec(s->b, "'enum':['little','native',null]");
+}
+
+static void put_dtype(const struct spec *s)
+{
+    out_spec(s->b, "'enum':['float32',null]");
+}
+
+static void put_side(const struct spec *s)
+{
+    out_spec(s->b, "'enum':['left',null]");
+}
+
+static void put_dimensions(const struct spec *s)
+{
+    out_spec(s->b, "'type':['integer','null'],'minimum':1");
+    if (s->u->s)
+        out_spec(s->b, ",'maximum':%d", (int)s->u->s->limits.hidden_dim);
+}
+
 /* Each reader of the table by its name; a test holds every row against this list. */
 static const struct {
     const char *reader;
@@ -407,6 +457,13 @@ static const struct {
     {"read_include", put_include},
     {"read_choice", put_choice},
     {"read_calls", put_calls},
+    {"read_input", put_input},
+    {"read_encoding", put_encoding},
+    {"read_pooling", put_pooling},
+    {"read_endianness", put_endianness},
+    {"read_dtype", put_dtype},
+    {"read_side", put_side},
+    {"read_dimensions", put_dimensions},
 };
 
 /* NULL: a reader that is not in the list. */

@@ -6,11 +6,10 @@
 
 #include "genreq.h"
 
-const struct openapi_request openapi_requests[] = {{"CompletionRequest", &dialect_text},
-                                                   {"ChatCompletionRequest", &dialect_chat},
-                                                   {"ResponseRequest", &dialect_responses},
-                                                   {"MessageRequest", &dialect_messages},
-                                                   {"CountRequest", &dialect_count}};
+const struct openapi_request openapi_requests[] = {
+    {"CompletionRequest", &dialect_text},    {"ChatCompletionRequest", &dialect_chat},
+    {"ResponseRequest", &dialect_responses}, {"MessageRequest", &dialect_messages},
+    {"CountRequest", &dialect_count},        {"EmbeddingRequest", &dialect_embed}};
 const int n_openapi_requests = sizeof openapi_requests / sizeof *openapi_requests;
 
 const struct openapi_op openapi_ops[] = {
@@ -40,6 +39,10 @@ const struct openapi_op openapi_ops[] = {
      .request = "CountRequest",
      .answer = "TokenCount",
      .error = "MessageError"},
+    {.name = "embeddings",
+     .summary = "Texts to vectors",
+     .request = "EmbeddingRequest",
+     .answer = "EmbeddingList"},
     {.name = "models", .summary = "The served names", .answer = "ModelList"},
     {.name = "model", .summary = "One served name", .answer = "Model", .may_lack = true},
     {.name = "tokenize",
@@ -441,6 +444,16 @@ const struct openapi_shape openapi_shapes[] = {
             "'type':{'const':'error'},'error':" OBJECT(
                 "'type','message'", "'type':" STR ",'message':" STR) ",'request_id':" STR)},
     {"TokenCount", OBJECT("'input_tokens'", "'input_tokens':" INT)},
+    {"EmbeddingList", OBJECT("'object','data','model','usage'",
+                             "'object':{'const':'list'},'data':" LIST(REF(
+                                 "Embedding")) ",'model':" STR ",'usage':" REF("EmbeddingUsage"))},
+    {"Embedding",
+     OBJECT("'object','index','embedding'", "'object':{'const':'embedding'},'index':" INT
+                                            ",'embedding':{'anyOf':[" LIST(NUM) "," STR "]}")},
+    {"EmbeddingUsage",
+     OBJECT("'prompt_tokens','total_tokens'",
+            "'prompt_tokens':" INT ",'total_tokens':" INT
+            ",'prompt_tokens_details':" OBJECT("'cached_tokens'", "'cached_tokens':" INT))},
     {"TokenizeRequest", "{'oneOf':[" REF("TokenizePrompt") "," REF("TokenizeMessages") "," REF(
                             "TokenizeContent") "]}"},
     {"TokenizePrompt",

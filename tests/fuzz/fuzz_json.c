@@ -2,6 +2,7 @@
 /* fuzz_json.c - any bytes as a body: the strict scanner's document is well formed and every part of
  * it reads the same alone; then the whole request checker, both endpoints, whose error (if any) is
  * one of the request's own. */
+#include "api/embed_req.h"
 #include "fuzz_rules.h"
 
 static void check_document(const struct json_doc *d, const char *s, size_t n)
@@ -29,6 +30,31 @@ static void check_document(const struct json_doc *d, const char *s, size_t n)
     }
 }
 
+/* The bytes of an answer were said beforehand, and it is a document. */
+static void check_embeddings(const char *body, size_t n, const struct gen_rules *rules)
+{
+    static float vec[64 * FUZZ_DIM];
+    struct genreq g;
+    struct err e = {0};
+    struct json_doc d;
+    struct buf out = {0};
+    int st = embed_make(&g, body, n, rules, &e);
+    must(st == 0 || (st_http(st) >= 400 && st_http(st) < 500 && e.msg[0]));
+    must(utf8_valid_prefix(e.msg, strlen(e.msg)) == strlen(e.msg));
+    for (int32_t i = 0; st == 0 && i < g.n_prompts; i++)
+        must(g.first[i] < g.first[i + 1] &&
+             (int64_t)(g.first[i + 1] - g.first[i]) <= rules->s->limits.max_model_len);
+    if (st == 0 && g.n_prompts <= 64) {
+        for (int32_t i = 0; i < 64 * FUZZ_DIM; i++)
+            vec[i] = -1.23456789e-7f * (float)(i + 1);
+        embed_text(&g, vec, 0, &out);
+        must(out.n <= embed_bytes(&g) && json_parse(&d, out.p, out.n, &e) == 0);
+        json_free(&d);
+    }
+    buf_free(&out);
+    genreq_fini(&g);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct json_doc d;
@@ -47,6 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         fuzz_request(&g, chat ? &dialect_chat : &dialect_text, body, n);
         genreq_fini(&g);
     }
+    check_embeddings(body, n, fuzz_rules());
     free(body);
     return 0;
 }

@@ -8,7 +8,7 @@
 #include "chat.h"
 #include "fuzzing.h"
 
-enum { FUZZ_VOCAB = 258 };
+enum { FUZZ_VOCAB = 258, FUZZ_DIM = 16 };
 
 static inline struct chat *fuzz_chat(void)
 {
@@ -62,12 +62,15 @@ static inline const struct gen_rules *fuzz_rules(void)
     static struct config c;
     static char *names[] = {"m"};
     static const struct str_list served = {names, 1};
-    static struct api_service s = {
-        .limits = {.n_pages = 64, .page_tokens = 16, .max_model_len = 512, .vocab = FUZZ_VOCAB},
-        .temperature = -1,
-        .top_p = -1,
-        .min_p = -1,
-        .top_k = -1};
+    static struct api_service s = {.limits = {.n_pages = 64,
+                                              .page_tokens = 16,
+                                              .max_model_len = 512,
+                                              .vocab = FUZZ_VOCAB,
+                                              .hidden_dim = FUZZ_DIM},
+                                   .temperature = -1,
+                                   .top_p = -1,
+                                   .min_p = -1,
+                                   .top_k = -1};
     static const struct gen_rules rules = {&c, &served, &s};
     if (!s.tok) {
         config_defaults(&c);

@@ -17,6 +17,10 @@ CHAT = [{"role": "user", "content": "Say something."}]
 KINDS = {
     "CompletionRequest": ("/v1/completions", {"prompt": "x", "max_tokens": 1}),
     "ChatCompletionRequest": ("/v1/chat/completions", {"messages": CHAT, "max_tokens": 1}),
+    "ResponseRequest": ("/v1/responses", {"input": "x", "max_output_tokens": 1}),
+    "MessageRequest": ("/v1/messages", {"messages": CHAT, "max_tokens": 1}),
+    "CountRequest": ("/v1/messages/count_tokens", {"messages": CHAT}),
+    "EmbeddingRequest": ("/v1/embeddings", {"input": "x"}),
 }
 
 
@@ -61,6 +65,12 @@ ANSWERS = [
     ("/v1/completions", {"prompt": "x", "max_tokens": 2, "echo": True, "stop": ["q"], "stop_token_ids": [5]}),
     ("/v1/chat/completions", {"messages": CHAT, "max_tokens": 2, "n": 2}),
     ("/v1/chat/completions", {"messages": CHAT, "max_tokens": 3, "logprobs": True, "top_logprobs": 2, "return_token_ids": True}),
+    ("/v1/responses", {"input": "x", "max_output_tokens": 2}),
+    ("/v1/responses", {"input": [{"role": "user", "content": "x"}], "instructions": "y", "metadata": {"a": "b"}}),
+    ("/v1/messages", {"messages": CHAT, "max_tokens": 2}),
+    ("/v1/messages/count_tokens", {"messages": CHAT, "system": "x"}),
+    ("/v1/embeddings", {"input": ["x", "y"], "encoding_format": "float"}),
+    ("/v1/embeddings", {"input": "x", "encoding_format": "base64", "dimensions": 4}),
     ("/tokenize", {"prompt": "x", "return_token_strs": True}),
     ("/tokenize", {"messages": CHAT}),
     ("/tokenize", {"content": "x"}),
@@ -84,7 +94,7 @@ def test_one_model(server, doc):
     shape(doc, "Model").validate(server.ask("GET", "/v1/models/tiny").json())
 
 
-@pytest.mark.parametrize("path,body", [a for a in ANSWERS if a[1] and "max_tokens" in a[1] and "best_of" not in a[1]])
+@pytest.mark.parametrize("path,body", [a for a in ANSWERS if "completions" in a[0] and "best_of" not in a[1]])
 def test_streams(server, doc, path, body):
     a = server.post(path, {**body, "stream": True, "stream_options": {"include_usage": True}})
     media = doc["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]
@@ -95,6 +105,18 @@ def test_streams(server, doc, path, body):
         v.validate(json.loads(e))
 
 
+@pytest.mark.parametrize("path,body", [a for a in ANSWERS if a[0] in ("/v1/responses", "/v1/messages")])
+def test_named_events(server, doc, path, body):
+    a = server.post(path, {**body, "stream": True})
+    media = doc["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]
+    v = shape(doc, media["x-event"]["$ref"].split("/")[-1])
+    got = re.findall(rb"^event: (\S+)\ndata: (.*)\n\n", a.body, re.M)
+    assert len(got) > 4
+    for name, data in got:
+        v.validate(json.loads(data))
+        assert json.loads(data)["type"] == name.decode()
+
+
 @pytest.mark.parametrize(
     "method,path,body,status",
     [
@@ -103,13 +125,16 @@ def test_streams(server, doc, path, body):
         ("POST", "/v1/chat/completions", b"{", 400),
         ("GET", "/v1/models/no", None, 404),
         ("GET", "/nope", None, 404),
+        ("POST", "/v1/messages", {"messages": 5}, 400),
+        ("POST", "/v1/embeddings", {"input": 5}, 400),
+        ("POST", "/v1/responses", {"input": 5}, 400),
         ("GET", "/v1/completions", None, 405),
     ],
 )
 def test_errors(server, doc, method, path, body, status):
     a = server.ask(method, path, body)
     assert a.status == status
-    shape(doc, "Error").validate(a.json())
+    shape(doc, "MessageError" if path == "/v1/messages" else "Error").validate(a.json())
     described = doc["paths"].get(path, {}).get(method.lower(), {}).get("responses")
     assert described is None or str(status) in described
 
@@ -121,6 +146,7 @@ ABOUT_MORE = {"invalid_combination", "context_length_exceeded", "template_error"
 ABOUT_OTHERS = {
     "tools": "goes with tool_choice none only",
     "prompt": "an empty text has no token",
+    "input": "likewise",
     "min_tokens": "is at most max_tokens",
 }
 
@@ -145,6 +171,8 @@ def test_what_a_field_takes(server, doc, kind):
             for value in [*SAMPLES, *bounds(s)]:
                 body = {**base, name: value}
                 if name in ("max_tokens", "n_predict", "max_new_tokens", "max_completion_tokens"):
+                    if "Completion" not in kind and name != "max_tokens":
+                        continue  # these have a name of their own for it, which wins
                     body.pop("max_tokens", None) if name != "max_tokens" else None
                     if isinstance(value, (int, float)) and value > 9:
                         continue  # what fits is about the prompt
@@ -152,7 +180,7 @@ def test_what_a_field_takes(server, doc, kind):
                         body["echo"] = True
                 if name == "stream_options":
                     body["stream"] = True
-                if name == "top_logprobs":
+                if name == "top_logprobs" and kind == "ChatCompletionRequest":
                     body["logprobs"] = True
                 if name == "stream" and value is True:
                     continue  # tested above
@@ -169,14 +197,16 @@ def test_what_a_field_takes(server, doc, kind):
                     taken += a.status == 200
     print(f"{kind}: {n} values, {taken} answered")
     assert not wrong, "\n".join(map(str, wrong))
-    assert n > 2000 and taken > 300
+    assert n > 500 and taken > 50
 
 
 def test_required(server, doc):
     for kind, (path, base) in KINDS.items():
         for name in doc["components"]["schemas"][kind]["required"]:
             a = server.post(path, {k: v for k, v in base.items() if k != name})
-            assert (a.status, a.error["code"], a.error["param"]) == (400, "missing_required_parameter", name)
+            assert a.status == 400 and name in a.error["message"]
+            if "code" in a.error:
+                assert (a.error["code"], a.error["param"]) == ("missing_required_parameter", name)
 
 
 def test_docs_need_nothing(server):
