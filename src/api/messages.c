@@ -121,10 +121,10 @@ static int add_blocks(struct turns *t, struct genreq *g, const struct json *list
     char name[96];
     int i = 0;
     for (const struct json *b = json_child(t->d, list); b; b = json_next(t->d, b), i++) {
-        const struct json *text;
+        const struct json *text = NULL;
         snprintf(name, sizeof name, "%.60s[%d]", at, i);
         int st = check_block(g, t->d, b, name, &text, e);
-        if (st)
+        if (st || !text)
             return st;
         turns_part(t, (struct view){text->s, text->n});
     }

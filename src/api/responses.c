@@ -207,7 +207,7 @@ static int put_parts(struct turns *t, const char *role, const struct json *list,
         const struct json *text = NULL;
         snprintf(at, sizeof at, "input[%d].content[%d]", i, k++);
         st = check_part(t->d, p, at, &text, e);
-        if (st == 0)
+        if (st == 0 && text)
             turns_part(t, (struct view){text->s, text->n});
     }
     turns_close(t);
