@@ -31,7 +31,7 @@ def server():
         assert s.alive()
 
 
-def test_schemathesis(server):
+def test_schemathesis(server, tmp_path):
     """Requests generated from /openapi.json: no 5xx, every answer is what the description says, and what it refuses
     the server refuses. (That it takes what the description takes cannot be asked: no schema says what fits.)"""
     need("schemathesis")
@@ -62,6 +62,7 @@ def test_schemathesis(server):
         capture_output=True,
         text=True,
         timeout=600,
+        cwd=tmp_path,  # it leaves its records there
     )
     print(p.stdout[-1500:])
     assert p.returncode == 0, p.stdout[-4000:] + p.stderr[-1000:]
