@@ -48,6 +48,7 @@ struct stream { /* r->user */
     int st;         /* of making g ... */
     struct err err; /* ... and why */
     bool admitted;  /* all its choices are in the engine */
+    bool entered;   /* it counts as one of its tenant's in flight */
     bool queue_asked;
     struct choice *choice;             /* [n_choices] */
     int32_t n_choices, n_open, n_left; /* n_open: the engine still owes an end; n_left: not done */

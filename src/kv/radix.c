@@ -40,6 +40,7 @@ void kv_pin(struct kv *kv, node_id n)
         if (kv->node[n].lock++ > 0)
             return;
         kv->n_locked++;
+        share_idle(kv, n, false);
         evict_update(kv, n);
     }
 }
@@ -54,6 +55,7 @@ void kv_unpin(struct kv *kv, node_id n)
         if (--kv->node[n].lock > 0)
             return;
         kv->n_locked--;
+        share_idle(kv, n, true);
         evict_update(kv, n);
     }
 }
@@ -176,6 +178,7 @@ void radix_remove(struct kv *kv, node_id n)
 {
     node_id parent = kv->node[n].parent;
     treap_remove(kv, n);
+    share_idle(kv, n, false);
     kv->node[n].parent = kv->node[n].page = -1;
     kv->unused[kv->n_unused++] = n;
     kv->n_nodes--;
