@@ -48,7 +48,7 @@ static void leave(struct stream *s, int reason)
     s->entered = false;
     for (int32_t i = 0; i < s->n_choices; i++)
         made += s->choice[i].n_tokens;
-    tenant_leave(s->a, s->r, made, ours && made == 0 ? (int64_t)s->g.ids.n : 0);
+    tenant_leave(s->a, s->r, s->n_choices, made, ours && made == 0 ? (int64_t)s->g.ids.n : 0);
 }
 
 /* Nobody wants the rest of s any more. */
@@ -451,12 +451,13 @@ void stream_begin(struct stream *s)
         return;
     }
     life_slots(a);
-    if (a->slots.n_live + (int64_t)s->g.n_prompts * s->g.n_made > a->slots.max_live) {
+    int64_t n_seqs = (int64_t)s->g.n_prompts * s->g.n_made;
+    if (!tenant_has_place(a, r, n_seqs)) {
         a->m.rejected++;
         reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
     }
-    if (tenant_enter(a, r, (int64_t)s->g.ids.n, &e)) {
+    if (tenant_enter(a, r, (int64_t)s->g.ids.n, n_seqs, &e)) {
         a->m.rejected++;
         reply_error(r, &e);
         return;

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define MINUTE_US 60e6
+enum { RESERVE = 8 };
 
 void tenants_open(struct api *a)
 {
@@ -41,6 +42,14 @@ static struct tenant_use *use_of(const struct api *a, const struct req *r)
 
 /* ---- limits ---- */
 
+bool tenant_has_place(const struct api *a, const struct req *r, int64_t n_seqs)
+{
+    const struct tenant_use *u = use_of(a, r);
+    int64_t left = a->slots.max_live - a->slots.n_live - n_seqs;
+    int64_t kept = a->tenants->n > 1 ? a->slots.max_live / RESERVE : 0;
+    return left >= kept || (left >= 0 && (!u || u->n_seqs + n_seqs <= kept));
+}
+
 static void fill_bucket(struct tenant_use *u, const struct tenant *t, int64_t now)
 {
     double most = (double)t->tokens_per_minute;
@@ -61,7 +70,7 @@ static int refuse_tokens(struct tenant_use *u, const struct tenant *t, struct re
                    (long long)t->tokens_per_minute, seconds);
 }
 
-int tenant_enter(struct api *a, struct req *r, int64_t n_prompt, struct err *e)
+int tenant_enter(struct api *a, struct req *r, int64_t n_prompt, int64_t n_seqs, struct err *e)
 {
     const struct tenant *t = r->who;
     struct tenant_use *u = use_of(a, r);
@@ -81,16 +90,19 @@ int tenant_enter(struct api *a, struct req *r, int64_t n_prompt, struct err *e)
         u->tokens -= (double)n_prompt;
     }
     u->n_requests++;
+    u->n_seqs += n_seqs;
     u->n_prompt += n_prompt;
     return 0;
 }
 
-void tenant_leave(struct api *a, const struct req *r, int64_t n_made, int64_t n_back)
+void tenant_leave(struct api *a, const struct req *r, int64_t n_seqs, int64_t n_made,
+                  int64_t n_back)
 {
     struct tenant_use *u = use_of(a, r);
     if (!u)
         return;
     u->n_requests--;
+    u->n_seqs -= n_seqs;
     u->n_prompt -= n_back;
     u->n_made += n_made;
     if (r->who->tokens_per_minute > 0)

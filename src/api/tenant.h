@@ -19,6 +19,7 @@
 /* What a tenant has in hand, by index in struct tenants. */
 struct tenant_use {
     int32_t n_requests; /* that got in and have not ended */
+    int64_t n_seqs;     /* of these requests */
     double tokens;      /* in the bucket at at_us */
     int64_t at_us;
     int64_t n_asked, n_refused; /* requests; n_asked counts the refused ones, too */
@@ -29,11 +30,17 @@ struct tenant_use {
 void tenants_open(struct api *a);
 void tenants_close(struct api *a);
 
-/* A request of r's tenant with n_prompt tokens wants to run. 0, or ST_RATE_LIMIT with the tenant's
- * own bound in *e and the time until it is worth trying again in r->retry_after. Who got in leaves
- * once: it generated n_made tokens, and n_back of its prompt were never computed. */
-int tenant_enter(struct api *a, struct req *r, int64_t n_prompt, struct err *e);
-void tenant_leave(struct api *a, const struct req *r, int64_t n_made, int64_t n_back);
+/* Is there a place for n_seqs sequences more of r's tenant? One place in RESERVE of all is for
+ * tenants that hold no more than that, so no one can fill the queue for the others. */
+bool tenant_has_place(const struct api *a, const struct req *r, int64_t n_seqs);
+
+/* A request of r's tenant with n_prompt tokens and n_seqs sequences wants to run. 0, or
+ * ST_RATE_LIMIT with the tenant's own bound in *e and the time until it is worth trying again in
+ * r->retry_after. Who got in leaves once: it generated n_made tokens, and n_back of its prompt were
+ * never computed. */
+int tenant_enter(struct api *a, struct req *r, int64_t n_prompt, int64_t n_seqs, struct err *e);
+void tenant_leave(struct api *a, const struct req *r, int64_t n_seqs, int64_t n_made,
+                  int64_t n_back);
 
 /* The tenant's part of a message: its id, weight and bounds, and its namespace with that salt. */
 void tenant_fill(const struct api *a, const struct req *r, const char *salt, size_t n_salt,

@@ -45,11 +45,6 @@ const struct tenants *http_tenants(const struct http *h)
     return &h->tenants;
 }
 
-bool http_has_keys(const struct http *h)
-{
-    return h->tenants.n_keys > 0;
-}
-
 int http_connections(const struct http *h)
 {
     return h->wire.n_conns;

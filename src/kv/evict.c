@@ -11,7 +11,7 @@
  * evict_hit and evict_pop.
  */
 #include "plant.h"
-#include "tree.h"
+#include "share.h"
 
 enum { MAX_USES = 1 << 20, USES_SHIFT = 42 }; /* together below 2^63 */
 

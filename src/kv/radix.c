@@ -9,7 +9,7 @@
  */
 #include "check.h"
 #include "plant.h"
-#include "tree.h"
+#include "share.h"
 
 #include <string.h>
 
@@ -210,10 +210,12 @@ static bool renew(struct kv *kv, node_id n, page_id page)
     struct node *nd = &kv->node[n];
     if (nd->lock > 0)
         return false;
+    kv_pin(kv, n); /* candidates are in order of their pages, too */
     kv_ref(kv, page);
     kv_unref(kv, nd->page);
     nd->page = page;
     nd->forgotten = false;
+    kv_unpin(kv, n);
     return true;
 }
 

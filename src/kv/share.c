@@ -8,14 +8,15 @@
  * without a walk over the heap. Account 0 has neither a bound nor an order: whoever uses no account
  * pays nothing. Engine thread.
  */
-#include "check.h"
-#include "tree.h"
+#include "share.h"
 
-/* Must a go before b? Both are in the heap, where their worth is. */
+#include "check.h"
+
+/* Must a go before b? Both are in the heap, where their worth is; the rule is the same as there. */
 static bool goes_before(const struct kv *kv, node_id a, node_id b)
 {
     int64_t x = kv->ev.key[kv->node[a].heap_at], y = kv->ev.key[kv->node[b].heap_at];
-    return x != y ? x < y : a < b;
+    return x != y ? x < y : kv->node[a].page < kv->node[b].page;
 }
 
 static struct account *account_of(struct kv *kv, node_id n)

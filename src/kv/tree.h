@@ -83,13 +83,6 @@ static inline const token_id *node_tok(const struct kv *kv, node_id n)
     return kv->tok + (int64_t)n * kv->c.page_tokens;
 }
 
-/* share.c. A node became idle or is no more; it comes into the heap, or is about to leave it; the
- * candidate of least worth of the account that is furthest beyond its bound, KV_ROOT: none is. */
-void share_idle(struct kv *kv, node_id n, bool idle);
-void share_insert(struct kv *kv, node_id n);
-void share_remove(struct kv *kv, node_id n);
-node_id share_pick(const struct kv *kv);
-
 /* evict.c. A node was made (its parent is set) or used once more. */
 void evict_insert(struct kv *kv, node_id n);
 void evict_hit(struct kv *kv, node_id n);
