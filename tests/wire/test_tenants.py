@@ -21,6 +21,8 @@ import pytest
 
 from rig import events, request, run_to_end, serve
 
+# ctest sets it: its tests do not depend on time that they measure
+timed = pytest.mark.skipif("QUIRE_WIRE_UNTIMED" in os.environ, reason="measures time; run by hand")
 A, B = "key-of-a-0123456789", "key-of-b-0123456789"
 LEAD = "Account PIN of customer Miller: "
 PINS = ("8351", "2749", None)
@@ -291,6 +293,7 @@ def auc(xs, ys):
     return pairs / (len(xs) * len(ys))
 
 
+@timed
 def test_timing_tells_nothing(kinds):
     """B asks for documents that A sent a moment ago, and for others of the same kind, in random order."""
     n = int(os.environ.get("QUIRE_WIRE_PROBES", "1000")) // 2
@@ -330,6 +333,7 @@ def test_a_group_tells_whole_pages(kinds):
         assert cached(s.post("/v1/completions", shared, key=B)) == 0
 
 
+@timed
 @pytest.mark.parametrize("priority", [None, -1, 5])
 def test_a_light_key_does_not_wait_for_a_heavy_one(tmp_path, priority):
     """60 streams of A, which may ask for priorities down to -5, on 16 rows; B's first token comes within five
