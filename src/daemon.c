@@ -250,7 +250,7 @@ int daemon_load(struct daemon *d, const struct config *c, struct api *a, struct 
     struct engine_limits l;
     engine_limits_of(&l, c, &f);
     struct executor ex;
-    model_executor(d->model, &ex);
+    model_executor(d->model, 0, &ex);
     int st = engine_new(&d->engine, c, &f, &ex, api_outbox(a), e);
     if (st != 0)
         return st == ST_NOMEM ? EXIT_OS : EXIT_CONFIG;

@@ -44,6 +44,7 @@ static void begin(struct warmer *w, int kind)
     s->kind = (uint32_t)kind;
     s->seq_no = ++w->no;
     s->n_rows = s->n_tokens = s->n_edits = s->n_out = s->n_in = s->n_copy = s->n_area = 0;
+    s->share = 0;
 }
 
 static int run(struct warmer *w)
@@ -90,9 +91,11 @@ static int warm_decode(struct warmer *w, int32_t rows, int32_t kv, int times)
     return st;
 }
 
+/* On the lane of the decode steps. */
 static int warm_graphs(struct warmer *w, int all)
 {
-    struct model *m = w->m;
+    struct model *m = w->m->lane ? w->m->lane : w->m;
+    model_executor(w->m, w->m->lane ? 1 : 0, &w->ex);
     int32_t most = m->max_len < WARM_KV ? m->max_len : WARM_KV, kv = 0;
     int st = 0;
     while (st == 0 && kv < most) {
@@ -113,7 +116,7 @@ int model_warm(struct model *m, int how, struct err *e)
     struct warmer w = {.m = m};
     if (how == WARM_NONE)
         return 0;
-    model_executor(m, &w.ex);
+    model_executor(m, 0, &w.ex);
     w.s = xalloc(sizeof *w.s);
     w.r = xalloc(sizeof *w.r);
     int st = how == WARM_ANSWER ? warm_prompt(&w, 1) : warm_prefill(&w);

@@ -15,10 +15,11 @@
 
 #include <stdlib.h>
 
-enum { MAX_GRAPHS = 256 };
+enum { MAX_GRAPHS = 512 };
 
 struct entry {
     uint64_t key, last_use;
+    int share;            /* of the card, see share.c: a recording runs where it was made */
     cudaGraphExec_t exec; /* NULL: seen once, not recorded yet */
     int eager;            /* recording failed */
 };
@@ -45,10 +46,11 @@ void cuda_graphs_close(struct cuda_be *c)
     c->graphs = NULL;
 }
 
-static struct entry *find(struct cuda_graphs *g, uint64_t key)
+static struct entry *find(const struct cuda_be *c, uint64_t key)
 {
+    struct cuda_graphs *g = c->graphs;
     for (int i = 0; i < g->n; i++)
-        if (g->e[i].key == key)
+        if (g->e[i].key == key && g->e[i].share == c->share)
             return &g->e[i];
     return NULL;
 }
@@ -67,7 +69,7 @@ static struct entry *add(struct cuda_be *c, uint64_t key)
         if (g->e[at].exec)
             c->rt->exec_free(g->e[at].exec);
     }
-    g->e[at] = (struct entry){.key = key};
+    g->e[at] = (struct entry){.key = key, .share = c->share};
     return &g->e[at];
 }
 
@@ -87,7 +89,7 @@ int cuda_graph_begin(struct be *be, uint64_t key)
     struct cuda_graphs *g = c->graphs;
     if (c->sticky != 0)
         return ST_DEVICE;
-    struct entry *x = find(g, key);
+    struct entry *x = find(c, key);
     if (!x) {
         add(c, key)->last_use = ++g->clock;
         return 0;
@@ -112,7 +114,7 @@ int cuda_graph_end(struct be *be, uint64_t key)
         return c->sticky != 0 ? ST_DEVICE : 0;
     c->capturing = 0;
     cudaGraph_t graph = NULL;
-    struct entry *x = find(c->graphs, key);
+    struct entry *x = find(c, key);
     int st = cuda_result(c, c->rt->capture_end(c->stream, &graph), "capture end");
     if (st == 0)
         st = cuda_result(c, c->rt->graph_instantiate(&x->exec, graph, 0), "graph instantiate");
