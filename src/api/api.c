@@ -144,8 +144,8 @@ void api_free(struct api *a)
 {
     if (!a)
         return;
-    tenants_close(a);
     http_free(a->http);
+    tenants_close(a);
     mbox_free(a->outbox);
     slots_close(&a->slots);
     buf_free(&a->scratch);

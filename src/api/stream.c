@@ -13,7 +13,6 @@
 #include "random.h"
 #include "reply.h"
 #include "submit.h"
-#include "tenant.h"
 #include "utf8.h"
 
 #include <stdio.h>
@@ -48,7 +47,7 @@ static void leave(struct stream *s, int reason)
     s->entered = false;
     for (int32_t i = 0; i < s->n_choices; i++)
         made += s->choice[i].n_tokens;
-    tenant_leave(s->a, s->r, s->n_choices, made, ours && made == 0 ? (int64_t)s->g.ids.n : 0);
+    tenant_leave(s->a, s->r, &s->need, made, ours && made == 0);
 }
 
 /* Nobody wants the rest of s any more. */
@@ -451,13 +450,13 @@ void stream_begin(struct stream *s)
         return;
     }
     life_slots(a);
-    int64_t n_seqs = (int64_t)s->g.n_prompts * s->g.n_made;
-    if (!tenant_has_place(a, r, n_seqs)) {
+    s->need = (struct tenant_need){(int64_t)s->g.ids.n, (int64_t)s->g.n_prompts * s->g.n_made};
+    if (!tenant_has_place(a, r, s->need.n_seqs)) {
         a->m.rejected++;
         reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
     }
-    if (tenant_enter(a, r, (int64_t)s->g.ids.n, n_seqs, &e)) {
+    if (tenant_enter(a, r, &s->need, &e)) {
         a->m.rejected++;
         reply_error(r, &e);
         return;

@@ -47,7 +47,10 @@ bool tenant_has_place(const struct api *a, const struct req *r, int64_t n_seqs)
     const struct tenant_use *u = use_of(a, r);
     int64_t left = a->slots.max_live - a->slots.n_live - n_seqs;
     int64_t kept = a->tenants->n > 1 ? a->slots.max_live / RESERVE : 0;
-    return left >= kept || (left >= 0 && (!u || u->n_seqs + n_seqs <= kept));
+    if (left < 0)
+        return false;
+    return left >= kept || !u || u->n_seqs + n_seqs <= kept ||
+           a->slots.n_live == 0; /* larger than all but the kept ones: when it is alone */
 }
 
 static void fill_bucket(struct tenant_use *u, const struct tenant *t, int64_t now)
@@ -70,7 +73,7 @@ static int refuse_tokens(struct tenant_use *u, const struct tenant *t, struct re
                    (long long)t->tokens_per_minute, seconds);
 }
 
-int tenant_enter(struct api *a, struct req *r, int64_t n_prompt, int64_t n_seqs, struct err *e)
+int tenant_enter(struct api *a, struct req *r, const struct tenant_need *need, struct err *e)
 {
     const struct tenant *t = r->who;
     struct tenant_use *u = use_of(a, r);
@@ -87,26 +90,26 @@ int tenant_enter(struct api *a, struct req *r, int64_t n_prompt, int64_t n_seqs,
         fill_bucket(u, t, clock_us());
         if (u->tokens < 1)
             return refuse_tokens(u, t, r, e);
-        u->tokens -= (double)n_prompt;
+        u->tokens -= (double)need->n_prompt;
     }
     u->n_requests++;
-    u->n_seqs += n_seqs;
-    u->n_prompt += n_prompt;
+    u->n_seqs += need->n_seqs;
     return 0;
 }
 
-void tenant_leave(struct api *a, const struct req *r, int64_t n_seqs, int64_t n_made,
-                  int64_t n_back)
+void tenant_leave(struct api *a, const struct req *r, const struct tenant_need *need,
+                  int64_t n_made, bool prompt_back)
 {
     struct tenant_use *u = use_of(a, r);
+    int64_t back = prompt_back ? need->n_prompt : 0;
     if (!u)
         return;
     u->n_requests--;
-    u->n_seqs -= n_seqs;
-    u->n_prompt -= n_back;
+    u->n_seqs -= need->n_seqs;
+    u->n_prompt += need->n_prompt - back;
     u->n_made += n_made;
     if (r->who->tokens_per_minute > 0)
-        u->tokens += (double)(n_back - n_made);
+        u->tokens += (double)(back - n_made);
 }
 
 void tenant_fill(const struct api *a, const struct req *r, const char *salt, size_t n_salt,

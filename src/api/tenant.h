@@ -23,7 +23,7 @@ struct tenant_use {
     double tokens;      /* in the bucket at at_us */
     int64_t at_us;
     int64_t n_asked, n_refused; /* requests; n_asked counts the refused ones, too */
-    int64_t n_prompt, n_made;   /* tokens */
+    int64_t n_prompt, n_made;   /* tokens of requests that ended */
 };
 
 /* Memory for all tenants of a->http; and its end. */
@@ -34,13 +34,15 @@ void tenants_close(struct api *a);
  * tenants that hold no more than that, so no one can fill the queue for the others. */
 bool tenant_has_place(const struct api *a, const struct req *r, int64_t n_seqs);
 
-/* A request of r's tenant with n_prompt tokens and n_seqs sequences wants to run. 0, or
- * ST_RATE_LIMIT with the tenant's own bound in *e and the time until it is worth trying again in
- * r->retry_after. Who got in leaves once: it generated n_made tokens, and n_back of its prompt were
- * never computed. */
-int tenant_enter(struct api *a, struct req *r, int64_t n_prompt, int64_t n_seqs, struct err *e);
-void tenant_leave(struct api *a, const struct req *r, int64_t n_seqs, int64_t n_made,
-                  int64_t n_back);
+/* r's tenant wants to run that. 0, or ST_RATE_LIMIT with the tenant's own bound in *e and the time
+ * until it is worth trying again in r->retry_after. Who got in leaves once, with the same need:
+ * n_made tokens were generated; prompt_back: the prompt is not charged. */
+struct tenant_need {
+    int64_t n_prompt, n_seqs;
+};
+int tenant_enter(struct api *a, struct req *r, const struct tenant_need *need, struct err *e);
+void tenant_leave(struct api *a, const struct req *r, const struct tenant_need *need,
+                  int64_t n_made, bool prompt_back);
 
 /* The tenant's part of a message: its id, weight and bounds, and its namespace with that salt. */
 void tenant_fill(const struct api *a, const struct req *r, const char *salt, size_t n_salt,

@@ -15,6 +15,7 @@ import json
 import os
 import random
 import re
+import signal
 import time
 
 import pytest
@@ -430,7 +431,12 @@ def test_limits_and_numbers(tmp_path):
         assert 1 <= int(a.get("retry-after")) <= 60
         assert {t for _, t in tenant_series(s, A)} == {"anna"} and not tenant_series(s, None)
         assert {t for _, t in tenant_series(s, "key-of-root")} == {"anna", "bert", "root"}
+        s.proc.send_signal(signal.SIGUSR2)
+        end = time.monotonic() + 10
+        while "api.tenant" not in s.log() and time.monotonic() < end:
+            time.sleep(0.01)
         log = s.log()
+        assert re.search(r"api\.tenant.* tenant=anna .*requests=0 .*refused=2 ", log)
         assert re.search(r"http\.request.* tenant=anna .*status=429", log)
         assert re.search(r"http\.request.* tenant=bert .*status=200", log)
         assert not any(k in log for k in (A, B, "key-of-root", hashed(A)[7:]))
