@@ -131,5 +131,8 @@ int be_ready(struct be *be, int slot);
  * is 0, begin returns 0 and end does nothing. Negative: ST_DEVICE*. Engine thread. */
 int be_graph_begin(struct be *be, uint64_t key);
 int be_graph_end(struct be *be, uint64_t key);
+/* While on, a key is recorded the first time and nothing of it is enqueued: for many recordings at
+ * start, once every kernel and every product of them has run before. Loader thread. */
+void be_graph_only_record(struct be *be, bool on);
 
 #endif

@@ -139,3 +139,9 @@ int be_graph_end(struct be *be, uint64_t key)
 {
     return be->info.graphs ? be->call->graph_end(be, key) : 0;
 }
+
+void be_graph_only_record(struct be *be, bool on)
+{
+    if (be->info.graphs)
+        be->call->graph_only_record(be, on);
+}

@@ -90,7 +90,8 @@ static void copy_step(struct step *to, const struct step *s)
 enum { MIN_KV_BUCKET = 512 };
 
 /* Row counts a decode step is padded to, so that few graphs serve all batches: 1 2 4 8, then steps
- * of 8 to 64, of 16 to 128, of 32 beyond: at most an eighth of the rows is padding from 64 on. */
+ * of 8 to 64, of 16 to 128, of 32 to 256, of 64 beyond: at most a fifth of the rows is padding from
+ * 64 on. */
 int32_t row_bucket(const struct model *m, int32_t n)
 {
     int32_t b = 1;
@@ -101,8 +102,10 @@ int32_t row_bucket(const struct model *m, int32_t n)
         b = (n + 7) / 8 * 8;
     else if (n <= 128)
         b = (n + 15) / 16 * 16;
-    else
+    else if (n <= 256)
         b = (n + 31) / 32 * 32;
+    else
+        b = (n + 63) / 64 * 64;
     return b < m->max_seqs ? b : m->max_seqs;
 }
 

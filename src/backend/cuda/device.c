@@ -238,6 +238,7 @@ static const struct be_calls cuda_calls = {
     .ready = cuda_ready,
     .graph_begin = cuda_graph_begin,
     .graph_end = cuda_graph_end,
+    .graph_only_record = cuda_graph_only_record,
     .open_lane = cuda_open_lane,
     .set_share = cuda_set_share,
 };

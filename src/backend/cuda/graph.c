@@ -4,9 +4,10 @@
  * The first pass of a key runs eagerly: it loads kernels and lets the matrix products choose their
  * algorithms, neither of which belongs into a recording. The second is recorded, launched and kept;
  * from then on the recording is launched. A key that could not be recorded runs eagerly for ever:
- * the failed pass answers ST_DEVICE_RETRY (nothing of it ran), and the next one is eager. Engine
- * thread. At most MAX_GRAPHS are kept; the one not used for the longest time makes room (the driver
- * keeps a running one alive until it is done).
+ * the failed pass answers ST_DEVICE_RETRY (nothing of it ran), and the next one is eager. At start
+ * many are recorded at once, without running any. Engine thread, or the loader's before. At most
+ * MAX_GRAPHS are kept; the one not used for the longest time makes room (the driver keeps a running
+ * one alive until it is done).
  */
 #include "graph.h"
 
@@ -27,6 +28,7 @@ struct entry {
 struct cuda_graphs {
     struct entry e[MAX_GRAPHS];
     int n;
+    bool only_record;
     uint64_t clock;
 };
 
@@ -90,14 +92,15 @@ int cuda_graph_begin(struct be *be, uint64_t key)
     if (c->sticky != 0)
         return ST_DEVICE;
     struct entry *x = find(c, key);
-    if (!x) {
-        add(c, key)->last_use = ++g->clock;
-        return 0;
-    }
+    bool first = !x;
+    if (first)
+        x = add(c, key);
     x->last_use = ++g->clock;
-    if (x->eager)
+    if (x->eager || (first && !g->only_record))
         return 0;
     if (x->exec) {
+        if (g->only_record)
+            return 1;
         int st = cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
         return st != 0 ? st : 1;
     }
@@ -122,5 +125,12 @@ int cuda_graph_end(struct be *be, uint64_t key)
         c->rt->graph_free(graph);
     if (st != 0)
         return give_up(x, st);
-    return cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
+    return c->graphs->only_record
+               ? 0
+               : cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
+}
+
+void cuda_graph_only_record(struct be *be, bool on)
+{
+    cuda_of(be)->graphs->only_record = on;
 }
