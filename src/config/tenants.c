@@ -59,16 +59,12 @@ static void bad_at(void *arg, int line, int col, const char *text)
     r->sink->bad(r->sink->arg, &at, text);
 }
 
-static void __attribute__((format(printf, 3, 4)))
-bad(const struct reading *r, const struct key_place *at, const char *fmt, ...)
-{
-    char text[400];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    r->sink->bad(r->sink->arg, at, text);
-}
+#define BAD(r, at, ...)                                                                            \
+    do {                                                                                           \
+        struct err bad_;                                                                           \
+        err_set(&bad_, ST_INVALID_VALUE, __VA_ARGS__);                                             \
+        (r)->sink->bad((r)->sink->arg, at, bad_.msg);                                              \
+    } while (0)
 
 /* ---- the file ---- */
 
@@ -89,7 +85,7 @@ static void add_draft(struct reading *r, const char *name, const struct key_plac
 {
     if (r->n == MAX_TENANTS) {
         if (!r->full)
-            bad(r, at, "there are more than %d tenants", MAX_TENANTS);
+            BAD(r, at, "there are more than %d tenants", MAX_TENANTS);
         r->full = true;
         return;
     }
@@ -126,9 +122,9 @@ static struct draft *draft_of(struct reading *r, const char *name, const char **
 static void unknown_field(const struct reading *r, const struct key_place *at, const char *field)
 {
     if (strchr(field, '.'))
-        bad(r, at, "unknown key");
+        BAD(r, at, "unknown key");
     else
-        bad(r, at, "unknown key %.100s", field);
+        BAD(r, at, "unknown key %.100s", field);
 }
 
 static void on_open(void *arg, const char *path, bool nothing, int line, int col)
@@ -142,13 +138,13 @@ static void on_open(void *arg, const char *path, bool nothing, int line, int col
         if (!row_of(field))
             unknown_field(r, &at, field);
         else if (!nothing)
-            bad(r, &at, "%s: a tenant's fields have no fields themselves", field);
+            BAD(r, &at, "%s: a tenant's fields have no fields themselves", field);
         return;
     }
     if (!name_is_good(name, strlen(name)))
-        bad(r, &at, "a tenant's name has 1 to %d letters, digits, _ and -", TENANT_NAME);
+        BAD(r, &at, "a tenant's name has 1 to %d letters, digits, _ and -", TENANT_NAME);
     else if (strcmp(name, "key") == 0)
-        bad(r, &at, "no tenant may be named key: metrics call all keys without a tenant so");
+        BAD(r, &at, "no tenant may be named key: metrics call all keys without a tenant so");
     else
         add_draft(r, name, &at);
 }
@@ -173,7 +169,7 @@ static void on_set(void *arg, const char *path, const char *const *v, int32_t n,
     char why[300];
     bool ok;
     if (!name || !strchr(name, '.')) {
-        bad(r, &at,
+        BAD(r, &at,
             name ? "expected the fields of a tenant, as field: value"
                  : "unknown key; expected tenants: and below it name: and its fields");
         return;
@@ -196,7 +192,7 @@ static void on_set(void *arg, const char *path, const char *const *v, int32_t n,
     if (ok)
         note_place(d, f, &at);
     else
-        bad(r, &at, "%s: %s", f->path, why);
+        BAD(r, &at, "%s: %s", f->path, why);
 }
 
 static void read_file(struct reading *r)
@@ -205,11 +201,11 @@ static void read_file(struct reading *r)
     const struct key_place whole = {.file = r->file};
     bool secret = false;
     if (!yaml_read(r->file, &s)) {
-        bad(r, &whole, "cannot read the file: %s", strerror(errno));
+        BAD(r, &whole, "cannot read the file: %s", strerror(errno));
         return;
     }
     if (r->n == 0)
-        bad(r, &whole, "the file holds no tenant");
+        BAD(r, &whole, "the file holds no tenant");
     for (int32_t i = 0; i < r->n; i++)
         for (int32_t k = 0; k < r->v[i].keys.n; k++)
             secret |= strncmp(r->v[i].keys.v[k], "sha256:", 7) != 0;
@@ -231,7 +227,7 @@ static void add_keys(struct reading *r, struct key_list *l, int32_t i)
     if (d->key_env)
         keys_add_variable(l, i, &d->env_at, d->key_env);
     if (d->keys.n == 0 && !d->keys_file && !d->key_env)
-        bad(r, &d->at, "the tenant has no key: keys, keys_file or key_env");
+        BAD(r, &d->at, "the tenant has no key: keys, keys_file or key_env");
 }
 
 /* Who shares a cache with whom, and on whose account pages are kept. */
@@ -251,7 +247,7 @@ static void set_caches(struct reading *r)
         if (d->t.cache_share >= 1)
             continue;
         if (n_accounts == MAX_ACCOUNTS) {
-            bad(r, &d->at, "more than %d tenants have a cache_share below 1", MAX_ACCOUNTS);
+            BAD(r, &d->at, "more than %d tenants have a cache_share below 1", MAX_ACCOUNTS);
             return;
         }
         d->t.account = ++n_accounts;
