@@ -24,7 +24,7 @@ static void count(struct req *r)
 {
     struct count *k = r->user;
     const struct api *a = r->service;
-    const struct gen_rules rules = {a->c, &a->names, &a->s};
+    const struct gen_rules rules = {a->c, &a->names, &a->s, r->who};
     struct genreq g;
     k->st = genreq_make(&g, &dialect_count, r->body.p ? r->body.p : "", r->body.n, &rules, &k->err);
     k->err.st = k->st;

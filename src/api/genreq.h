@@ -9,6 +9,7 @@
 #include "ignored.h"
 #include "json.h"
 #include "namespace.h"
+#include "tenants.h"
 
 enum { MAX_STOP_STRINGS = 16 };
 
@@ -47,7 +48,8 @@ struct genreq {
         return_ids,   /* return_token_ids */
         ids_as_texts, /* return_tokens_as_token_ids */
         fit_max,      /* max_tokens -1 */
-        other_window; /* repeat_last_n: penalties over a part of the text */
+        other_window, /* repeat_last_n: penalties over a part of the text */
+        tell_cached;  /* messages: something is marked with cache_control */
     /* embeddings */
     int64_t dimensions; /* floats of a vector that are shown; INT64_MIN = all */
     int32_t pooling;    /* CONF_POOLING_* */
@@ -70,7 +72,6 @@ struct genreq {
     char model[256];
     char request_id[132];   /* "" = none in the body */
     struct ignored ignored; /* unknown fields */
-    bool tell_cached;       /* messages: something is marked with cache_control */
     struct buf shown;       /* responses: members of the answer that say what was asked */
     /* prompts: prompt i is ids.p[first[i] .. first[i+1]) and may generate max_new[i] tokens */
     struct ids ids;
@@ -85,6 +86,7 @@ struct gen_rules {
     const struct config *c;
     const struct str_list *names; /* that requests may use; the first is the default */
     const struct api_service *s;
+    const struct tenant *who; /* who asks; NULL: no tenant */
 };
 
 /* Parse and check everything up to admission. 0 or a request status. genreq_fini in every case. */

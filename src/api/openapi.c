@@ -11,6 +11,7 @@
 #include "openapi_parts.h"
 #include "reply.h"
 #include "state.h"
+#include "tenants.h"
 
 #include <string.h>
 
@@ -256,12 +257,12 @@ static void put_shapes(struct buf *b, const struct gen_rules *u)
 
 static void make(struct buf *b, const struct api *a, bool ready)
 {
-    const struct gen_rules u = {a->c, &a->names, ready ? &a->s : NULL};
+    const struct gen_rules u = {a->c, &a->names, ready ? &a->s : NULL, NULL};
     out_spec(b,
              "{'openapi':'3.1.0','info':{'title':'quire','version':'" QUIRE_VERSION "',"
              "'description':'OpenAI-style inference. Unknown fields of a request are %s.'},",
              a->c->http.unknown_fields == CONF_UNKNOWN_REJECT ? "refused" : "ignored");
-    if (http_has_keys(a->http))
+    if (a->tenants->n_keys)
         out_spec(b, "'security':[{'bearer':[]},{'x_api_key':[]}],");
     out_spec(b, "'paths':{");
     put_paths(b, a);

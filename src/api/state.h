@@ -15,6 +15,9 @@
 
 #include <stdatomic.h>
 
+struct tenants;
+struct tenant_use;
+
 enum { LOAD_LOADING, LOAD_READY, LOAD_FAILED };
 enum { N_ROUTES_MAX = N_HANDLERS_MAX - 1 };
 
@@ -41,8 +44,10 @@ struct api {
     struct metrics m;
     struct ignored_names ignored;
     struct ns_key cache_key; /* of this process: it hides one tenant's prompts from others */
-    struct buf scratch;      /* one token's text */
-    struct {                 /* openapi.c and docs.c; [0] before the model is loaded */
+    const struct tenants *tenants;
+    struct tenant_use *use; /* of each, see tenant.h */
+    struct buf scratch;     /* one token's text */
+    struct {                /* openapi.c and docs.c; [0] before the model is loaded */
         struct buf json, html;
     } described[2];
 };

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "mem.h"
 #include "route.h"
+#include "tenants.h"
 #include "wake.h"
 
 #include <microhttpd.h>
@@ -156,8 +157,10 @@ static void access_line(const struct exchange *x, int status)
         h->line(&x->r, tail, sizeof tail);
     if (x->answer.code)
         error_words(x, why, sizeof why);
+    const struct tenant *who = x->r.who;
     log_write(told || wrong ? LOG_INFO : LOG_DEBUG, "http.request",
-              "id=%s method=%s handler=%s status=%d total_ms=%.1f%s%s", x->r.id, x->head.method,
+              "id=%s%s%s method=%s handler=%s status=%d total_ms=%.1f%s%s", x->r.id,
+              who ? " tenant=" : "", who ? tenant_label(who) : "", x->head.method,
               h ? h->name : "none", status, (double)(clock_us() - x->r.arrival_us) / 1e3, why,
               tail);
 }

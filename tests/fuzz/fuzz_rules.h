@@ -71,7 +71,7 @@ static inline const struct gen_rules *fuzz_rules(void)
                                    .top_p = -1,
                                    .min_p = -1,
                                    .top_k = -1};
-    static const struct gen_rules rules = {&c, &served, &s};
+    static const struct gen_rules rules = {&c, &served, &s, NULL};
     if (!s.tok) {
         config_defaults(&c);
         s.tok = fuzz_tok_ids();

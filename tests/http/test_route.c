@@ -66,7 +66,8 @@ static void test_any_path(void **state)
             p[k] = (char)(rng >> 33);
             if (i % 2)
                 p[k] = "/v1comptines"[(unsigned char)p[k] % 12];
-            p[k] = p[k] ? p[k] : '/';
+            if (!p[k])
+                p[k] = '/';
         }
         p[n] = '\0';
         const char *near = route_nearest(table, N, p);
