@@ -65,7 +65,7 @@ struct cuda_block;  /* one allocation: device.c */
 struct cuda_gemm;   /* cuBLASLt and the choice of algorithms: gemm.c */
 struct cuda_graphs; /* recorded decode steps: graph.c */
 
-enum { ARRIVED = MAX_ROWS * 256 };
+enum { ARRIVED = MAX_ROWS * 256, QUEUE = 2 };
 
 struct cuda_be {
     cudaStream_t stream; /* everything is enqueued here, in order */
@@ -79,7 +79,8 @@ struct cuda_be {
     struct cuda_block *device_blocks, *host_blocks;
     void *stage[2]; /* pinned, for loading; freed by the seal */
     cudaEvent_t stage_done[2];
-    int32_t *arrived;       /* [ARRIVED] device counters of attn_decode, zero between launches */
+    int32_t *arrived;       /* [ARRIVED + QUEUE] device counters, zero between launches: of
+                               attn_decode, and behind them the queue of attn_prefill */
     struct step *step_copy; /* pinned: a step whose memory the device cannot read */
     struct cuda_gemm *gemm;
     struct cuda_graphs *graphs;
