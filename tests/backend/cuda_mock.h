@@ -8,6 +8,7 @@
 #ifndef QUIRE_CUDA_MOCK_H
 #define QUIRE_CUDA_MOCK_H
 
+#include <cuda_runtime_api.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,7 +27,9 @@ struct mock {
     int for_ever; /* like a lost context: every later call answers the same */
     /* what was seen */
     int64_t n_calls, n_matching, n_after_loss, n_failed; /* after_loss: but for releases */
-    int64_t n_graph_launches, n_graphs, n_eager;
+    int64_t n_graph_launches, n_graphs, n_eager, n_heuristics;
+    int algo;      /* of the last product: 1 to 3 by the library's order */
+    int fast_algo; /* the one that takes half the time of the others */
     size_t device_used, host_used;
     char failed[64], after_loss[64]; /* the call that failed first; the first one after a loss */
 };
@@ -34,5 +37,11 @@ extern struct mock mock;
 
 /* A healthy machine with one large GPU, nothing seen yet. Nothing may be allocated. */
 void mock_reset(void);
+
+/* A call of that name that makes something of the driver: what it gives, to be given back by
+ * mock_give, or NULL where the call fails. */
+void *mock_take(const char *name);
+void mock_give(void *p);
+__typeof__(cudaGetDriverEntryPointByVersion) mock_entry_point;
 
 #endif
