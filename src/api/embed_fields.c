@@ -107,9 +107,5 @@ static const struct field embed_fields[] = {
 };
 enum { N_ROWS = sizeof embed_fields / sizeof *embed_fields };
 _Static_assert((int)N_ROWS <= (int)MAX_OWN, "too many rows");
-
-const struct dialect dialect_embed = {.where = EMBED,
-                                      .prompt = "input",
-                                      .max_tokens = "input",
-                                      .rows = embed_fields,
-                                      .n_rows = N_ROWS};
+const struct dialect dialect_embed = {
+    .where = EMBED, .prompt = "input", .rows = embed_fields, .n_rows = N_ROWS};

@@ -632,7 +632,7 @@ int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rul
     st = model_check(json_get(d, &d->v[0], "model"), u, g->model, e);
     if (st)
         return st;
-    if (g->dialect->where == EMBED)
+    if (g->dialect == &dialect_embed)
         return 0;
     st = check_combinations(&r);
     if (st)

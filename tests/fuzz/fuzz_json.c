@@ -4,6 +4,12 @@
  * one of the request's own. */
 #include "api/embed_req.h"
 #include "fuzz_rules.h"
+#include "json.h"
+#include "utf8.h"
+
+#include <string.h>
+
+enum { DIM = FUZZ_DIM };
 
 static void check_document(const struct json_doc *d, const char *s, size_t n)
 {
@@ -33,7 +39,7 @@ static void check_document(const struct json_doc *d, const char *s, size_t n)
 /* The bytes of an answer were said beforehand, and it is a document. */
 static void check_embeddings(const char *body, size_t n, const struct gen_rules *rules)
 {
-    static float vec[64 * FUZZ_DIM];
+    static float vec[64 * DIM];
     struct genreq g;
     struct err e = {0};
     struct json_doc d;
@@ -45,7 +51,7 @@ static void check_embeddings(const char *body, size_t n, const struct gen_rules 
         must(g.first[i] < g.first[i + 1] &&
              (int64_t)(g.first[i + 1] - g.first[i]) <= rules->s->limits.max_model_len);
     if (st == 0 && g.n_prompts <= 64) {
-        for (int32_t i = 0; i < 64 * FUZZ_DIM; i++)
+        for (int32_t i = 0; i < 64 * DIM; i++)
             vec[i] = -1.23456789e-7f * (float)(i + 1);
         embed_text(&g, vec, 0, &out);
         must(out.n <= embed_bytes(&g) && json_parse(&d, out.p, out.n, &e) == 0);
