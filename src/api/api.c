@@ -73,6 +73,11 @@ static void on_count(void *arg, const struct handler *h, const char *method, int
     metrics_http(&a->m, h ? (int)(h - a->table) : a->n_handlers, method, status);
 }
 
+static int on_retry(void *arg, const struct err *e)
+{
+    return life_retry(arg, e->st);
+}
+
 /* What the engine posted last, then nothing any more. */
 static void on_over(void *arg)
 {
@@ -114,12 +119,14 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
                                      .dump = on_dump,
                                      .error = out_error,
                                      .count = on_count,
+                                     .retry_after = on_retry,
                                      .over = on_over,
                                      .failed_exit_us = l ? l->failed_exit_us : 500000};
     *out = NULL;
     a->c = c;
     a->limits = (struct api_limits){l ? l->watchdog_us : 10000000, hooks.failed_exit_us};
     a->start_unix_s = clock_unix_s();
+    a->start_us = a->tokens.last_us = clock_us();
     a->cache_key = ns_key_new();
     a->names = c->model.served_names;
     if (a->names.n == 0) {

@@ -83,6 +83,9 @@ static void finish_choice(struct choice *c, const char *finish)
     hist_add(m, H_GENERATION, c->n_tokens);
     if (c->n_tokens == 0)
         return;
+    hist_add(m, H_E2E, (double)(c->last_us - s->r->arrival_us) * 1e-6);
+    hist_add(m, H_COMPUTED,
+             (double)(s->g.first[c->prompt + 1] - s->g.first[c->prompt]) - c->n_cached);
     double decode = (double)(c->last_us - c->first_us) * 1e-6;
     double prefill = (double)(c->first_us - s->r->arrival_us - c->queue_us) * 1e-6;
     hist_add(m, H_PREFILL, prefill > 0 ? prefill : 0);
@@ -205,11 +208,14 @@ static void end_stream(struct stream *s)
     reply_more(s->r);
 }
 
-static void all_done(struct stream *s, int64_t now)
+static void all_done(struct stream *s)
 {
     struct req *r = s->r;
     struct buf b = {0};
-    hist_add(&s->a->m, H_E2E, (double)(now - r->arrival_us) * 1e-6);
+    int32_t most = 0;
+    for (int32_t i = 0; i < s->n_choices; i++)
+        most = s->choice[i].n_tokens > most ? s->choice[i].n_tokens : most;
+    hist_add(&s->a->m, H_MAX_GENERATION, most);
     if (s->g.stream) {
         if (s->n_held == 0)
             end_stream(s);
@@ -310,7 +316,7 @@ static void on_token(struct choice *c, const struct out_rec *rec, const struct t
     show(c, &shown);
     buf_free(&shown);
     if (s->n_left == 0 && !s->r->gone)
-        all_done(s, now);
+        all_done(s);
 }
 
 static void on_failed(struct choice *c, const struct out_rec *rec)
@@ -355,10 +361,14 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
     int64_t now = clock_us();
     if (m->h.kind != MSG_OUTBOX || n < sizeof *m)
         return;
+    int32_t live = a->slots.n_live;
+    meter_note(&a->tokens, now, (double)(m->stats.generated_tokens - a->stats.generated_tokens),
+               true);
     a->stats = m->stats;
     a->has_stats = true;
     for (int32_t i = 0; i < m->n_rec; i++)
         on_record(a, &rec[i], top + rec[i].top0, now);
+    meter_note(&a->ends, now, live - a->slots.n_live, live > 0);
 }
 
 /* ---- start ---- */
@@ -390,7 +400,6 @@ enum { ECHO_EVENT = 4096 }; /* bytes of an event around its text */
 static void echo_prompts(struct stream *s)
 {
     const struct genreq *g = &s->g;
-    int64_t now = clock_us();
     for (int32_t i = 0; i < s->n_choices && !s->r->gone; i++) {
         struct choice *c = &s->choice[i];
         struct buf *text = &g->echo_text[c->prompt];
@@ -406,7 +415,7 @@ static void echo_prompts(struct stream *s)
         show(c, text);
     }
     if (s->n_left == 0 && !s->r->gone)
-        all_done(s, now);
+        all_done(s);
 }
 
 static void count_admission(struct stream *s)
@@ -414,6 +423,7 @@ static void count_admission(struct stream *s)
     const struct genreq *g = &s->g;
     struct metrics *m = &s->a->m;
     hist_add(m, H_N, (double)g->n);
+    m->requests[g->stream]++;
     for (int32_t p = 0; p < g->n_prompts; p++) {
         hist_add(m, H_PROMPT, (double)(g->first[p + 1] - g->first[p]));
         hist_add(m, H_MAX_TOKENS, (double)g->max_new[p]);
