@@ -12,6 +12,7 @@
 
 #define OUTBOX_RESERVE ((size_t)1 << 20)
 #define OUTBOX_MAX ((size_t)256 << 20)
+#define MEM_RESERVE ((size_t)8 << 20) /* behind the small pieces of all requests */
 
 struct http *api_http(struct api *a)
 {
@@ -123,6 +124,7 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
                                      .over = on_over,
                                      .failed_exit_us = l ? l->failed_exit_us : 500000};
     *out = NULL;
+    mem_reserve(MEM_RESERVE);
     a->c = c;
     a->limits = (struct api_limits){l ? l->watchdog_us : 10000000, hooks.failed_exit_us};
     a->start_unix_s = clock_unix_s();

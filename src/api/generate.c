@@ -5,6 +5,7 @@
 #include "generate.h"
 
 #include "mem.h"
+#include "prompt.h"
 #include "reply.h"
 #include "stream.h"
 
@@ -13,7 +14,10 @@ static void prepare(struct req *r)
 {
     struct stream *s = r->user;
     const struct gen_rules rules = {s->a->c, &s->a->names, &s->a->s};
-    s->st = genreq_make(&s->g, s->g.chat, r->body.p ? r->body.p : "", r->body.n, &rules, &s->err);
+    s->st = prompt_room(r->body.n, &s->err);
+    if (s->st == 0)
+        s->st = genreq_make(&s->g, s->g.chat, r->body.p ? r->body.p : "", r->body.n, &rules,
+                            &s->err);
     if (s->st)
         s->err.st = s->st;
     buf_free(&r->body);

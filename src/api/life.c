@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "hash.h"
+#include "mem.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,8 @@ int life_check(const struct api *a, struct err *e)
         return err_set(e, ST_DRAINING, "The server is shutting down.");
     if (!life_serves(a))
         return err_set(e, ST_ENGINE_DOWN, "The engine is not available.");
+    if (!mem_refill())
+        return err_set(e, ST_NOMEM, "This server has no memory left for this request.");
     return 0;
 }
 

@@ -200,6 +200,13 @@ static void no_memory(struct stream *s)
     stream_fail(s, &e);
 }
 
+/* A piece of what c collects is missing. */
+static bool lost_some(const struct choice *c)
+{
+    return c->text.oom || c->lp.tokens.oom || c->lp.token_logprobs.oom || c->lp.top_logprobs.oom ||
+           c->lp.text_offset.oom || c->token_ids.oom;
+}
+
 /* Everything was sent or is in r->out. */
 static void end_stream(struct stream *s)
 {
@@ -315,7 +322,9 @@ static void on_token(struct choice *c, const struct out_rec *rec, const struct t
     }
     show(c, &shown);
     buf_free(&shown);
-    if (s->n_left == 0 && !s->r->gone)
+    if (lost_some(c))
+        no_memory(s);
+    else if (s->n_left == 0 && !s->r->gone)
         all_done(s);
 }
 
@@ -373,18 +382,22 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 
 /* ---- start ---- */
 
-static void set_up(struct stream *s)
+static bool set_up(struct stream *s)
 {
     const struct genreq *g = &s->g;
     size_t n_kind = g->chat ? 9 : 5;
+    s->choice = try_alloc((size_t)g->n_prompts * (size_t)g->n_made * sizeof *s->choice);
+    if (!s->choice)
+        return false;
     s->n_choices = s->n_left = g->n_prompts * g->n_made;
-    s->choice = xcalloc2((size_t)s->n_choices, sizeof *s->choice);
     for (int32_t i = 0; i < s->n_choices; i++) {
         struct choice *c = &s->choice[i];
         c->s = s;
         c->index = i;
         c->prompt = i / g->n_made;
         c->stop_string = c->stop_id = -1;
+        c->text.soft = c->lp.tokens.soft = c->lp.token_logprobs.soft = c->lp.top_logprobs.soft =
+            c->lp.text_offset.soft = c->token_ids.soft = true;
         detok_init(&c->detok, s->a->s.tok, g->skip_special);
         stopper_init(&c->stopper, g->stops);
     }
@@ -392,6 +405,7 @@ static void set_up(struct stream *s)
     random_hex(s->object_id + n_kind, 32);
     s->created = clock_unix_s();
     event_prefix(s);
+    return true;
 }
 
 enum { ECHO_EVENT = 4096 }; /* bytes of an event around its text */
@@ -449,8 +463,7 @@ void stream_begin(struct stream *s)
         reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
     }
-    set_up(s);
-    int st = submit_all(s);
+    int st = set_up(s) ? submit_all(s) : ST_NOMEM;
     if (st) {
         bool full = st == ST_QUEUE_FULL || st == ST_FULL;
         err_set(&e, full ? ST_QUEUE_FULL : st, "%s",
