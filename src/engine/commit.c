@@ -80,7 +80,8 @@ static bool commit_row(struct engine *en, struct lane *ln, const struct step *st
         numeric_error(en, s, r, i);
     else if (live && sampled)
         take_token(en, s, r, i);
-    seq_publish(en, ln, s); /* also what an ended one has computed */
+    if (seq_filled(en, s)) /* also what an ended one has computed */
+        seq_publish(en, ln, s);
     seq_settle_if_idle(en, s);
     return s->state == SEQ_RUNNING;
 }

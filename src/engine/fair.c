@@ -46,14 +46,28 @@ void fair_leave(struct seqs *q, struct sched *sc, int32_t t)
     q->tenant_free[q->n_tenant_free++] = t;
 }
 
-void fair_charge(const struct seqs *q, struct sched *sc, int32_t t, int32_t n, bool decode)
+static void charge(const struct seqs *q, struct sched *sc, int32_t t, double work)
 {
     struct tenant *x = &q->tenant[t];
-    double work = decode ? n * DECODE_WORK : n;
     sc->vclock += work / sc->weights;
     x->served += work / x->weight;
     if (x->served > sc->vclock + MAX_DEBT)
         x->served = sc->vclock + MAX_DEBT;
+}
+
+void fair_charge(const struct seqs *q, struct sched *sc, int32_t t, int32_t n)
+{
+    charge(q, sc, t, n);
+}
+
+void fair_charge_decode(struct seqs *q, struct sched *sc)
+{
+    for (int32_t i = 0; i < q->n_tenant_decoding; i++) {
+        int32_t t = q->tenant_decoding[i];
+        charge(q, sc, t, (double)q->tenant[t].n_decoding * DECODE_WORK);
+        q->tenant[t].n_decoding = 0;
+    }
+    q->n_tenant_decoding = 0;
 }
 
 int32_t fair_most_rows(const struct seqs *q)

@@ -9,8 +9,16 @@
 int32_t fair_join(struct seqs *q, struct sched *sc, const struct msg_submit *m);
 void fair_leave(struct seqs *q, struct sched *sc, int32_t t);
 
-/* A step was planned in which n tokens of the tenant are computed, in a decode step or not. */
-void fair_charge(const struct seqs *q, struct sched *sc, int32_t t, int32_t n, bool decode);
+/* A prefill step was planned in which n tokens of the tenant are computed. */
+void fair_charge(const struct seqs *q, struct sched *sc, int32_t t, int32_t n);
+/* A row of the tenant is in the decode step being planned: counted now, charged with all others of
+ * the step by fair_charge_decode, because two divisions a row are a tenth of a turn. */
+static inline void fair_count_decode(struct seqs *q, int32_t t)
+{
+    if (q->tenant[t].n_decoding++ == 0)
+        q->tenant_decoding[q->n_tenant_decoding++] = t;
+}
+void fair_charge_decode(struct seqs *q, struct sched *sc);
 
 /* A new plan: rows kept too long are free for everybody. */
 void fair_expire(const struct seqs *q, struct sched *sc);

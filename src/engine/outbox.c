@@ -114,12 +114,13 @@ static bool send_range(struct engine *en, int32_t at, int32_t n)
     struct out_rec *rec = (struct out_rec *)(m + 1);
     memcpy(rec, o->rec + at, (size_t)n * sizeof *rec);
     int ends = 0;
-    for (int32_t i = 0; i < n; i++) {
+    for (int32_t i = 0; i < n; i++)
+        ends += rec[i].finish != FINISH_NONE;
+    for (int32_t i = 0; i < n && o->n_top > 0; i++) {
         if (rec[i].n_top > 0 && n_top == 0)
             top0 = rec[i].top0;
         rec[i].top0 = rec[i].n_top > 0 ? rec[i].top0 - top0 : 0;
         n_top += rec[i].n_top;
-        ends += rec[i].finish != FINISH_NONE;
     }
     memcpy(rec + n, o->top + top0, (size_t)n_top * sizeof *o->top);
     size_t bytes = sizeof *m + (size_t)n * sizeof *rec + (size_t)n_top * sizeof *o->top;

@@ -71,11 +71,15 @@ static inline __attribute__((always_inline)) void pack_row(struct engine *en, st
     step->sample[i] = s->params;
     if (r->want == STEP_WANT_SAMPLE)
         area_pack(en, step, r, s);
-    pack_tables(en, ln, step, s);
+    if (s->n_sent < s->n_pages || s->copy_node != KV_ROOT)
+        pack_tables(en, ln, step, s);
     if (first < s->n_prompt)
         en->stats.prompt_tokens_computed += (first + n < s->n_prompt ? first + n : s->n_prompt) -
                                             first;
-    fair_charge(&en->seqs, &en->sched, s->tenant, n, step->kind == STEP_DECODE);
+    if (step->kind == STEP_DECODE)
+        fair_count_decode(&en->seqs, s->tenant);
+    else
+        fair_charge(&en->seqs, &en->sched, s->tenant, n);
     f->who[i].seq = seq_index(&en->seqs, s);
     f->who[i].gen = s->gen;
     s->in_plan = en->seqs.plan_no;
@@ -145,6 +149,7 @@ static void plan_decode(struct engine *en, struct lane *ln, int slot)
         if (fits_step(ln, step, s))
             pack_row(en, ln, slot, s, 1);
     }
+    fair_charge_decode(&en->seqs, &en->sched);
 }
 
 /* Plan a chunk of s of at most `budget` tokens; tokens planned. The head of the order preempts for
@@ -264,6 +269,7 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
     fair_expire(&en->seqs, &en->sched);
     step->version = STEP_VERSION;
     step->seq_no = ln->step_no + 1;
+    step->share = 0;
     step->n_rows = step->n_tokens = step->n_edits = step->n_out = step->n_in = step->n_copy =
         step->n_area = 0;
     int32_t n_decoders = 0, n_chunked = 0;

@@ -208,16 +208,12 @@ static bool publish_page(struct engine *en, struct lane *ln, struct seq *s)
     return true;
 }
 
-/* Enter what has been filled into the tree. Every row of every step comes here and most have
- * nothing to enter, so the test is a product, not a division. */
 void seq_publish(struct engine *en, struct lane *ln, struct seq *s)
 {
-    int32_t n = s->n_done < s->n_known ? s->n_done : s->n_known;
     if (!en->lim.prefix_cache || s->broken)
         return;
-    while (s->n_pub < s->n_pages && (s->n_pub + 1) * en->lim.page_tokens <= n)
-        if (!publish_page(en, ln, s))
-            return;
+    while (seq_filled(en, s) && publish_page(en, ln, s))
+        continue;
 }
 
 /* Its logits were no numbers. The fault may lie in any page of its path, those that it found in the

@@ -91,6 +91,7 @@ static int seqs_init(struct seqs *q, const struct engine_limits *c, int32_t n_sl
     q->tenant = xcalloc2(n, sizeof *q->tenant);
     q->tenant_free = xcalloc2(n, sizeof *q->tenant_free);
     q->tenant_seen = xcalloc2(n, sizeof *q->tenant_seen);
+    q->tenant_decoding = xcalloc2(n, sizeof *q->tenant_decoding);
     q->run = xcalloc2((size_t)c->max_seqs, sizeof *q->run);
     q->free_row = xcalloc2((size_t)c->max_seqs, sizeof *q->free_row);
     for (int32_t i = n_slots - 1; i >= 0; i--) {
@@ -118,6 +119,7 @@ static void seqs_fini(struct seqs *q)
     free(q->tenant);
     free(q->tenant_free);
     free(q->tenant_seen);
+    free(q->tenant_decoding);
     idmap_fini(&q->ids);
     idmap_fini(&q->tenants);
 }

@@ -83,6 +83,7 @@ struct seq {
     bool has_mask, has_counts;
     bool counted; /* the device has its counts since it got its row */
     token_id stop[MAX_STOP_IDS];
+    char odd[64]; /* an odd number of cache lines, so that the rows use all sets of a cache */
 };
 
 /* Inputs of the seqs by slot, and scratch; see area.c. */
@@ -101,6 +102,7 @@ struct tenant {
     double weight;
     int32_t n_live, n_rows; /* seqs that have not ended; rows held, also by ended ones in a step */
     int32_t max_rows;       /* 0 = no bound */
+    int32_t n_decoding;     /* its rows in the decode step being planned, not charged yet */
     uint64_t n_admitted;
     /* scratch of one choice, valid when its number is that of the choice */
     uint64_t choice;
@@ -123,7 +125,8 @@ struct seqs {
     struct idmap ids, tenants;
     struct tenant *tenant;              /* [n_slots] */
     int32_t *tenant_free, *tenant_seen; /* stack; scratch of a choice */
-    int32_t n_tenant_free, n_tenant_seen;
+    int32_t *tenant_decoding;           /* those with n_decoding > 0 */
+    int32_t n_tenant_free, n_tenant_seen, n_tenant_decoding;
     uint64_t n_orders;
     uint64_t n_choices; /* counts passes over the tenants' scratch */
     uint64_t plan_no;   /* counts plans: seqs with in_plan == plan_no are in the one being built */
