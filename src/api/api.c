@@ -12,7 +12,8 @@
 
 #define OUTBOX_RESERVE ((size_t)1 << 20)
 /* Some steps of all rows with all their logprobs. The engine waits when the loop does not follow:
- * what lies here is what everybody's next token waits for, and nobody asks for sockets meanwhile. */
+ * what lies here is what everybody's next token waits for, and nobody asks for sockets meanwhile.
+ */
 #define OUTBOX_MAX ((size_t)2 << 20)
 #define MEM_RESERVE ((size_t)8 << 20) /* behind the small pieces of all requests */
 
