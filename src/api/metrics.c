@@ -153,8 +153,8 @@ static void put_http(struct writer *w, const struct api *a)
         for (int k = 0; k < N_METHODS * N_CLASSES && !is_probe(s.name[i]); k++) {
             snprintf(labels, sizeof labels, "method=\"%s\",handler=\"%.64s\",status=\"%s\"",
                      methods[k / N_CLASSES], s.name[i], classes[k % N_CLASSES]);
-            expo_sample(w->b, "", "http_requests_total", labels,
-                        (double)s.n[i][k / N_CLASSES][k % N_CLASSES]);
+            const int64_t *n = s.n[i][k / N_CLASSES];
+            expo_sample(w->b, "", "http_requests_total", labels, (double)n[k % N_CLASSES]);
         }
     expo_head(w->b, "quire_", "http_probes_total", EXPO_COUNTER,
               "Answers to probes and scrapes by handler and status class.");

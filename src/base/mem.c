@@ -85,7 +85,8 @@ void *xcalloc2(size_t n, size_t size)
 void *xrealloc(void *p, size_t n)
 {
     size_t want = n ? n : 1;
-    return or_die(realloc(p, want), p, want, 0);
+    void *q = realloc(p, want);
+    return q ? q : or_die(NULL, p, want, 0); /* then p is as it was */
 }
 
 char *xstrndup(const char *s, size_t n)
