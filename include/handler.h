@@ -112,10 +112,13 @@ struct http_hooks {
     int64_t failed_exit_us; /* http_run returns this long after failed(); negative: it stays */
 };
 
-/* Inside run. `job` works on r->body; when that is large, on a thread of the pool, so it may touch
- * this request's own data and what is immutable only, and r->gone may become true meanwhile. `done`
- * runs on the loop and answers, now or later; not called when r->gone. */
+/* Inside run, or later, before the answer. `job` works on r->body; when that is large, on a thread
+ * of the pool, so it may touch this request's own data and what is immutable only, and r->gone may
+ * become true meanwhile. `done` runs on the loop and answers, now or later; not called when
+ * r->gone. */
 void req_job(struct req *r, void (*job)(struct req *), void (*done)(struct req *));
+/* The same for work that is as much as that on a body of so many bytes. */
+void req_job_of(struct req *r, size_t bytes, void (*job)(struct req *), void (*done)(struct req *));
 /* The client must go; calls gone(). */
 void req_drop(struct req *r);
 /* busy() may have become false: frees r when nobody needs it any more. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* api.c - start, hooks and end of what is behind the requests. See api.h. */
 #include "clock.h"
+#include "embed.h"
 #include "life.h"
 #include "mem.h"
 #include "routes.h"
@@ -89,6 +90,7 @@ static void on_over(void *arg)
     if (a->outbox)
         drain_outbox(a);
     stream_abandon_all(a);
+    embed_abandon_all(a);
 }
 
 /* ---- start and end ---- */

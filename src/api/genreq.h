@@ -12,7 +12,7 @@
 enum { MAX_STOP_STRINGS = 16 };
 
 struct genreq {
-    bool chat;
+    bool chat, embed;
     /* filled from the field table */
     int64_t n, max_tokens, max_completion_tokens, top_k, seed, min_tokens, priority, logprobs,
         top_logprobs, best_of, truncate;          /* INT64_MIN = not given */
@@ -24,6 +24,10 @@ struct genreq {
         ids_as_texts, /* return_tokens_as_token_ids */
         fit_max,      /* max_tokens -1 */
         other_window; /* repeat_last_n: penalties over a part of the text */
+    /* embeddings */
+    int64_t dimensions; /* floats of a vector that are shown; INT64_MIN = all */
+    int32_t pooling;    /* CONF_POOLING_* */
+    bool base64, normalize;
     /* computed */
     int32_t n_logprobs; /* -1 = none */
     int32_t
@@ -61,5 +65,13 @@ struct gen_rules {
 int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
                 struct err *e);
 void genreq_fini(struct genreq *g);
+
+/* Parts of genreq_make. The prompts that `key` has: a string, strings, ids, arrays of ids; at most
+ * `max`. */
+int genreq_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                   const char *key, int64_t max, struct err *e);
+/* truncate_prompt_tokens: the last so many of each prompt; -1: as many as leave room for the new
+ * ones. */
+void genreq_truncate(struct genreq *g, const struct engine_limits *l);
 
 #endif

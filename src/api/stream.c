@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "cost.h"
+#include "embed.h"
 #include "events.h"
 #include "life.h"
 #include "log.h"
@@ -346,11 +347,13 @@ static void on_failed(struct choice *c, const struct out_rec *rec)
 }
 
 static void on_record(struct api *a, const struct out_rec *rec, const struct token_logprob *top,
-                      int64_t now)
+                      const float *vec, int64_t now)
 {
     struct choice *c = slot_find(&a->slots, rec->id);
-    if (!c)
+    if (!c) {
+        embed_record(a, rec, vec, now);
         return;
+    }
     struct req *r = c->s->r;
     bool end = rec->finish != FINISH_NONE;
     if (end)
@@ -367,6 +370,7 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 {
     const struct out_rec *rec = (const struct out_rec *)(m + 1);
     const struct token_logprob *top = (const struct token_logprob *)(rec + m->n_rec);
+    const float *vec = (const float *)(top + m->n_top);
     int64_t now = clock_us();
     if (m->h.kind != MSG_OUTBOX || n < sizeof *m)
         return;
@@ -376,7 +380,7 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
     a->stats = m->stats;
     a->has_stats = true;
     for (int32_t i = 0; i < m->n_rec; i++)
-        on_record(a, &rec[i], top + rec[i].top0, now);
+        on_record(a, &rec[i], top + rec[i].top0, vec + rec[i].vec0, now); /* one of the two */
     meter_note(&a->ends, now, live - a->slots.n_live, live > 0);
 }
 

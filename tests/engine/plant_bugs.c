@@ -27,6 +27,9 @@ static const char *const names[N_PLANTS] = {
     [PLANT_CANCEL_LEAK] = "cancel loses a page",
     [PLANT_LATE_TOKEN] = "speculative token of a finished row emitted",
     [PLANT_COUNTS_MISSED] = "counts not sent after preemption",
+    [PLANT_MEAN_HIT] = "mean over what the cache did not skip",
+    [PLANT_SUM_MISSED] = "chunk of a mean not added",
+    [PLANT_VECTOR_SLOT] = "vector of another row",
     [PLANT_COPY_UNPINNED] = "copy source released early",
 };
 
