@@ -16,6 +16,7 @@
 
 struct http;
 struct req;
+struct tenant;
 
 enum { M_GET = 1, M_POST = 2 }; /* GET answers HEAD too; OPTIONS is the transport's own */
 
@@ -53,7 +54,8 @@ struct req {
     char id[132];             /* of X-Request-Id; the handler may change it before it answers */
     bool id_given;            /* it came with the head */
     const char *tail, *query; /* of the target: after handler->path (decoded), after '?' */
-    uint64_t tenant;          /* hash of the API key; 0 = none asked for */
+    uint64_t tenant;          /* who->id; 0 = no key was given, and none asked for */
+    const struct tenant *who; /* NULL, likewise */
     int64_t arrival_us;
     struct buf body; /* whole; the handler may free it */
     /* the answer; flags are set by the transport, `ended` by the handler */

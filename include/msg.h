@@ -46,18 +46,22 @@ struct msg_submit {
     req_id id;
     int64_t arrival_us;
     int64_t priority;  /* lower runs earlier; orders the requests of one tenant and no others */
-    uint64_t tenant;   /* hash of the API key (fair share); 0 = anonymous */
+    uint64_t tenant;   /* whose fair share; 0 = anonymous */
     uint64_t cache_ns; /* namespace of the prefix cache: of tenant and cache_salt */
     int32_t n_prompt, max_new;
     int32_t n_stop_ids;
     int32_t min_new; /* tokens that must be drawn before EOS and stop ids can be */
     uint32_t ignore_eos;
-    int32_t n_bias;   /* <= MAX_BIAS */
-    int32_t n_mask;   /* words: 0, or MSG_MASK_WORDS(vocabulary) */
-    int32_t weight;   /* of the tenant: its share beside others, 1 .. MAX_WEIGHT; 0 = 1 */
-    int32_t max_rows; /* seqs of the tenant that may run at once; 0 = as many as there are rows */
-    int32_t embed;    /* enum embed_kind; with one max_new is 0 and n_logprobs -1, and there is
-                         nothing that a draw would need */
+    int32_t n_bias;     /* <= MAX_BIAS */
+    int32_t n_mask;     /* words: 0, or MSG_MASK_WORDS(vocabulary) */
+    int32_t weight;     /* of the tenant: its share beside others, 1 .. MAX_WEIGHT; 0 = 1 */
+    int32_t max_rows;   /* seqs of the tenant that may run at once; 0 = as many as there are rows */
+    int32_t embed;      /* enum embed_kind; with one max_new is 0 and n_logprobs -1, and there is
+                           nothing that a draw would need */
+    int32_t account;    /* on which its pages are kept in the cache; 0 = without a bound */
+    double cache_share; /* of the pool: pages that the account may keep; above it they go first */
+    uint32_t whole_pages; /* several tenants share cache_ns: what is cached is told by the page */
+    int32_t pad;
     struct sample_params params;
 };
 #define MSG_MASK_WORDS(vocab) (((vocab) + 31) / 32)

@@ -9,6 +9,7 @@
 #include "life.h"
 #include "reply.h"
 #include "shapes.h"
+#include "tenant.h"
 
 #include <string.h>
 
@@ -150,7 +151,9 @@ void api_metrics(struct req *r)
 {
     static const char type[] = "text/plain; version=0.0.4; charset=utf-8";
     struct buf b = {.soft = true};
-    if (metrics_text(r->service, &b))
+    bool whole = metrics_text(r->service, &b);
+    tenant_metrics(r->service, r->who, &b);
+    if (whole && !b.oom)
         reply(r, 200, type, b.p, b.n);
     else
         reply_fail(r, ST_NOMEM, no_memory);

@@ -7,6 +7,7 @@
 #include "routes.h"
 #include "shapes.h"
 #include "stream.h"
+#include "tenant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,7 @@ static void on_dump(void *arg)
     struct api *a = arg;
     if (life_ready(a))
         engine_dump(a->s.engine);
+    tenant_dump(a);
 }
 
 static void on_count(void *arg, const struct handler *h, const char *method, int status)
@@ -146,6 +148,7 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
         api_free(a);
         return st;
     }
+    tenants_open(a);
     a->outbox = mbox_new(OUTBOX_RESERVE, OUTBOX_MAX, posted, a->http);
     *out = a;
     return 0;
@@ -156,6 +159,7 @@ void api_free(struct api *a)
     if (!a)
         return;
     http_free(a->http);
+    tenants_close(a);
     mbox_free(a->outbox);
     slots_close(&a->slots);
     buf_free(&a->scratch);

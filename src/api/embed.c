@@ -12,8 +12,10 @@
 #include "embed_req.h"
 #include "life.h"
 #include "mem.h"
+#include "prompt.h"
 #include "reply.h"
 #include "state.h"
+#include "tenant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +43,8 @@ struct embedding { /* r->user */
     int cancel_reason;              /* what is in the engine is to be cancelled with this; 0 = no */
     bool queue_asked;
     int64_t n_cached, queue_us;
+    struct tenant_need need; /* what it entered with ... */
+    bool entered;            /* ... and has not left */
     struct buf out;
 };
 
@@ -59,12 +63,22 @@ static void tell_cancel(struct embedding *x)
             x->cancel_reason = reason;
 }
 
+/* x is over for its tenant: charged, unless the server gave it up before a first vector. */
+static void leave(struct embedding *x, int reason)
+{
+    bool ours = reason && reason != ST_CANCELLED && reason != ST_DEADLINE;
+    if (x->entered)
+        tenant_leave(x->a, x->r, &x->need, 0, ours && x->n_left == x->g.n_prompts);
+    x->entered = false;
+}
+
 /* Nobody wants the vectors any more. */
 static void cancel(struct embedding *x, int reason)
 {
     if (x->done)
         return;
     x->done = true;
+    leave(x, reason);
     x->cancel_reason = reason;
     x->a->m.ends[reason == ST_CANCELLED ? END_ABORT : END_ERROR]++;
     if (x->input)
@@ -111,6 +125,7 @@ static void all_here(struct embedding *x, int64_t now)
 {
     struct metrics *m = &x->a->m;
     x->done = true;
+    leave(x, 0);
     m->ends[END_STOP]++;
     hist_add(m, H_E2E, (double)(now - x->r->arrival_us) * 1e-6);
     req_job_of(x->r, embed_bytes(&x->g), write_answer, written);
@@ -129,13 +144,12 @@ static int submit(struct embedding *x, int32_t i)
     *m = (struct msg_submit){.id = slot_take_input(slots, &x->input[i]),
                              .arrival_us = x->r->arrival_us,
                              .priority = g->priority,
-                             .tenant = x->r->tenant,
-                             .cache_ns = ns_of(&x->a->cache_key, x->r->tenant, g->salt, g->n_salt),
                              .n_prompt = (int32_t)n,
                              .embed = g->pooling == CONF_POOLING_MEAN ? EMBED_MEAN : EMBED_LAST,
                              .params = {.n_logprobs = -1}};
     m->h.kind = MSG_SUBMIT;
     m->h.bytes = (uint32_t)msg_submit_bytes(m);
+    tenant_fill(x->a, x->r, g->salt, g->n_salt, m);
     memcpy(m + 1, g->ids.p + g->first[i], n * sizeof(token_id));
     int st = engine_submit(x->a->s.engine, m);
     if (st)
@@ -261,7 +275,9 @@ static void begin(struct embedding *x)
     life_slots(a);
     x->n_left = n;
     x->window = n < a->s.limits.max_seqs ? n : a->s.limits.max_seqs;
-    if (a->slots.n_live + x->window > a->slots.max_live) {
+    x->need = (struct tenant_need){(int64_t)x->g.ids.n, x->window};
+    struct err e;
+    if (!tenant_has_place(a, r, x->window)) {
         a->m.rejected++;
         reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
@@ -270,6 +286,12 @@ static void begin(struct embedding *x)
         reply_fail(r, ST_NOMEM, "This server has no memory left for this request.");
         return;
     }
+    if (tenant_enter(a, r, &x->need, &e)) {
+        a->m.rejected++;
+        reply_error(r, &e);
+        return;
+    }
+    x->entered = true;
     go_on(x);
     if (r->answered)
         return;
@@ -286,8 +308,10 @@ static void begin(struct embedding *x)
 static void prepare(struct req *r)
 {
     struct embedding *x = r->user;
-    const struct gen_rules rules = {x->a->c, &x->a->names, &x->a->s};
-    x->st = embed_make(&x->g, r->body.p ? r->body.p : "", r->body.n, &rules, &x->err);
+    const struct gen_rules rules = {x->a->c, &x->a->names, &x->a->s, x->r->who};
+    x->st = prompt_room(r->body.n, &x->err);
+    if (x->st == 0)
+        x->st = embed_make(&x->g, r->body.p ? r->body.p : "", r->body.n, &rules, &x->err);
     if (x->st)
         x->err.st = x->st;
     buf_free(&r->body);

@@ -13,6 +13,7 @@ struct reader {
     const struct config *c;
     const struct api_service *s;
     struct err *e;
+    const struct tenant *who; /* NULL: none */
 };
 
 struct field {

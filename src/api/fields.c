@@ -275,7 +275,7 @@ int read_salt(struct reader *r, const struct field *f, const struct json *v)
 /* Lower runs earlier, so how low is for the operator to say. */
 int read_priority(struct reader *r, const struct field *f, const struct json *v)
 {
-    int64_t least = r->c->limits.min_priority;
+    int64_t least = r->who ? r->who->min_priority : r->c->limits.min_priority;
     if (v->type == JSON_NUM && !v->is_int && v->d == floor(v->d))
         return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
     if (v->type != JSON_NUM || !v->is_int)
@@ -620,7 +620,7 @@ static int read_fields(struct reader *r, int mode, const struct json *const *see
 int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
                 struct err *e)
 {
-    struct reader r = {g, d, u->c, u->s, e};
+    struct reader r = {g, d, u->c, u->s, e, u->who};
     const struct json *seen[N_SEEN] = {0};
     int mode = g->embed ? EMBED : g->chat ? CHAT : TEXT;
     set_defaults(g);

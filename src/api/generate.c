@@ -13,7 +13,7 @@
 static void prepare(struct req *r)
 {
     struct stream *s = r->user;
-    const struct gen_rules rules = {s->a->c, &s->a->names, &s->a->s};
+    const struct gen_rules rules = {s->a->c, &s->a->names, &s->a->s, r->who};
     s->st = prompt_room(r->body.n, &s->err);
     if (s->st == 0)
         s->st = genreq_make(&s->g, s->g.chat, r->body.p ? r->body.p : "", r->body.n, &rules,

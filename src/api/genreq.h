@@ -8,6 +8,7 @@
 #include "api.h"
 #include "json.h"
 #include "namespace.h"
+#include "tenants.h"
 
 enum { MAX_STOP_STRINGS = 16 };
 
@@ -59,6 +60,7 @@ struct gen_rules {
     const struct config *c;
     const struct str_list *names; /* that requests may use; the first is the default */
     const struct api_service *s;
+    const struct tenant *who; /* who asks; NULL: no tenant */
 };
 
 /* Parse and check everything up to admission. 0 or a request status. genreq_fini in every case. */

@@ -37,9 +37,24 @@ static void cancel_choice(struct choice *c, int reason)
     c->cancel_pending = st == ST_FULL; /* tried again by the sweep */
 }
 
+/* s is over for its tenant, and charged: what it generated, and its prompt unless it was the server
+ * that gave it up before a first token. */
+static void leave(struct stream *s, int reason)
+{
+    bool ours = reason && reason != ST_CANCELLED && reason != ST_DEADLINE;
+    int64_t made = 0;
+    if (!s->entered)
+        return;
+    s->entered = false;
+    for (int32_t i = 0; i < s->n_choices; i++)
+        made += s->choice[i].n_tokens;
+    tenant_leave(s->a, s->r, &s->need, made, ours && made == 0);
+}
+
 /* Nobody wants the rest of s any more. */
 static void cancel(struct stream *s, int reason)
 {
+    leave(s, reason);
     for (int32_t i = 0; i < s->n_choices; i++) {
         struct choice *c = &s->choice[i];
         if (!c->done) {
@@ -221,6 +236,7 @@ static void all_done(struct stream *s)
     struct req *r = s->r;
     struct buf b = {0};
     int32_t most = 0;
+    leave(s, 0);
     for (int32_t i = 0; i < s->n_choices; i++)
         most = s->choice[i].n_tokens > most ? s->choice[i].n_tokens : most;
     hist_add(&s->a->m, H_MAX_GENERATION, most);
@@ -462,11 +478,18 @@ void stream_begin(struct stream *s)
         return;
     }
     life_slots(a);
-    if (a->slots.n_live + (int64_t)s->g.n_prompts * s->g.n_made > a->slots.max_live) {
+    s->need = (struct tenant_need){(int64_t)s->g.ids.n, (int64_t)s->g.n_prompts * s->g.n_made};
+    if (!tenant_has_place(a, r, s->need.n_seqs)) {
         a->m.rejected++;
         reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
     }
+    if (tenant_enter(a, r, &s->need, &e)) {
+        a->m.rejected++;
+        reply_error(r, &e);
+        return;
+    }
+    s->entered = true;
     int st = set_up(s) ? submit_all(s) : ST_NOMEM;
     if (st) {
         bool full = st == ST_QUEUE_FULL || st == ST_FULL;

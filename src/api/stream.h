@@ -11,6 +11,7 @@
 #include "handler.h"
 #include "state.h"
 #include "stop.h"
+#include "tenant.h"
 
 struct stream;
 
@@ -48,6 +49,8 @@ struct stream { /* r->user */
     int st;         /* of making g ... */
     struct err err; /* ... and why */
     bool admitted;  /* all its choices are in the engine */
+    bool entered;   /* it counts as one of its tenant's in flight, with: */
+    struct tenant_need need;
     bool queue_asked;
     struct choice *choice;             /* [n_choices] */
     int32_t n_choices, n_open, n_left; /* n_open: the engine still owes an end; n_left: not done */

@@ -201,7 +201,7 @@ static void token_job(struct req *r, bool back)
 {
     struct token_call *k = r->user;
     const struct api *a = r->service;
-    const struct gen_rules rules = {a->c, &a->names, &a->s};
+    const struct gen_rules rules = {a->c, &a->names, &a->s, r->who};
     struct json_doc d;
     k->out.soft = true;
     k->st = prompt_room(r->body.n, &k->err);

@@ -86,6 +86,10 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->arrival_us = m->arrival_us;
     s->ns = m->cache_ns;
     s->n_hit = -1;
+    s->whole_pages = m->whole_pages != 0;
+    s->account = m->account;
+    if (s->account > 0)
+        kv_bound(en->kv, s->account, (int32_t)(m->cache_share * en->lim.n_pages));
     area_admit(en, s, m);
     s->tenant = fair_join(q, &en->sched, m);
     idmap_put(&q->ids, s->id, seq_index(q, s));
@@ -149,6 +153,11 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
     int32_t avail = kv_avail(en->kv);
     if (may_hit(en, s))
         kv_match(en->kv, s->ns, s->tok, s->n_tok - !PLANT(PLANT_HIT_LONG), s->pages, &hit);
+    if (s->whole_pages &&
+        hit.part != KV_ROOT) { /* it would tell a neighbour's text token by token */
+        kv_unpin(en->kv, hit.part);
+        hit.part = KV_ROOT;
+    }
     int32_t want = pages_for(en, s->n_tok) - hit.n_pages + reserve;
     if (hit.part != KV_ROOT && kv_avail(en->kv) < want) { /* its source may be the page we lack */
         kv_unpin(en->kv, hit.part);
@@ -204,6 +213,8 @@ static bool publish_page(struct engine *en, struct lane *ln, struct seq *s)
     s->node = node;
     s->n_pub++;
     page_id theirs = kv_node_page(en->kv, node);
+    if (theirs == mine)
+        kv_charge(en->kv, node, s->account);
     if (theirs == mine || s->state != SEQ_RUNNING || s->preempting || ln->n_limbo > MAX_COPIES)
         return true;
     kv_ref(en->kv, theirs);

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "kv.h"
 #include "kv_audit.h"
+#include "kv_prefix.h"
 #include "log.h"
 #include "mem.h"
 #include "outbox.h"
@@ -250,7 +251,8 @@ static int submit_check(const struct engine *en, const struct msg_submit *m)
         m->n_stop_ids < 0 || m->n_stop_ids > MAX_STOP_IDS || m->params.n_logprobs < -1 ||
         m->params.n_logprobs > MAX_LOGPROBS || m->n_bias < 0 || m->n_bias > MAX_BIAS ||
         m->n_mask < 0 || m->n_mask > MSG_MASK_WORDS(en->lim.vocab) || m->weight < 0 ||
-        m->weight > MAX_WEIGHT || m->max_rows < 0)
+        m->weight > MAX_WEIGHT || m->max_rows < 0 || m->account < 0 || m->account >= KV_ACCOUNTS ||
+        !(m->cache_share >= 0 && m->cache_share <= 1))
         return ST_INVALID_VALUE;
     int st = embed_check(en, m);
     if (st == 0)

@@ -83,6 +83,8 @@ struct seq {
     int32_t n_bias, n_ban; /* pairs; ids that must not be drawn before min_new tokens are */
     bool has_mask, has_counts;
     bool counted; /* the device has its counts since it got its row */
+    bool whole_pages;
+    int32_t account; /* both as in struct msg_submit */
     token_id stop[MAX_STOP_IDS];
     char odd[64]; /* an odd number of cache lines, so that the rows use all sets of a cache */
 };

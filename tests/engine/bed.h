@@ -28,6 +28,8 @@ struct bed {
     int32_t n_vec[MAX_REQ];
     int64_t steps_at_first[MAX_REQ]; /* submitted when the first token came */
     int32_t weight[4], max_rows[4];  /* by tenant, 0 = the default */
+    int32_t account[4];              /* likewise; an account may keep a quarter of the pages */
+    bool whole_pages;
 };
 
 /* No request but those that have BAD_TOKEN among theirs meets it: the vocabulary that is drawn from
@@ -119,6 +121,9 @@ static inline int try_ask(struct bed *b, int i, const token_id *tok, int n, int 
                            .tenant = tenant,
                            .weight = tenant < 4 ? b->weight[tenant] : 0,
                            .max_rows = tenant < 4 ? b->max_rows[tenant] : 0,
+                           .account = tenant < 4 ? b->account[tenant] : 0,
+                           .cache_share = 0.25,
+                           .whole_pages = b->whole_pages,
                            .ignore_eos = !x->with_eos,
                            .n_stop_ids = x->n_stop,
                            .n_bias = x->n_bias,

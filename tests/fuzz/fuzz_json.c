@@ -134,7 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                                    .top_p = -1,
                                    .min_p = -1,
                                    .top_k = -1};
-    const struct gen_rules rules = {&c, &served, &s};
+    const struct gen_rules rules = {&c, &served, &s, NULL};
     struct json_doc d;
     struct err e;
     if (!s.tok) {

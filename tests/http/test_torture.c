@@ -120,6 +120,9 @@ static const struct {
     {"/tokenize", "{\"prompt\":\"@\"}", 200},
     {"/detokenize", "{\"tokens\":[104,105,300,106]}", 400},
     {"/detokenize", "{\"tokens\":[104,105,106]}", 200},
+    {"/v1/embeddings", "{\"input\":[\"hello\",\"world\"]}", 200},
+    {"/v1/embeddings", "{\"input\":\"hello\",\"encoding_format\":\"base64\",\"dimensions\":2}",
+     200},
 };
 
 static int once(const char *text)
