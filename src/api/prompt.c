@@ -5,6 +5,7 @@
 #include "chat.h"
 #include "clock.h"
 #include "json_make.h"
+#include "mem.h"
 #include "tokenizer.h"
 
 #include <ctype.h>
@@ -37,6 +38,16 @@ int prompt_ids(const struct json_doc *d, const struct json *arr, int32_t vocab, 
                          vocab - 1);
     }
     return 0;
+}
+
+/* A byte of text becomes at most a piece of 16 bytes and an id of 4, both in arrays that grow by
+ * half while the old ones live, beside its normalised form. */
+int prompt_room(size_t body, struct err *e)
+{
+    enum { SMALL = 64 << 10, WORK = 48 };
+    if (body <= SMALL || mem_room(body * WORK))
+        return 0;
+    return err_set(e, ST_NOMEM, "This server has no memory left for this request.");
 }
 
 int prompt_text(const struct gen_rules *u, const struct json *v, bool special, const char *param,

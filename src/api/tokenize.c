@@ -187,6 +187,26 @@ static bool wants_content(const char *query)
     return false;
 }
 
+static int no_memory(struct err *e)
+{
+    return err_set(e, ST_NOMEM, "This server has no memory left for this request.");
+}
+
+/* A few bytes of a body can name a long token: the text is bounded as every answer is. */
+static int check_text(const struct gen_rules *u, const struct ids *ids, struct err *e)
+{
+    int64_t most = u->c->limits.max_answer_bytes;
+    size_t bytes = 0, n;
+    for (size_t i = 0; i < ids->n; i++)
+        bytes += tok_string(u->s->tok, ids->p[i], &n) ? n : 0;
+    if ((int64_t)bytes > most)
+        return err_param(e, ST_INVALID_LENGTH, "tokens",
+                         "These tokens have %zu bytes of text, but answers of this server have at "
+                         "most %lld.",
+                         bytes, (long long)most);
+    return mem_room(2 * bytes + 1) ? 0 : no_memory(e);
+}
+
 static int detokenize(const struct req *r, const struct gen_rules *u, const struct json_doc *d,
                       struct buf *b, struct err *e)
 {
@@ -207,6 +227,8 @@ static int detokenize(const struct req *r, const struct gen_rules *u, const stru
      */
     int32_t vocab = u->s->limits.vocab > tok_vocab(t) ? u->s->limits.vocab : tok_vocab(t);
     st = prompt_ids(d, v, vocab, "tokens", &ids, e);
+    if (st == 0)
+        st = check_text(u, &ids, e);
     if (st == 0 && ids.n)
         tok_decode(t, ids.p, ids.n, false, &text);
     out_str(b, wants_content(r->query) ? "{\"content\":" : "{\"prompt\":");
@@ -227,7 +249,10 @@ static void token_job(struct req *r, token_act *act)
     const struct api *a = r->service;
     const struct gen_rules rules = {a->c, &a->names, &a->s, r->who};
     struct json_doc d;
-    k->st = json_parse(&d, r->body.p ? r->body.p : "", r->body.n, &k->err);
+    k->out.soft = true;
+    k->st = prompt_room(r->body.n, &k->err);
+    if (k->st == 0)
+        k->st = json_parse(&d, r->body.p ? r->body.p : "", r->body.n, &k->err);
     if (k->st == 0) {
         if (d.v[0].type != JSON_OBJ)
             k->st = err_set(&k->err, ST_INVALID_TYPE, "The body must be a JSON object.");
@@ -235,6 +260,8 @@ static void token_job(struct req *r, token_act *act)
             k->st = act(r, &rules, &d, &k->out, &k->err);
         json_free(&d);
     }
+    if (k->st == 0 && k->out.oom)
+        k->st = no_memory(&k->err);
     k->err.st = k->st;
 }
 

@@ -90,6 +90,8 @@ void conn_close(struct http *h, struct conn *c)
     intake_end(h, c);
     leave(h, c);
     h->wire.n_conns--;
+    if (crowd_left(h))
+        need_sweep(h);
     free(c);
 }
 

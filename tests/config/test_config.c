@@ -408,6 +408,16 @@ static void test_lists(void **state)
             assert_string_equal(c.model.served_names.v[k], t[i].v[k]);
         config_free(&c);
     }
+    /* some lists take certain words only */
+    struct config c;
+    struct err e = {0};
+    config_defaults(&c);
+    assert_int_equal(config_set(&c, "metrics.compat", "[vllm, sglang]", &e), 0);
+    assert_int_equal(c.metrics.compat.n, 2);
+    assert_int_equal(config_set(&c, "metrics.compat", "vllm,tgi", &e), ST_INVALID_VALUE);
+    assert_non_null(strstr(e.msg, "none|vllm|sglang"));
+    assert_int_equal(c.metrics.compat.n, 2);
+    config_free(&c);
 }
 
 /* A name to listen on becomes the address that it means; options of other servers are answered. */
