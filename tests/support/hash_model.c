@@ -74,6 +74,11 @@ float hm_score(uint64_t acc, token_id next)
     return -(float)(hm_mix(acc + 99, (uint32_t)next) & 1023) / 64.0f;
 }
 
+int32_t hm_rank(uint64_t acc, token_id next, int32_t vocab)
+{
+    return 1 + (int32_t)(hm_mix(acc + 98, (uint32_t)next) % (uint64_t)vocab);
+}
+
 void hm_hidden(uint64_t acc, float v[HM_DIM])
 {
     for (int j = 0; j < HM_DIM; j++)
@@ -374,6 +379,7 @@ static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t 
         int32_t at = (i > 0 ? a->result.n_score : 0) + k;
         token_id next = k + 1 < r->n ? s->tokens[r->token0 + k + 1] : r->next;
         a->result.score[at] = hm_score(acc, next);
+        a->result.score_rank[at] = hm_rank(acc, next, hm->c.vocab);
         for (int32_t j = 0; j < r->n_score_top; j++)
             a->result.score_top[at][j] = (struct token_logprob){
                 .token = (next + j) % hm->c.vocab, .logprob = a->result.score[at] - (float)j};
@@ -531,6 +537,7 @@ static int hm_wait(void *self, int slot, struct step_result *r)
     memcpy(r->top, a->result.top, n * sizeof *r->top);
     r->n_score = a->result.n_score;
     memcpy(r->score, a->result.score, (size_t)r->n_score * sizeof *r->score);
+    memcpy(r->score_rank, a->result.score_rank, (size_t)r->n_score * sizeof *r->score_rank);
     memcpy(r->score_top, a->result.score_top, (size_t)r->n_score * sizeof *r->score_top);
     a->step = NULL;
     hm->n_flight--;
