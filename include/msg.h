@@ -48,7 +48,9 @@ struct msg_submit {
     int32_t n_mask;   /* words: 0, or MSG_MASK_WORDS(vocabulary) */
     int32_t weight;   /* of the tenant: its share beside others, 1 .. MAX_WEIGHT; 0 = 1 */
     int32_t max_rows; /* seqs of the tenant that may run at once; 0 = as many as there are rows */
-    int32_t pad;
+    int32_t scores; /* 0, or 1 + how many of the best tokens are told beside the log probability of
+                       each token of the prompt but the first; a seq with scores may have max_new 0,
+                       when its prompt has 2 tokens or more */
     struct sample_params params;
 };
 #define MSG_MASK_WORDS(vocab) (((vocab) + 31) / 32)
@@ -68,8 +70,10 @@ struct msg_cancel {
 
 enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCEL, FINISH_ERROR };
 
-/* One generated token, or the end of a request (an end without a token: token == -1).
- * `finish` != FINISH_NONE on the last record of an id; nothing follows it. */
+/* One generated token, or a score of a token of the prompt (scored_at > 0), or the end of a request
+ * (an end without a token: token == -1). Scores come in order of positions, each once, all before
+ * the first generated token. `finish` != FINISH_NONE on the last record of an id; nothing follows
+ * it. */
 struct out_rec {
     req_id id;
     token_id token;   /* -1: none */
@@ -78,9 +82,11 @@ struct out_rec {
     int32_t n_cached; /* prompt tokens that came from the prefix cache (first admission) */
     int32_t stop_id;  /* the stop token id that ended it; -1 for EOS and others */
     float logprob;
-    int32_t n_top;    /* how many struct token_logprob of the trailing array belong to this one */
-    int32_t top0;     /* index of the first */
-    int64_t queue_us; /* arrival to first admission */
+    int32_t n_top;     /* how many struct token_logprob of the trailing array belong to this one */
+    int32_t top0;      /* index of the first */
+    int64_t queue_us;  /* arrival to first admission */
+    int32_t scored_at; /* 0, or: `token` is the prompt's at this position; `logprob` is its own */
+    int32_t rank;      /* its place among all tokens there, the best has 1 */
 };
 
 /* A copied snapshot; counters count from process start. */

@@ -84,6 +84,7 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->arrival_us = m->arrival_us;
     s->ns = m->cache_ns;
     s->n_hit = -1;
+    s->scores = m->scores;
     area_admit(en, s, m);
     s->tenant = fair_join(q, &en->sched, m);
     idmap_put(&q->ids, s->id, seq_index(q, s));
@@ -104,10 +105,19 @@ static void first_admission(struct engine *en, struct seq *s)
     if (s->queue_us < 0)
         s->queue_us = 0;
     en->stats.prompt_tokens += s->n_prompt;
-    if (en->lim.prefix_cache) {
+    if (en->lim.prefix_cache && s->scores == 0) {
         en->stats.prefix_queries += s->n_prompt;
         en->stats.prefix_hits += s->n_hit;
     }
+}
+
+/* How many tokens of s, which starts, may come from the cache: the last is always computed, and so
+ * is what is still to be scored. */
+static int32_t hit_most(const struct seq *s)
+{
+    if (seq_to_score(s) && !PLANT(PLANT_SCORE_CACHED))
+        return s->n_scored;
+    return s->n_tok - !PLANT(PLANT_HIT_LONG);
 }
 
 /* The head of a page that somebody else filled: take a page of our own, have the step copy the
@@ -127,8 +137,7 @@ static void start_copy(struct engine *en, struct seq *s, const struct kv_hit *hi
 }
 
 /* WAITING -> RUNNING when the pages for all its tokens could be had with `reserve` left over. They
- * are not taken yet (chunks take them), but starting without them would only lead to preemption.
- * The last token is always computed, so a hit covers n_tok - 1 tokens at most. */
+ * are not taken yet (chunks take them), but starting without them would only lead to preemption. */
 bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
 {
     struct seqs *q = &en->seqs;
@@ -139,7 +148,7 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
         return false;
     int32_t avail = kv_avail(en->kv);
     if (en->lim.prefix_cache)
-        kv_match(en->kv, s->ns, s->tok, s->n_tok - !PLANT(PLANT_HIT_LONG), s->pages, &hit);
+        kv_match(en->kv, s->ns, s->tok, hit_most(s), s->pages, &hit);
     int32_t want = pages_for(en, s->n_tok) - hit.n_pages + reserve;
     if (hit.part != KV_ROOT && kv_avail(en->kv) < want) { /* its source may be the page we lack */
         kv_unpin(en->kv, hit.part);
@@ -252,6 +261,8 @@ static void settle(struct engine *en, struct seq *s)
         s->preempting = false;
         s->n_tok = s->n_known;
         s->n_planned = s->n_done = 0;
+        if (PLANT(PLANT_SCORE_AGAIN))
+            s->n_scored = 0;
         wait_add(q, s);
         return;
     }

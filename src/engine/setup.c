@@ -228,8 +228,10 @@ void engine_stop(struct engine *en, int status)
 
 static int submit_check(const struct engine *en, const struct msg_submit *m)
 {
-    if (m->h.kind != MSG_SUBMIT || m->id == 0 || m->n_prompt < 1 || m->max_new < 1 ||
-        m->n_stop_ids < 0 || m->n_stop_ids > MAX_STOP_IDS || m->params.n_logprobs < -1 ||
+    if (m->h.kind != MSG_SUBMIT || m->id == 0 || m->n_prompt < 1 || m->max_new < 0 ||
+        m->scores < 0 || m->scores > 1 + MAX_LOGPROBS ||
+        (m->max_new == 0 && (m->scores == 0 || m->n_prompt < 2)) || m->n_stop_ids < 0 ||
+        m->n_stop_ids > MAX_STOP_IDS || m->params.n_logprobs < -1 ||
         m->params.n_logprobs > MAX_LOGPROBS || m->n_bias < 0 || m->n_bias > MAX_BIAS ||
         m->n_mask < 0 || m->n_mask > MSG_MASK_WORDS(en->lim.vocab) || m->weight < 0 ||
         m->weight > MAX_WEIGHT || m->max_rows < 0)
@@ -290,7 +292,9 @@ int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new
     if (n_prompt > l->max_model_len || max_new > l->max_model_len - n_prompt)
         return misfit(why, ENGINE_BOUND_MODEL, l->max_model_len);
     int64_t pool = (int64_t)l->n_pages * l->page_tokens;
-    if (n_prompt + max_new - 1 > pool) /* the token drawn last needs no room */
+    int64_t kept = n_prompt +
+                   (max_new > 0 ? max_new - 1 : 0); /* the one drawn last needs no room */
+    if (kept > pool)
         return misfit(why, ENGINE_BOUND_POOL, pool);
     return 0;
 }

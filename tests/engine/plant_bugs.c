@@ -27,6 +27,9 @@ static const char *const names[N_PLANTS] = {
     [PLANT_CANCEL_LEAK] = "cancel loses a page",
     [PLANT_LATE_TOKEN] = "speculative token of a finished row emitted",
     [PLANT_COUNTS_MISSED] = "counts not sent after preemption",
+    [PLANT_SCORE_CACHED] = "prompt to score taken from the cache",
+    [PLANT_SCORE_AGAIN] = "scores reported again after preemption",
+    [PLANT_SCORE_NEXT] = "score behind a chunk of another token",
     [PLANT_COPY_UNPINNED] = "copy source released early",
 };
 
