@@ -13,6 +13,5 @@ void event_done(struct stream *s);
 size_t answer_bytes(const struct stream *s);
 void answer_json(struct stream *s, struct buf *out);
 void token_id_add(struct choice *c, token_id id);
-void logprob_add(struct choice *c, const struct out_rec *rec, const struct token_logprob *top);
 
 #endif

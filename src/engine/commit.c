@@ -68,7 +68,7 @@ static void take_scores(struct engine *en, struct seq *s, const struct step_row 
     for (int32_t k = s->n_scored - row->first; k < row->n_score; k++)
         outbox_score(en, s, row->first + k + 1, r, r->row[i].score0 + k);
     s->n_scored = row->first + row->n_score;
-    if (s->n_max > s->n_prompt || s->n_scored < s->n_prompt - 1)
+    if (!seq_scores_only(s) || s->n_scored < s->n_prompt - 1)
         return;
     outbox_end(en, s, FINISH_LENGTH, 0);
     seq_end(en, s);

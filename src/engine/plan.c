@@ -178,11 +178,11 @@ static void ask_scores(struct engine *en, struct step *step, const struct seq *s
 static int32_t plan_chunk(struct engine *en, struct lane *ln, int slot, struct seq *s,
                           int32_t budget, bool head)
 {
-    int32_t n = seq_need(s) - (s->n_max == s->n_prompt); /* where none is drawn, the last is idle */
-    int32_t most = score_room(en, s) < budget ? score_room(en, s) : budget;
+    int32_t room = score_room(en, s), most = room < budget ? room : budget;
+    int32_t n = seq_need(s) - seq_scores_only(s); /* the last one is not needed then */
     n = n < most ? n : most;
     if (!(head ? make_room(en, s, s->n_planned + n) : seq_grow(en, s, s->n_planned + n))) {
-        int32_t room = s->n_pages * en->lim.page_tokens - s->n_planned;
+        room = s->n_pages * en->lim.page_tokens - s->n_planned;
         n = n < room ? n : room;
     }
     if (n == seq_need(s) && !fits_area(en, ln->step[slot], s))

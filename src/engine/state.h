@@ -211,6 +211,11 @@ static inline bool seq_to_score(const struct seq *s)
     int32_t last = s->n_prompt - 1;
     return s->scores > 0 && s->n_scored < last && s->n_planned < last;
 }
+/* Is nothing drawn behind them? */
+static inline bool seq_scores_only(const struct seq *s)
+{
+    return s->scores > 0 && s->n_max == s->n_prompt;
+}
 static inline int32_t seq_index(const struct seqs *q, const struct seq *s)
 {
     return (int32_t)(s - q->seq);

@@ -92,8 +92,8 @@ static void test_cache(void **state)
     bed_free(b);
 }
 
-/* Somebody more important takes the only row while a part of the prompt is scored. With a cache what
- * was scored is found again; without it is computed again, and not told again. */
+/* Somebody more important takes the only row while a part of the prompt is scored. With a cache
+ * what was scored is found again; without it is computed again, and not told again. */
 static void test_preemption(void **state)
 {
     (void)state;
