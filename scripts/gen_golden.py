@@ -324,15 +324,15 @@ STEMS = [
     ("1, 1, 2, 3, 5, 8,", "13", "11", "8", "1000000"),
     ("Once upon a", "time", "table", "Tuesday", "banana, there was a king"),
     ("The quick brown fox jumps over the lazy", "dog", "cat", "river", "mathematician"),
+    ("Ice is colder than", "water", "snow", "the South Pole", "a promise"),
+    ("import numpy as", "np", "numpy", "pd", "a fruit"),
     ("A triangle has", "three sides", "four sides", "no sides", "a long beard"),
 ]
-LONG = [("What colour had the church in 1900?", "red", "blue", "green", "It had none."),
-        ("What was painted white in 1919?", "the inn", "the church", "a ship", "nobody knows"),
-        ("What is this text about?", "a village", "a war", "a recipe for soup", "painting")]
+LONG = [("What is this text about?", "a village", "a war", "a recipe for soup", "painting")]
 
 
 def loglik_cases():
-    """(context, continuation), four to a context; the last twelve are longer than a chunk of a prefill."""
+    """(context, continuation), four to a context; the last four are longer than a chunk of a prefill."""
     text = " ".join(f"In the year {1900 + i}, the {w} of the village was painted {c}." for i, (w, c) in enumerate(
         [(w, c) for w in ("church", "school", "bridge", "mill", "inn") for c in ("red", "blue", "green", "white")]))
     stems = STEMS + [(f"{text} {text}\n\nQuestion: {q}\nAnswer:", *rest) for q, *rest in LONG]
