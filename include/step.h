@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 enum {
-    STEP_VERSION = 3,
+    STEP_VERSION = 4,
     MAX_ROWS = 1024,         /* seqs in one step; scheduler.max_seqs is at most this */
     MAX_STEP_TOKENS = 16384, /* scheduler.max_step_tokens is at most this */
     MAX_EDITS = 65536,       /* page-table entries changed in one step */
@@ -117,6 +117,7 @@ struct step {
     uint64_t seq_no; /* steps count from 1 */
     int32_t n_rows, n_tokens, n_edits, n_out, n_in, n_copy;
     int32_t n_area; /* words used of area[] */
+    int32_t share;  /* 0: the whole device; k: the lane's part of the k-th split, see executor */
     struct step_row rows[MAX_ROWS];
     struct sample_params sample[MAX_ROWS];
     token_id tokens[MAX_STEP_TOKENS];
@@ -189,7 +190,13 @@ static inline int32_t step_result_add_scores(struct step_result *r, int32_t i, i
 
 /* What the engine sees of whoever executes steps (a model on a backend, or the hash model of the
  * tests). Engine thread only. Steps run in submission order; at most MAX_INFLIGHT are in flight and
- * the engine alternates slot = 0, 1, 0, ... A slot's step must stay untouched until its wait. */
+ * the engine alternates slot = 0, 1, 0, ... A slot's step must stay untouched until its wait.
+ *
+ * Two executors may serve one engine as lanes, one for prefill and one for decode steps, over the
+ * same pool and the same rows' tables. Their steps run side by side in no order between them: a row
+ * is in the steps of one lane only until those are waited for. n_shares ways to split the device
+ * between them exist, 1 .. n_shares by growing part of the decode lane; a step says whether it runs
+ * on its lane's part or, when the other lane has nothing to do, on the whole device. */
 struct executor {
     void *self;
     /* Enqueue s as slot. 0; ST_DEVICE_RETRY: nothing ran, the same step may be submitted again;
@@ -206,6 +213,7 @@ struct executor {
      * ST_INVALID_VALUE where the row has none. NULL: an executor without, hidden_dim is 0. */
     int (*hidden)(void *self, int slot, int32_t i, float *dst);
     int32_t hidden_dim;
+    int32_t n_shares; /* 0: the device cannot be split */
 };
 
 #endif

@@ -173,6 +173,16 @@ static int32_t kv_dtype(const struct daemon *d, const struct config *c)
     return d->be->info.kind == BE_CUDA ? model_dtype(d, c) : d->be->info.kv_dt;
 }
 
+/* What the settings leave to model and device. */
+static void settle_auto(const struct daemon *d, struct config *c)
+{
+    int64_t most = c->scheduler.max_step_tokens;
+    if (c->scheduler.max_seqs == 0) {
+        int64_t n = model_auto_seqs(d->source, d->be, 1);
+        c->scheduler.max_seqs = n < most ? n : most;
+    }
+}
+
 static int load_model(struct daemon *d, const struct config *c, struct api *a, struct err *e)
 {
     int32_t dt = model_dtype(d, c);
@@ -234,13 +244,15 @@ static void describe(struct daemon *d, const struct config *c, const struct engi
         .kv_dtype = dtype_names[d->kv_dt]};
 }
 
-int daemon_load(struct daemon *d, const struct config *c, struct api *a, struct err *e)
+int daemon_load(struct daemon *d, const struct config *given, struct api *a, struct err *e)
 {
     int64_t t0 = clock_us();
-    int rc = open_backend(d, c, e);
+    int rc = open_backend(d, given, e);
     if (rc != 0)
         return rc;
     int64_t t1 = clock_us();
+    struct config settled = *given, *c = &settled;
+    settle_auto(d, c);
     if ((rc = load_model(d, c, a, e)) != 0)
         return rc;
     model_source_close(d->source);
@@ -250,7 +262,7 @@ int daemon_load(struct daemon *d, const struct config *c, struct api *a, struct 
     struct engine_limits l;
     engine_limits_of(&l, c, &f);
     struct executor ex;
-    model_executor(d->model, &ex);
+    model_executor(d->model, 0, &ex);
     int st = engine_new(&d->engine, c, &f, &ex, api_outbox(a), e);
     if (st != 0)
         return st == ST_NOMEM ? EXIT_OS : EXIT_CONFIG;

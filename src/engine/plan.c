@@ -298,6 +298,7 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
     fair_expire(&en->seqs, &en->sched);
     step->version = STEP_VERSION;
     step->seq_no = ln->step_no + 1;
+    step->share = 0;
     step->n_rows = step->n_tokens = step->n_edits = step->n_out = step->n_in = step->n_copy =
         step->n_area = 0;
     int32_t n_decoders = 0, n_chunked = 0;

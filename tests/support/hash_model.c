@@ -238,7 +238,7 @@ static int bad_want(const struct hash_model *hm, const struct step *s, int32_t i
 static int check_shape(struct hash_model *hm, const struct step *s)
 {
     int64_t before = hm->n.violations;
-    if (s->version != STEP_VERSION || s->kind > STEP_PREFILL || s->n_rows < 1 ||
+    if (s->share != 0 || s->version != STEP_VERSION || s->kind > STEP_PREFILL || s->n_rows < 1 ||
         s->n_rows > hm->c.max_rows || s->n_tokens > MAX_STEP_TOKENS || s->n_area < 0 ||
         s->n_area > MAX_AREA)
         violation(hm, "bad head", s->n_rows, s->n_tokens);
