@@ -25,6 +25,9 @@ enum plant {
     PLANT_SCORE_CACHED,  /* a prompt whose scores are wanted is taken from the cache */
     PLANT_SCORE_AGAIN,   /* scores are reported again after a preemption */
     PLANT_SCORE_NEXT,    /* the score behind a chunk is of another token */
+    PLANT_MEAN_HIT,      /* a prompt for a mean skips what the prefix cache has */
+    PLANT_SUM_MISSED,    /* a chunk of a mean before the last is not added */
+    PLANT_VECTOR_SLOT,   /* a vector is taken from another row of the step */
     N_PLANTS
 };
 

@@ -5,7 +5,7 @@
 
 #include "genreq.h"
 
-enum { BOTH = 3, CHAT = 1, TEXT = 2 }; /* where a field is known */
+enum { BOTH = 3, CHAT = 1, TEXT = 2, EMBED = 4 }; /* where a field is known */
 
 struct reader {
     struct genreq *g;
@@ -13,6 +13,7 @@ struct reader {
     const struct config *c;
     const struct api_service *s;
     struct err *e;
+    const struct tenant *who; /* NULL: none */
 };
 
 struct field {
@@ -22,7 +23,7 @@ struct field {
     double lo, hi;                           /* of numbers; of strings: hi characters */
     double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
     double only;                             /* read_only: the one value that is built */
-    uint8_t where;                           /* CHAT, TEXT or BOTH */
+    uint8_t where;                           /* CHAT, TEXT, BOTH or EMBED */
     bool required;
 };
 
@@ -31,6 +32,14 @@ struct field {
         .name = n, .where = w, .read = r, __VA_ARGS__                                              \
     }
 
+/* Readers of many fields. */
+int read_int(struct reader *r, const struct field *f, const struct json *v);
+int read_bool(struct reader *r, const struct field *f, const struct json *v);
+/* A string of up to hi characters; used elsewhere, or without effect. */
+int any_string(struct reader *r, const struct field *f, const struct json *v);
+int read_priority(struct reader *r, const struct field *f, const struct json *v);
+int read_salt(struct reader *r, const struct field *f, const struct json *v);
+int read_request_id(struct reader *r, const struct field *f, const struct json *v);
 /* A number of which one value is built; outside of its bounds it is a range error all the same. */
 int read_only(struct reader *r, const struct field *f, const struct json *v);
 int only_false(struct reader *r, const struct field *f, const struct json *v);

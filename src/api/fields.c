@@ -4,6 +4,7 @@
  * is ignored. A new field is a member of struct genreq and one row here. */
 #include "fields.h"
 
+#include "embed_fields.h"
 #include "field.h"
 #include "foreign.h"
 #include "handler.h"
@@ -82,7 +83,7 @@ static int read_int_to(struct reader *r, const struct field *f, const struct jso
     return 0;
 }
 
-static int read_int(struct reader *r, const struct field *f, const struct json *v)
+int read_int(struct reader *r, const struct field *f, const struct json *v)
 {
     return read_int_to(r, f, v, member(r, f));
 }
@@ -109,7 +110,7 @@ int read_only(struct reader *r, const struct field *f, const struct json *v)
     return v->d == f->only ? 0 : refuse(r->e, f->name);
 }
 
-static int read_bool(struct reader *r, const struct field *f, const struct json *v)
+int read_bool(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_BOOL)
         return wrong_type(r->e, f->name, "a boolean", v);
@@ -131,8 +132,7 @@ static int any_bool(struct reader *r, const struct field *f, const struct json *
     return v->type == JSON_BOOL ? 0 : wrong_type(r->e, f->name, "a boolean", v);
 }
 
-/* A string of up to hi characters; used elsewhere, or without effect. */
-static int any_string(struct reader *r, const struct field *f, const struct json *v)
+int any_string(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
@@ -256,7 +256,7 @@ static int read_stream_options(struct reader *r, const struct field *f, const st
     return read_option(r, f, v, "include_obfuscation", &ignored);
 }
 
-static int read_salt(struct reader *r, const struct field *f, const struct json *v)
+int read_salt(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
@@ -273,9 +273,9 @@ static int read_salt(struct reader *r, const struct field *f, const struct json 
 }
 
 /* Lower runs earlier, so how low is for the operator to say. */
-static int read_priority(struct reader *r, const struct field *f, const struct json *v)
+int read_priority(struct reader *r, const struct field *f, const struct json *v)
 {
-    int64_t least = r->c->limits.min_priority;
+    int64_t least = r->who ? r->who->min_priority : r->c->limits.min_priority;
     if (v->type == JSON_NUM && !v->is_int && v->d == floor(v->d))
         return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
     if (v->type != JSON_NUM || !v->is_int)
@@ -293,7 +293,7 @@ int read_max_tokens(struct reader *r, const struct field *f, const struct json *
     return r->g->fit_max ? 0 : read_int_to(r, f, v, &r->g->max_tokens);
 }
 
-static int read_request_id(struct reader *r, const struct field *f, const struct json *v)
+int read_request_id(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
@@ -461,12 +461,19 @@ static const struct field fields[] = {
     ROW("rid", BOTH, no_effect),
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
-enum { N_SEEN = N_FIELDS + MAX_FOREIGN };
+enum { N_SEEN = N_FIELDS + MAX_FOREIGN + MAX_EMBED_FIELDS };
 
-/* Ours, then those of other servers. */
+/* Ours, those of other servers, those of embeddings. */
 static const struct field *row(int i)
 {
-    return i < N_FIELDS ? &fields[i] : &foreign_fields[i - N_FIELDS];
+    return i < N_FIELDS               ? &fields[i]
+           : i < N_FIELDS + n_foreign ? &foreign_fields[i - N_FIELDS]
+                                      : &embed_fields[i - N_FIELDS - n_foreign];
+}
+
+static int n_rows(void)
+{
+    return N_FIELDS + n_foreign + n_embed_fields;
 }
 
 static int check_combinations(struct reader *r)
@@ -524,9 +531,10 @@ int model_check(const struct json *v, const struct gen_rules *u, char *name, str
 
 static void set_defaults(struct genreq *g)
 {
-    g->n = 1;
+    g->n = g->n_made = 1;
+    g->normalize = true;
     g->max_tokens = g->max_completion_tokens = g->seed = g->logprobs = INT64_MIN;
-    g->top_k = g->best_of = g->truncate = g->prompt_logprobs = INT64_MIN;
+    g->top_k = g->best_of = g->truncate = g->dimensions = g->prompt_logprobs = INT64_MIN;
     g->temperature = g->top_p = g->min_p = g->repetition = NAN;
     g->skip_special = g->add_generation_prompt = true;
     g->add_special = !g->chat;
@@ -566,7 +574,7 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
 /* The row of a key in this kind of request, or -1. */
 static int find_field(int mode, const struct json *v)
 {
-    for (int i = 0; v->n_key && i < N_FIELDS + n_foreign; i++) {
+    for (int i = 0; v->n_key && i < n_rows(); i++) {
         const struct field *f = row(i);
         if (f->name[0] == v->key[0] && (f->where & mode) && strlen(f->name) == v->n_key &&
             memcmp(f->name, v->key, v->n_key) == 0)
@@ -596,7 +604,7 @@ static int match_fields(struct reader *r, int mode, const struct json **seen)
 
 static int read_fields(struct reader *r, int mode, const struct json *const *seen)
 {
-    for (int i = 0; i < N_FIELDS + n_foreign; i++) {
+    for (int i = 0; i < n_rows(); i++) {
         const struct field *f = row(i);
         const struct json *v = seen[i];
         bool given = v && v->type != JSON_NULL;
@@ -612,10 +620,11 @@ static int read_fields(struct reader *r, int mode, const struct json *const *see
 int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
                 struct err *e)
 {
-    struct reader r = {g, d, u->c, u->s, e};
+    struct reader r = {g, d, u->c, u->s, e, u->who};
     const struct json *seen[N_SEEN] = {0};
-    int mode = g->chat ? CHAT : TEXT;
+    int mode = g->embed ? EMBED : g->chat ? CHAT : TEXT;
     set_defaults(g);
+    g->pooling = u->c->model.pooling;
     int st = match_fields(&r, mode, seen);
     if (st)
         return st;
@@ -625,6 +634,8 @@ int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rul
     st = model_check(json_get(d, &d->v[0], "model"), u, g->model, e);
     if (st)
         return st;
+    if (g->embed)
+        return 0;
     st = check_combinations(&r);
     if (st)
         return st;

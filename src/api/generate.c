@@ -12,7 +12,7 @@
 static void prepare(struct req *r)
 {
     struct stream *s = r->user;
-    const struct gen_rules rules = {s->a->c, &s->a->names, &s->a->s};
+    const struct gen_rules rules = {s->a->c, &s->a->names, &s->a->s, r->who};
     s->st = genreq_make(&s->g, s->g.chat, r->body.p ? r->body.p : "", r->body.n, &rules, &s->err);
     if (s->st)
         s->err.st = s->st;

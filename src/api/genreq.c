@@ -40,23 +40,22 @@ static int one_prompt(struct genreq *g, const struct json_doc *d, const struct j
     return st;
 }
 
-static int read_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
-                        struct err *e)
+int genreq_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                   const char *key, int64_t max, struct err *e)
 {
-    int64_t max = u->c->limits.max_prompts;
-    const struct json *v = json_get(d, &d->v[0], "prompt");
+    const struct json *v = json_get(d, &d->v[0], key);
     size_t cap = 0;
     const struct json *k = json_child(d, v);
     if (v->type == JSON_STR || (k && k->type == JSON_NUM))
-        return one_prompt(g, d, v, u, "prompt", &cap, e);
+        return one_prompt(g, d, v, u, key, &cap, e);
     if (!k || v->n > max)
-        return err_param(e, ST_INVALID_LENGTH, "prompt",
-                         "'prompt' must have between 1 and %d items.", (int)max);
+        return err_param(e, ST_INVALID_LENGTH, key, "'%s' must have between 1 and %d items.", key,
+                         (int)max);
     uint8_t type = k->type;
     int i = 0;
     for (; k; k = json_next(d, k), i++) {
         char param[32];
-        snprintf(param, sizeof param, "prompt[%d]", i);
+        snprintf(param, sizeof param, "%s[%d]", key, i);
         if (k->type != type || (type != JSON_STR && type != JSON_ARR))
             return wrong_type(e, param, "like the other items: strings, or arrays of integers", k);
         int st = one_prompt(g, d, k, u, param, &cap, e);
@@ -138,9 +137,7 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     return st;
 }
 
-/* truncate_prompt_tokens: the last so many of each prompt; -1: as many as leave room for the new
- * ones. */
-static void truncate_prompts(struct genreq *g, const struct engine_limits *l)
+void genreq_truncate(struct genreq *g, const struct engine_limits *l)
 {
     enum { NEW = 16 }; /* where the client does not say how many */
     int64_t keep = g->truncate, pool = (int64_t)l->n_pages * l->page_tokens;
@@ -199,10 +196,10 @@ int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const s
         if (st == 0 && g->ids.n == 0)
             st = err_param(e, ST_INVALID_LENGTH, "messages", "The messages give no token.");
     } else if (st == 0) {
-        st = read_prompts(g, &d, u, e);
+        st = genreq_prompts(g, &d, u, "prompt", u->c->limits.max_prompts, e);
     }
     if (st == 0)
-        truncate_prompts(g, &u->s->limits);
+        genreq_truncate(g, &u->s->limits);
     st = st ? st : check_count(g, u, e);
     for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
         st = check_length(g, i, u, e);

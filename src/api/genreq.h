@@ -8,11 +8,12 @@
 #include "api.h"
 #include "json.h"
 #include "namespace.h"
+#include "tenants.h"
 
 enum { MAX_STOP_STRINGS = 16 };
 
 struct genreq {
-    bool chat;
+    bool chat, embed;
     /* filled from the field table */
     int64_t n, max_tokens, max_completion_tokens, top_k, seed, min_tokens, priority, logprobs,
         top_logprobs, best_of, truncate, prompt_logprobs; /* INT64_MIN = not given */
@@ -24,6 +25,10 @@ struct genreq {
         ids_as_texts, /* return_tokens_as_token_ids */
         fit_max,      /* max_tokens -1 */
         other_window; /* repeat_last_n: penalties over a part of the text */
+    /* embeddings */
+    int64_t dimensions; /* floats of a vector that are shown; INT64_MIN = all */
+    int32_t pooling;    /* CONF_POOLING_* */
+    bool base64, normalize;
     /* computed */
     int32_t n_logprobs; /* -1 = none */
     int32_t scores;     /* of the prompts' tokens, as in msg_submit */
@@ -56,11 +61,20 @@ struct gen_rules {
     const struct config *c;
     const struct str_list *names; /* that requests may use; the first is the default */
     const struct api_service *s;
+    const struct tenant *who; /* who asks; NULL: no tenant */
 };
 
 /* Parse and check everything up to admission. 0 or a request status. genreq_fini in every case. */
 int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
                 struct err *e);
 void genreq_fini(struct genreq *g);
+
+/* Parts of genreq_make. The prompts that `key` has: a string, strings, ids, arrays of ids; at most
+ * `max`. */
+int genreq_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                   const char *key, int64_t max, struct err *e);
+/* truncate_prompt_tokens: the last so many of each prompt; -1: as many as leave room for the new
+ * ones. */
+void genreq_truncate(struct genreq *g, const struct engine_limits *l);
 
 #endif

@@ -5,6 +5,7 @@
 #include "routes.h"
 
 #include "admin.h"
+#include "embed.h"
 #include "generate.h"
 #include "stream.h"
 #include "tokenize.h"
@@ -14,17 +15,22 @@
 #define STREAM                                                                                     \
     .needs_service = true, .gone = stream_gone, .fail = stream_failed, .sweep = stream_sweep,      \
     .busy = stream_busy, .line = stream_line, .free = stream_free
+#define EMBED                                                                                      \
+    .needs_service = true, .gone = embed_gone, .fail = embed_failed, .sweep = embed_sweep,         \
+    .busy = embed_busy, .line = embed_line, .free = embed_free
 #define TOKENS .needs_service = true, .free = token_free
 
 /* clang-format off */
 static const struct handler rows[] = {
     {"/v1/completions",      "completions",      M_POST, .run = api_completions, STREAM},
     {"/v1/chat/completions", "chat_completions", M_POST, .run = api_chat, STREAM},
+    {"/v1/embeddings",       "embeddings",       M_POST, .run = api_embeddings, EMBED},
     {"/v1/models",           "models",           M_GET,  .run = api_models},
     {"/v1/models/",          "model",            M_GET,  .run = api_model},
     /* a base URL without /v1 */
     {"/completions",         "completions",      M_POST, .run = api_completions, STREAM},
     {"/chat/completions",    "chat_completions", M_POST, .run = api_chat, STREAM},
+    {"/embeddings",          "embeddings",       M_POST, .run = api_embeddings, EMBED},
     {"/models",              "models",           M_GET,  .run = api_models},
     {"/models/",             "model",            M_GET,  .run = api_model},
     {"/tokenize",            "tokenize",         M_POST, .run = api_tokenize, TOKENS},

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "cost.h"
+#include "embed.h"
 #include "events.h"
 #include "life.h"
 #include "log.h"
@@ -38,9 +39,24 @@ static void cancel_choice(struct choice *c, int reason)
     c->cancel_pending = st == ST_FULL; /* tried again by the sweep */
 }
 
+/* s is over for its tenant, and charged: what it generated, and its prompt unless it was the server
+ * that gave it up before a first token. */
+static void leave(struct stream *s, int reason)
+{
+    bool ours = reason && reason != ST_CANCELLED && reason != ST_DEADLINE;
+    int64_t made = 0;
+    if (!s->entered)
+        return;
+    s->entered = false;
+    for (int32_t i = 0; i < s->n_choices; i++)
+        made += s->choice[i].n_tokens;
+    tenant_leave(s->a, s->r, &s->need, made, ours && made == 0);
+}
+
 /* Nobody wants the rest of s any more. */
 static void cancel(struct stream *s, int reason)
 {
+    leave(s, reason);
     for (int32_t i = 0; i < s->n_choices; i++) {
         struct choice *c = &s->choice[i];
         if (!c->done) {
@@ -190,6 +206,7 @@ static void all_done(struct stream *s, int64_t now)
     struct buf b = {0};
     if (r->ended || (r->answered && !r->streaming))
         return; /* it failed on the way to its end */
+    leave(s, 0);
     hist_add(&s->a->m, H_E2E, (double)(now - r->arrival_us) * 1e-6);
     if (s->g.stream) {
         if (s->n_held == 0)
@@ -347,11 +364,13 @@ static void on_score(struct choice *c, const struct out_rec *rec, const struct t
 }
 
 static void on_record(struct api *a, const struct out_rec *rec, const struct token_logprob *top,
-                      int64_t now)
+                      const float *vec, int64_t now)
 {
     struct choice *c = slot_find(&a->slots, rec->id);
-    if (!c)
+    if (!c) {
+        embed_record(a, rec, vec, now);
         return;
+    }
     struct req *r = c->s->r;
     bool end = rec->finish != FINISH_NONE;
     if (rec->scored_at > 0) {
@@ -373,13 +392,14 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 {
     const struct out_rec *rec = (const struct out_rec *)(m + 1);
     const struct token_logprob *top = (const struct token_logprob *)(rec + m->n_rec);
+    const float *vec = (const float *)(top + m->n_top);
     int64_t now = clock_us();
     if (m->h.kind != MSG_OUTBOX || n < sizeof *m)
         return;
     a->stats = m->stats;
     a->has_stats = true;
     for (int32_t i = 0; i < m->n_rec; i++)
-        on_record(a, &rec[i], top + rec[i].top0, now);
+        on_record(a, &rec[i], top + rec[i].top0, vec + rec[i].vec0, now); /* one of the two */
 }
 
 /* ---- start ---- */
@@ -457,11 +477,18 @@ void stream_begin(struct stream *s)
         return;
     }
     life_slots(a);
-    if (a->slots.n_live + (int64_t)s->g.n_prompts * s->g.n_made > a->slots.max_live) {
+    s->need = (struct tenant_need){(int64_t)s->g.ids.n, (int64_t)s->g.n_prompts * s->g.n_made};
+    if (!tenant_has_place(a, r, s->need.n_seqs)) {
         a->m.rejected++;
         reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
     }
+    if (tenant_enter(a, r, &s->need, &e)) {
+        a->m.rejected++;
+        reply_error(r, &e);
+        return;
+    }
+    s->entered = true;
     set_up(s);
     int st = scores_open(s) ? submit_all(s) : ST_NOMEM;
     if (st) {

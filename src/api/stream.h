@@ -11,6 +11,7 @@
 #include "handler.h"
 #include "state.h"
 #include "stop.h"
+#include "tenant.h"
 
 struct stream;
 struct scores;
@@ -51,6 +52,8 @@ struct stream { /* r->user */
     int st;         /* of making g ... */
     struct err err; /* ... and why */
     bool admitted;  /* all its choices are in the engine */
+    bool entered;   /* it counts as one of its tenant's in flight, with: */
+    struct tenant_need need;
     bool queue_asked;
     struct choice *choice;             /* [n_choices] */
     struct scores *scores;             /* [g.n_prompts], NULL: not asked for */

@@ -77,6 +77,8 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->n_stop = m->n_stop_ids;
     memcpy(s->stop, tok + m->n_prompt, (size_t)m->n_stop_ids * sizeof *tok);
     s->params = m->params;
+    s->embed = (uint8_t)m->embed;
+    q->n_embeds += s->embed != EMBED_NONE;
     s->priority = m->priority;
     s->order = q->n_orders++;
     s->min_new = m->min_new;
@@ -85,6 +87,10 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->ns = m->cache_ns;
     s->n_hit = -1;
     s->scores = m->scores;
+    s->whole_pages = m->whole_pages != 0;
+    s->account = m->account;
+    if (s->account > 0)
+        kv_bound(en->kv, s->account, (int32_t)(m->cache_share * en->lim.n_pages));
     area_admit(en, s, m);
     s->tenant = fair_join(q, &en->sched, m);
     idmap_put(&q->ids, s->id, seq_index(q, s));
@@ -96,6 +102,12 @@ static int32_t pages_for(const struct engine *en, int32_t n_tokens)
     return (n_tokens + en->lim.page_tokens - 1) / en->lim.page_tokens;
 }
 
+/* Does it ask the prefix cache? A mean needs every token's hidden state, and no page has those. */
+static bool may_hit(const struct engine *en, const struct seq *s)
+{
+    return en->lim.prefix_cache && (s->embed != EMBED_MEAN || PLANT(PLANT_MEAN_HIT));
+}
+
 static void first_admission(struct engine *en, struct seq *s)
 {
     if (s->n_hit >= 0)
@@ -105,7 +117,7 @@ static void first_admission(struct engine *en, struct seq *s)
     if (s->queue_us < 0)
         s->queue_us = 0;
     en->stats.prompt_tokens += s->n_prompt;
-    if (en->lim.prefix_cache && s->scores == 0) {
+    if (may_hit(en, s) && s->scores == 0) {
         en->stats.prefix_queries += s->n_prompt;
         en->stats.prefix_hits += s->n_hit;
     }
@@ -147,8 +159,13 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
         (sc->gate_seq == seq_index(q, s) && sched_gated(sc, kv_avail(en->kv))))
         return false;
     int32_t avail = kv_avail(en->kv);
-    if (en->lim.prefix_cache)
+    if (may_hit(en, s))
         kv_match(en->kv, s->ns, s->tok, hit_most(s), s->pages, &hit);
+    if (s->whole_pages &&
+        hit.part != KV_ROOT) { /* it would tell a neighbour's text token by token */
+        kv_unpin(en->kv, hit.part);
+        hit.part = KV_ROOT;
+    }
     int32_t want = pages_for(en, s->n_tok) - hit.n_pages + reserve;
     if (hit.part != KV_ROOT && kv_avail(en->kv) < want) { /* its source may be the page we lack */
         kv_unpin(en->kv, hit.part);
@@ -204,6 +221,8 @@ static bool publish_page(struct engine *en, struct lane *ln, struct seq *s)
     s->node = node;
     s->n_pub++;
     page_id theirs = kv_node_page(en->kv, node);
+    if (theirs == mine)
+        kv_charge(en->kv, node, s->account);
     if (theirs == mine || s->state != SEQ_RUNNING || s->preempting || ln->n_limbo > MAX_COPIES)
         return true;
     kv_ref(en->kv, theirs);
@@ -267,6 +286,7 @@ static void settle(struct engine *en, struct seq *s)
         return;
     }
     fair_leave(q, &en->sched, s->tenant);
+    q->n_embeds -= s->embed != EMBED_NONE;
     s->state = SEQ_FREE;
     s->gen++;
     q->free[q->n_free++] = seq_index(q, s);

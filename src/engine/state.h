@@ -71,7 +71,8 @@ struct seq {
     bool preempting; /* off run[], waits for n_inflight == 0 to give everything back */
     bool boost;      /* preempted so often that nobody may preempt it again */
     bool has_area;   /* its draws need the step's area, see area.h */
-    bool broken;     /* its logits were no numbers: nothing it computed is published */
+    uint8_t embed; /* enum embed_kind; n_max is n_prompt then, and the last chunk brings the end */
+    bool broken;   /* its logits were no numbers: nothing it computed is published */
 
     struct sample_params params;
 
@@ -84,7 +85,9 @@ struct seq {
     uint64_t ns;
     int32_t n_bias, n_ban; /* pairs; ids that must not be drawn before min_new tokens are */
     bool has_mask, has_counts;
-    bool counted;     /* the device has its counts since it got its row */
+    bool counted; /* the device has its counts since it got its row */
+    bool whole_pages;
+    int32_t account;  /* both as in struct msg_submit */
     int32_t scores;   /* as in msg_submit */
     int32_t n_scored; /* tok[1 .. n_scored] are reported; each once, whatever is computed anew */
     token_id stop[MAX_STOP_IDS];
@@ -136,6 +139,8 @@ struct seqs {
     uint64_t n_choices; /* counts passes over the tenants' scratch */
     uint64_t plan_no;   /* counts plans: seqs with in_plan == plan_no are in the one being built */
     int32_t n_asked;    /* scores that it asks for */
+    int32_t n_vectors;  /* that the plan being built brings */
+    int32_t n_embeds;   /* live seqs that are to give one */
 };
 
 /* ---- what the scheduler knows ---- */
@@ -168,10 +173,12 @@ struct sched {
 struct staging {
     struct out_rec *rec;
     struct token_logprob *top;
-    int32_t n_rec, n_top, cap_rec, cap_top;
-    char *buf;    /* the packed message */
-    bool dirty;   /* statistics changed since the last message */
-    bool blocked; /* the outbox was full */
+    float *vec; /* [cap_vec][hidden_dim] */
+    int32_t n_rec, n_top, n_vec, cap_rec, cap_top;
+    int32_t cap_vec; /* vectors: as many as one step may bring, see plan.c */
+    char *buf;       /* the packed message */
+    bool dirty;      /* statistics changed since the last message */
+    bool blocked;    /* the outbox was full */
 };
 
 struct engine {
@@ -215,6 +222,13 @@ static inline bool seq_to_score(const struct seq *s)
 static inline bool seq_scores_only(const struct seq *s)
 {
     return s->scores > 0 && s->n_max == s->n_prompt;
+}
+/* It waits for a prefill step; with one token left, and that not for a vector, for a decode step.
+ */
+static inline bool seq_wants_chunk(const struct seq *s)
+{
+    int32_t need = seq_need(s);
+    return need > 1 || (need == 1 && s->embed != EMBED_NONE);
 }
 static inline int32_t seq_index(const struct seqs *q, const struct seq *s)
 {

@@ -30,6 +30,9 @@ static const char *const names[N_PLANTS] = {
     [PLANT_SCORE_CACHED] = "prompt to score taken from the cache",
     [PLANT_SCORE_AGAIN] = "scores reported again after preemption",
     [PLANT_SCORE_NEXT] = "score behind a chunk of another token",
+    [PLANT_MEAN_HIT] = "mean over what the cache did not skip",
+    [PLANT_SUM_MISSED] = "chunk of a mean not added",
+    [PLANT_VECTOR_SLOT] = "vector of another row",
     [PLANT_COPY_UNPINNED] = "copy source released early",
 };
 

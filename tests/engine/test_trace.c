@@ -24,15 +24,16 @@ static void seeds(int depth)
             fail_msg("seed %d depth %d: %s", seed, depth, sum.why);
     }
     printf("depth %d: %d traces, %lld requests, %lld tokens, %lld steps (%lld overlapped), "
-           "%lld preemptions, %lld cancels, %lld tokens hit, %lld partial copies, %lld evictions: "
+           "%lld preemptions, %lld cancels, %lld tokens hit, %lld partial copies, %lld evictions, "
+           "%lld vectors: "
            "0 mismatches, 0 audit failures, 0 stalls, 0 leaks\n",
            depth, last - first + 1, (long long)sum.requests, (long long)sum.tokens,
            (long long)sum.hm.steps, (long long)sum.hm.overlapped, (long long)sum.preemptions,
            (long long)sum.cancels, (long long)sum.hits, (long long)sum.hm.copies,
-           (long long)sum.evicted);
+           (long long)sum.evicted, (long long)sum.vectors);
     if (last > first) { /* the traces must reach what they claim to test */
         assert_true(sum.preemptions > 10 && sum.cancels > 10 && sum.hits > 100);
-        assert_true(sum.numeric > 10 && sum.scores > 1000);
+        assert_true(sum.numeric > 10 && sum.vectors > 100 && sum.scores > 1000);
         assert_true(sum.hm.copies > 10 && sum.evicted > 100);
         assert_true(depth == 1 ? sum.hm.overlapped == 0 : sum.hm.overlapped > 1000);
     }

@@ -2,6 +2,7 @@
 /* fuzz_json.c - any bytes as a body: the strict scanner's document is well formed and every part of
  * it reads the same alone; then the whole request checker, both endpoints, whose error (if any) is
  * one of the request's own. */
+#include "api/embed_req.h"
 #include "api/genreq.h"
 #include "chat.h"
 #include "json.h"
@@ -14,7 +15,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-enum { VOCAB = 258 };
+enum { VOCAB = 258, DIM = 16 };
 
 static void need(bool ok)
 {
@@ -94,18 +95,46 @@ static void check_document(const struct json_doc *d, const char *s, size_t n)
     }
 }
 
+/* The bytes of an answer were said beforehand, and it is a document. */
+static void check_embeddings(const char *body, size_t n, const struct gen_rules *rules)
+{
+    static float vec[64 * DIM];
+    struct genreq g;
+    struct err e = {0};
+    struct json_doc d;
+    struct buf out = {0};
+    int st = embed_make(&g, body, n, rules, &e);
+    need(st == 0 || (st_http(st) >= 400 && st_http(st) < 500 && e.msg[0]));
+    need(utf8_valid_prefix(e.msg, strlen(e.msg)) == strlen(e.msg));
+    for (int32_t i = 0; st == 0 && i < g.n_prompts; i++)
+        need(g.first[i] < g.first[i + 1] &&
+             (int64_t)(g.first[i + 1] - g.first[i]) <= rules->s->limits.max_model_len);
+    if (st == 0 && g.n_prompts <= 64) {
+        for (int32_t i = 0; i < 64 * DIM; i++)
+            vec[i] = -1.23456789e-7f * (float)(i + 1);
+        embed_text(&g, vec, 0, &out);
+        need(out.n <= embed_bytes(&g) && json_parse(&d, out.p, out.n, &e) == 0);
+        json_free(&d);
+    }
+    buf_free(&out);
+    genreq_fini(&g);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static struct config c;
     static char *names[] = {"m"};
     static const struct str_list served = {names, 1};
-    static struct api_service s = {
-        .limits = {.n_pages = 64, .page_tokens = 16, .max_model_len = 512, .vocab = VOCAB},
-        .temperature = -1,
-        .top_p = -1,
-        .min_p = -1,
-        .top_k = -1};
-    const struct gen_rules rules = {&c, &served, &s};
+    static struct api_service s = {.limits = {.n_pages = 64,
+                                              .page_tokens = 16,
+                                              .max_model_len = 512,
+                                              .vocab = VOCAB,
+                                              .hidden_dim = DIM},
+                                   .temperature = -1,
+                                   .top_p = -1,
+                                   .min_p = -1,
+                                   .top_k = -1};
+    const struct gen_rules rules = {&c, &served, &s, NULL};
     struct json_doc d;
     struct err e;
     if (!s.tok) {
@@ -133,6 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                  (int64_t)(g.first[i + 1] - g.first[i]) + g.max_new[i] <= s.limits.max_model_len);
         genreq_fini(&g);
     }
+    check_embeddings(body, n, &rules);
     free(body);
     return 0;
 }

@@ -7,6 +7,7 @@
 #include "mem.h"
 #include "status.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -370,7 +371,8 @@ static void read_area(struct hash_model *hm, const struct step *s, int32_t i, st
 }
 
 /* After token k of row i: its score and its part of the row's vector. */
-static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t k, uint64_t acc)
+static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t k, uint64_t acc,
+                      int broken)
 {
     const struct step *s = a->step;
     const struct step_row *r = &s->rows[i];
@@ -391,7 +393,8 @@ static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t 
         return;
     if (k == 0 && r->first > 0 && hm->sum_next[r->row] != r->first)
         violation(hm, "sum of somebody else", r->row, r->first);
-    for (int j = 0; j < HM_DIM; j++) {
+    for (int j = 0; j < HM_DIM; j++) { /* what is no number stays none, whatever comes after it */
+        v[j] = broken ? NAN : v[j];
         sum[j] = r->first + k == 0 ? v[j] : sum[j] + v[j];
         a->vector[i][j] = sum[j] / (float)(r->first + k + 1);
     }
@@ -418,8 +421,9 @@ static void run_row(struct hash_model *hm, struct slot *a, int32_t i)
         uint64_t e = broken ? NOT_A_NUMBER : hm_entry(acc, tok, r->first + k);
         *entry(hm, t, r->first + k) = e;
         acc = hm_mix(acc, e);
-        give_back(hm, a, i, k, acc);
+        give_back(hm, a, i, k, acc, broken);
     }
+    broken |= r->want == STEP_WANT_MEAN && isnan(hm->sum[r->row][0]);
     int32_t n = r->want == STEP_WANT_SAMPLE && !broken, j = step_result_add(res, i, n);
     bool asked = r->n_score > 0 || r->want == STEP_WANT_SAMPLE || r->want == STEP_WANT_HIDDEN ||
                  r->want == STEP_WANT_MEAN;
