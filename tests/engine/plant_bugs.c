@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PLANT_SEEDS = 150, CAUGHT = 1, QUIET = 0, LIMIT_S = 60 };
+enum { PLANT_SEEDS = 400, CAUGHT = 1, QUIET = 0, LIMIT_S = 60 };
 
 static const char *const names[N_PLANTS] = {
     [PLANT_NONE] = "none",
