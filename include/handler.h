@@ -41,6 +41,9 @@ struct handler {
     /* The access line's tail, from its blank on. With it a request is logged at level info, without
      * at level debug. */
     void (*line)(const struct req *r, char *out, size_t n);
+    /* The body of an answer that is an error, also one from before `run`; NULL: hooks->error's. */
+    void (*error)(struct buf *out, const struct req *r, const struct err *e);
+    const char *id_header; /* where its clients look for the request's id, besides X-Request-Id */
     /* Releases r->user. */
     void (*free)(struct req *r);
 };

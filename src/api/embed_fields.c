@@ -2,7 +2,7 @@
 /* embed_fields.c - every field of an embeddings request: OpenAI's, vLLM's, and `pooling`. What is
  * known elsewhere and would change the vectors is refused by name. Pure; any thread.
  */
-#include "embed_fields.h"
+#include "field.h"
 
 #include "prompt.h"
 
@@ -83,7 +83,7 @@ static int read_dimensions(struct reader *r, const struct field *f, const struct
 }
 
 #define TO(member) .off = offsetof(struct genreq, member)
-const struct field embed_fields[] = {
+static const struct field embed_fields[] = {
     ROW("model", EMBED, any_string, .hi = INFINITY),
     ROW("input", EMBED, read_input, .required = true),
     ROW("encoding_format", EMBED, read_encoding),
@@ -105,5 +105,7 @@ const struct field embed_fields[] = {
     ROW("prompt_name", EMBED, not_built),
     ROW("lora_path", EMBED, not_built),
 };
-_Static_assert(sizeof embed_fields / sizeof *embed_fields <= MAX_EMBED_FIELDS, "too many rows");
-const int n_embed_fields = sizeof embed_fields / sizeof *embed_fields;
+enum { N_ROWS = sizeof embed_fields / sizeof *embed_fields };
+_Static_assert((int)N_ROWS <= (int)MAX_OWN, "too many rows");
+const struct dialect dialect_embed = {
+    .where = EMBED, .prompt = "input", .rows = embed_fields, .n_rows = N_ROWS};

@@ -87,7 +87,7 @@ int embed_make(struct genreq *g, const char *body, size_t n, const struct gen_ru
                struct err *e)
 {
     struct json_doc d;
-    *g = (struct genreq){.embed = true};
+    *g = (struct genreq){.dialect = &dialect_embed};
     int st = json_parse(&d, body, n, e);
     if (st)
         return st;

@@ -5,7 +5,11 @@
 
 #include "genreq.h"
 
-enum { BOTH = 3, CHAT = 1, TEXT = 2, EMBED = 4 }; /* where a field is known */
+/* Where a field is known. What OpenAI's two generation endpoints both have, the others have too,
+ * unless a row of their own says otherwise. */
+enum { BOTH = 3, CHAT = 1, TEXT = 2, EMBED = 4 };
+
+enum { MAX_OWN = 64 }; /* rows of a dialect */
 
 struct reader {
     struct genreq *g;
@@ -32,11 +36,17 @@ struct field {
         .name = n, .where = w, .read = r, __VA_ARGS__                                              \
     }
 
-/* Readers of many fields. */
+int refuse(struct err *e, const char *param);
 int read_int(struct reader *r, const struct field *f, const struct json *v);
 int read_bool(struct reader *r, const struct field *f, const struct json *v);
-/* A string of up to hi characters; used elsewhere, or without effect. */
+/* Used elsewhere, or without effect. Of a string: up to hi characters. */
+int any_bool(struct reader *r, const struct field *f, const struct json *v);
 int any_string(struct reader *r, const struct field *f, const struct json *v);
+int any_array(struct reader *r, const struct field *f, const struct json *v);
+int any_object(struct reader *r, const struct field *f, const struct json *v);
+/* A string, or an array of strings. */
+int read_stop(struct reader *r, const struct field *f, const struct json *v);
+int read_effort(struct reader *r, const struct field *f, const struct json *v);
 int read_priority(struct reader *r, const struct field *f, const struct json *v);
 int read_salt(struct reader *r, const struct field *f, const struct json *v);
 int read_request_id(struct reader *r, const struct field *f, const struct json *v);

@@ -4,7 +4,6 @@
  * is ignored. A new field is a member of struct genreq and one row here. */
 #include "fields.h"
 
-#include "embed_fields.h"
 #include "field.h"
 #include "foreign.h"
 #include "handler.h"
@@ -30,7 +29,7 @@ static double limit_logprobs(const struct config *c)
     return (double)c->limits.max_logprobs;
 }
 
-static int refuse(struct err *e, const char *param)
+int refuse(struct err *e, const char *param)
 {
     return err_param(e, ST_UNSUPPORTED, param, "'%s' is not supported by this server.", param);
 }
@@ -126,8 +125,7 @@ int only_false(struct reader *r, const struct field *f, const struct json *v)
     return v->boolean ? refuse(r->e, f->name) : 0;
 }
 
-/* A boolean without effect. */
-static int any_bool(struct reader *r, const struct field *f, const struct json *v)
+int any_bool(struct reader *r, const struct field *f, const struct json *v)
 {
     return v->type == JSON_BOOL ? 0 : wrong_type(r->e, f->name, "a boolean", v);
 }
@@ -141,12 +139,12 @@ int any_string(struct reader *r, const struct field *f, const struct json *v)
     return 0;
 }
 
-static int any_array(struct reader *r, const struct field *f, const struct json *v)
+int any_array(struct reader *r, const struct field *f, const struct json *v)
 {
     return v->type == JSON_ARR ? 0 : wrong_type(r->e, f->name, "an array", v);
 }
 
-static int any_object(struct reader *r, const struct field *f, const struct json *v)
+int any_object(struct reader *r, const struct field *f, const struct json *v)
 {
     return v->type == JSON_OBJ ? 0 : wrong_type(r->e, f->name, "an object", v);
 }
@@ -191,7 +189,7 @@ static int read_stop_item(struct reader *r, const struct json *v, const char *pa
     return 0;
 }
 
-static int read_stop(struct reader *r, const struct field *f, const struct json *v)
+int read_stop(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type == JSON_STR)
         return v->n ? read_stop_item(r, v, f->name) : 0;
@@ -355,7 +353,7 @@ static int read_tools(struct reader *r, const struct field *f, const struct json
     return json_is(json_get(r->d, &r->d->v[0], "tool_choice"), "none") ? 0 : refuse(r->e, f->name);
 }
 
-static int read_effort(struct reader *r, const struct field *f, const struct json *v)
+int read_effort(struct reader *r, const struct field *f, const struct json *v)
 {
     static const char *const ok[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
     if (v->type != JSON_STR)
@@ -461,19 +459,21 @@ static const struct field fields[] = {
     ROW("rid", BOTH, no_effect),
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
-enum { N_SEEN = N_FIELDS + MAX_FOREIGN + MAX_EMBED_FIELDS };
+enum { N_SEEN = MAX_OWN + N_FIELDS + MAX_FOREIGN };
 
-/* Ours, those of other servers, those of embeddings. */
-static const struct field *row(int i)
+static int count_rows(const struct dialect *l)
 {
-    return i < N_FIELDS               ? &fields[i]
-           : i < N_FIELDS + n_foreign ? &foreign_fields[i - N_FIELDS]
-                                      : &embed_fields[i - N_FIELDS - n_foreign];
+    return l->n_rows + N_FIELDS + n_foreign;
 }
 
-static int n_rows(void)
+/* The dialect's own, then common ones, then those of other servers. NULL: not of this dialect. */
+static const struct field *row(const struct dialect *l, int i)
 {
-    return N_FIELDS + n_foreign + n_embed_fields;
+    int k = i - l->n_rows;
+    if (k < 0)
+        return &l->rows[i];
+    const struct field *f = k < N_FIELDS ? &fields[k] : &foreign_fields[k - N_FIELDS];
+    return (f->where & l->where) == l->where ? f : NULL;
 }
 
 static int check_combinations(struct reader *r)
@@ -572,11 +572,11 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
 }
 
 /* The row of a key in this kind of request, or -1. */
-static int find_field(int mode, const struct json *v)
+static int find_field(const struct dialect *l, const struct json *v)
 {
-    for (int i = 0; v->n_key && i < n_rows(); i++) {
-        const struct field *f = row(i);
-        if (f->name[0] == v->key[0] && (f->where & mode) && strlen(f->name) == v->n_key &&
+    for (int i = 0, n = count_rows(l); v->n_key && i < n; i++) {
+        const struct field *f = row(l, i);
+        if (f && f->name[0] == v->key[0] && strlen(f->name) == v->n_key &&
             memcmp(f->name, v->key, v->n_key) == 0)
             return i;
     }
@@ -584,10 +584,10 @@ static int find_field(int mode, const struct json *v)
 }
 
 /* Which value each row has in the body; what nobody knows is counted, or refused if so set. */
-static int match_fields(struct reader *r, int mode, const struct json **seen)
+static int match_fields(struct reader *r, const struct json **seen)
 {
     for (const struct json *v = json_child(r->d, &r->d->v[0]); v; v = json_next(r->d, v)) {
-        int i = find_field(mode, v);
+        int i = find_field(r->g->dialect, v);
         if (i >= 0) {
             seen[i] = v;
         } else if (r->c->http.unknown_fields == CONF_UNKNOWN_REJECT) {
@@ -602,13 +602,14 @@ static int match_fields(struct reader *r, int mode, const struct json **seen)
     return 0;
 }
 
-static int read_fields(struct reader *r, int mode, const struct json *const *seen)
+static int read_fields(struct reader *r, const struct json *const *seen)
 {
-    for (int i = 0; i < n_rows(); i++) {
-        const struct field *f = row(i);
+    const struct dialect *l = r->g->dialect;
+    for (int i = 0, n = count_rows(l); i < n; i++) {
+        const struct field *f = row(l, i);
         const struct json *v = seen[i];
         bool given = v && v->type != JSON_NULL;
-        if (!given && f->required && (f->where & mode))
+        if (!given && f && f->required)
             return err_param(r->e, ST_MISSING, f->name, "'%s' is required.", f->name);
         int st = given ? f->read(r, f, v) : 0;
         if (st)
@@ -622,19 +623,18 @@ int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rul
 {
     struct reader r = {g, d, u->c, u->s, e, u->who};
     const struct json *seen[N_SEEN] = {0};
-    int mode = g->embed ? EMBED : g->chat ? CHAT : TEXT;
     set_defaults(g);
     g->pooling = u->c->model.pooling;
-    int st = match_fields(&r, mode, seen);
+    int st = match_fields(&r, seen);
     if (st)
         return st;
-    st = read_fields(&r, mode, seen);
+    st = read_fields(&r, seen);
     if (st)
         return st;
     st = model_check(json_get(d, &d->v[0], "model"), u, g->model, e);
     if (st)
         return st;
-    if (g->embed)
+    if (g->dialect == &dialect_embed)
         return 0;
     st = check_combinations(&r);
     if (st)

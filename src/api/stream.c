@@ -83,7 +83,7 @@ void stream_fail(struct stream *s, const struct err *e)
     if (!r->streaming)
         return;
     send_held(s, true);
-    event_error(s, e);
+    s->shape->error(s, e);
     r->ended = true;
     reply_more(r);
 }
@@ -195,7 +195,7 @@ static void no_memory(struct stream *s)
 /* Everything was sent or is in r->out. */
 static void end_stream(struct stream *s)
 {
-    event_done(s);
+    s->shape->done(s);
     s->r->ended = true;
     reply_more(s->r);
 }
@@ -213,8 +213,8 @@ static void all_done(struct stream *s, int64_t now)
             end_stream(s);
         return;
     }
-    if (buf_room(&b, answer_bytes(s))) {
-        answer_json(s, &b);
+    if (buf_room(&b, s->shape->bytes(s))) {
+        s->shape->answer(s, &b);
         reply(r, 200, "application/json", b.p, b.n);
     } else {
         no_memory(s);
@@ -229,6 +229,16 @@ static bool client_is_full(const struct stream *s)
     return (int64_t)(s->r->out.n - s->r->out_at) > s->a->c->stream.buffer_bytes;
 }
 
+/* What the client has taken of r->out is dropped before it grows, so a long stream stays small. */
+static void compact(struct req *r)
+{
+    if (r->out_at == 0)
+        return;
+    memmove(r->out.p, r->out.p + r->out_at, r->out.n - r->out_at);
+    r->out.n -= r->out_at;
+    r->out_at = 0;
+}
+
 /* false: no memory for what the event has of its prompt. */
 static bool send_event(struct choice *c, const struct buf *text)
 {
@@ -237,7 +247,8 @@ static bool send_event(struct choice *c, const struct buf *text)
     if (scored > 0 && !buf_room(&c->s->r->out, scored + cost_json(text->p ? text->p : "", text->n) +
                                                    logprob_bytes(&c->lp) + EVENT))
         return false;
-    event_token(c->s, c, text, c->done);
+    compact(c->s->r);
+    c->s->shape->token(c->s, c, text, c->done);
     if (!c->s->r->answered)
         reply_events(c->s->r);
     reply_more(c->s->r);
@@ -407,7 +418,7 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 static void set_up(struct stream *s)
 {
     const struct genreq *g = &s->g;
-    size_t n_kind = g->chat ? 9 : 5;
+    size_t n_kind = strlen(s->shape->id);
     s->n_choices = s->n_left = g->n_prompts * g->n_made;
     s->choice = xcalloc2((size_t)s->n_choices, sizeof *s->choice);
     for (int32_t i = 0; i < s->n_choices; i++) {
@@ -419,10 +430,11 @@ static void set_up(struct stream *s)
         detok_init(&c->detok, s->a->s.tok, g->skip_special);
         stopper_init(&c->stopper, g->stops);
     }
-    memcpy(s->object_id, g->chat ? "chatcmpl-" : "cmpl-", n_kind);
+    memcpy(s->object_id, s->shape->id, n_kind);
     random_hex(s->object_id + n_kind, 32);
     s->created = clock_unix_s();
-    event_prefix(s);
+    s->pre.soft = true;
+    s->shape->prefix(s);
 }
 
 enum { ECHO_EVENT = 4096 }; /* bytes of an event around its text */
@@ -490,6 +502,10 @@ void stream_begin(struct stream *s)
     }
     s->entered = true;
     set_up(s);
+    if (s->pre.oom) {
+        no_memory(s);
+        return;
+    }
     int st = scores_open(s) ? submit_all(s) : ST_NOMEM;
     if (st) {
         bool full = st == ST_QUEUE_FULL || st == ST_FULL;
@@ -601,6 +617,7 @@ void stream_free(struct req *r)
     free(s->choice);
     scores_free(s);
     buf_free(&s->pre);
+    buf_free(&s->whole);
     genreq_fini(&s->g);
     free(s);
 }

@@ -48,6 +48,7 @@ struct choice {
 struct stream { /* r->user */
     struct api *a;
     struct req *r;
+    const struct shape *shape; /* how it is answered (events.h) */
     struct genreq g;
     int st;         /* of making g ... */
     struct err err; /* ... and why */
@@ -62,7 +63,9 @@ struct stream { /* r->user */
     bool prompt_shown;                 /* chat: the ids of the prompt were sent */
     char object_id[48];
     int64_t created;
-    struct buf pre; /* the constant beginning of every event or answer */
+    struct buf pre;   /* the constant beginning of every event or answer */
+    struct buf whole; /* responses, streaming: all of the text so far */
+    int64_t n_events; /* responses, streaming: sent so far */
 };
 
 /* g was made: set up the choices and submit them; or refuse. */
