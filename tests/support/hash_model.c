@@ -7,6 +7,7 @@
 #include "mem.h"
 #include "status.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,11 @@ token_id hm_draw(uint64_t acc, const struct sample_params *p, const struct hm_in
 float hm_score(uint64_t acc, token_id next)
 {
     return -(float)(hm_mix(acc + 99, (uint32_t)next) & 1023) / 64.0f;
+}
+
+int32_t hm_rank(uint64_t acc, token_id next, int32_t vocab)
+{
+    return 1 + (int32_t)(hm_mix(acc + 98, (uint32_t)next) % (uint64_t)vocab);
 }
 
 void hm_hidden(uint64_t acc, float v[HM_DIM])
@@ -365,7 +371,8 @@ static void read_area(struct hash_model *hm, const struct step *s, int32_t i, st
 }
 
 /* After token k of row i: its score and its part of the row's vector. */
-static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t k, uint64_t acc)
+static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t k, uint64_t acc,
+                      int broken)
 {
     const struct step *s = a->step;
     const struct step_row *r = &s->rows[i];
@@ -374,6 +381,7 @@ static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t 
         int32_t at = (i > 0 ? a->result.n_score : 0) + k;
         token_id next = k + 1 < r->n ? s->tokens[r->token0 + k + 1] : r->next;
         a->result.score[at] = hm_score(acc, next);
+        a->result.score_rank[at] = hm_rank(acc, next, hm->c.vocab);
         for (int32_t j = 0; j < r->n_score_top; j++)
             a->result.score_top[at][j] = (struct token_logprob){
                 .token = (next + j) % hm->c.vocab, .logprob = a->result.score[at] - (float)j};
@@ -385,7 +393,8 @@ static void give_back(struct hash_model *hm, struct slot *a, int32_t i, int32_t 
         return;
     if (k == 0 && r->first > 0 && hm->sum_next[r->row] != r->first)
         violation(hm, "sum of somebody else", r->row, r->first);
-    for (int j = 0; j < HM_DIM; j++) {
+    for (int j = 0; j < HM_DIM; j++) { /* what is no number stays none, whatever comes after it */
+        v[j] = broken ? NAN : v[j];
         sum[j] = r->first + k == 0 ? v[j] : sum[j] + v[j];
         a->vector[i][j] = sum[j] / (float)(r->first + k + 1);
     }
@@ -412,8 +421,9 @@ static void run_row(struct hash_model *hm, struct slot *a, int32_t i)
         uint64_t e = broken ? NOT_A_NUMBER : hm_entry(acc, tok, r->first + k);
         *entry(hm, t, r->first + k) = e;
         acc = hm_mix(acc, e);
-        give_back(hm, a, i, k, acc);
+        give_back(hm, a, i, k, acc, broken);
     }
+    broken |= r->want == STEP_WANT_MEAN && isnan(hm->sum[r->row][0]);
     int32_t n = r->want == STEP_WANT_SAMPLE && !broken, j = step_result_add(res, i, n);
     bool asked = r->n_score > 0 || r->want == STEP_WANT_SAMPLE || r->want == STEP_WANT_HIDDEN ||
                  r->want == STEP_WANT_MEAN;
@@ -531,6 +541,7 @@ static int hm_wait(void *self, int slot, struct step_result *r)
     memcpy(r->top, a->result.top, n * sizeof *r->top);
     r->n_score = a->result.n_score;
     memcpy(r->score, a->result.score, (size_t)r->n_score * sizeof *r->score);
+    memcpy(r->score_rank, a->result.score_rank, (size_t)r->n_score * sizeof *r->score_rank);
     memcpy(r->score_top, a->result.score_top, (size_t)r->n_score * sizeof *r->score_top);
     a->step = NULL;
     hm->n_flight--;
