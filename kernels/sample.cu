@@ -3,11 +3,12 @@
  * sort. A cluster of PARTS blocks per row where the GPU has clusters (Hopper), each with a piece of
  * the vocabulary and the others' shared memory in reach; one block per row elsewhere.
  *
- * Where top-k and top-p cut: select.cuh. The draw sums in double in ascending id order, in fixed
- * pieces.
+ * Where top-k and top-p cut: few.cuh for a small top-k, nucleus.cuh for top-p, both in little more
+ * than one and two reads of the logits; where they are not sure, select.cuh. The draw: draw.cuh.
  */
+#include "logprob.cuh"
+#include "nucleus.cuh"
 #include "sample.h"
-#include "select.cuh"
 
 namespace
 {
@@ -23,156 +24,24 @@ struct sampler {
     int32_t *n_top;
     const struct row_adjust *adjust;
     const float *adjusted;
-    float *weight; /* [n_rows][vocab]: exp((logit - best) / temperature) */
+    float *weight; /* [n_rows][vocab], all weights or lists of some */
     int32_t vocab, any_logprobs;
 };
 
-/* Philox 4x32-10 in place: c the counter, k0 and k1 the key. */
-__device__ void philox(uint32_t *c, uint32_t k0, uint32_t k1)
-{
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53u * c[0], b = (uint64_t)0xCD9E8D57u * c[2];
-        uint32_t x0 = (uint32_t)(b >> 32) ^ c[1] ^ k0, x2 = (uint32_t)(a >> 32) ^ c[3] ^ k1;
-        c[0] = x0, c[1] = (uint32_t)b, c[2] = x2, c[3] = (uint32_t)a;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-}
-
-/* In [0, 1), 53 bits: see ops.h. */
-__device__ double unit_of(uint64_t seed, uint32_t pos)
-{
-    uint32_t c[4] = {pos, 0, 0, 0};
-    philox(c, (uint32_t)seed, (uint32_t)(seed >> 32));
-    return (double)(((uint64_t)c[0] << 32 | c[1]) >> 11) * 0x1p-53;
-}
-
-/* Weight of the kept tokens of [from, to), summed by one warp. */
-template <class Kept> __device__ double piece_weight(Kept kept, int32_t from, int32_t to, int lane)
-{
-    double s = 0.0;
-    for (int32_t i = from + lane; i < to; i += 32)
-        s += (double)kept(i);
-    return warp_sum(s);
-}
-
-/* Of n pieces the one in which `target` lies; *target becomes relative to it. */
-template <class Weight> __device__ int pick_piece(int n, Weight weight_of, double *target)
-{
-    double sum = 0.0, w = 0.0;
-    int last = 0;
-    for (int v = 0; v < n; v++) {
-        double x = weight_of(v);
-        if (x <= 0.0)
-            continue;
-        if (w > 0.0)
-            sum += w;
-        last = v, w = x;
-        if (sum + x > *target)
-            break;
-    }
-    /* past the end by rounding: the last token with weight */
-    *target -= sum;
-    if (*target >= w)
-        *target = w;
-    return last;
-}
-
-/* The token of [from, to) at which the running sum exceeds target; one block. Warps take pieces,
- * the first warp walks the one that was hit. */
-template <class Kept>
-__device__ int32_t draw_in_piece(shared &sh, Kept kept, int32_t from, int32_t to, double target)
-{
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    int32_t piece = (to - from + WARPS - 1) / WARPS, p0 = min(to, from + warp * piece);
-    double mine = piece_weight(kept, p0, min(to, p0 + piece), lane);
-    __syncthreads(); /* sh.part was read by the caller */
-    if (lane == 0)
-        sh.part[warp] = mine;
-    __syncthreads();
-    if (warp > 0)
-        return 0;
-    int v = pick_piece(
-        WARPS, [&](int k) { return sh.part[k]; }, &target);
-    from = min(to, from + v * piece);
-    to = min(to, from + piece);
-    int32_t got = -1, last = -1;
-    double sum = 0.0;
-    for (int32_t i0 = from; i0 < to && got < 0; i0 += 32) {
-        double w = i0 + lane < to ? (double)kept(i0 + lane) : 0.0, upto = w;
-#pragma unroll
-        for (int i = 1; i < 32; i <<= 1) {
-            double x = __shfl_up_sync(0xffffffffu, upto, i);
-            if (lane >= i)
-                upto += x;
-        }
-        uint32_t hits = __ballot_sync(0xffffffffu, w > 0.0 && sum + upto > target);
-        uint32_t some = __ballot_sync(0xffffffffu, w > 0.0);
-        if (some)
-            last = i0 + 31 - __clz(some);
-        if (hits)
-            got = i0 + __ffs(hits) - 1;
-        sum += __shfl_sync(0xffffffffu, upto, 31);
-    }
-    return got >= 0 ? got : last;
-}
-
-/* Inversion in ascending id order over the kept tokens: row to blocks to 32 pieces to 32 pieces to
- * tokens. The same result in all threads of the row's blocks. */
-template <class Kept> __device__ int32_t draw(shared &sh, Kept kept, share me, double unit)
-{
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    int32_t piece = (me.to - me.from + WARPS - 1) / WARPS, p0 = min(me.to, me.from + warp * piece);
-    double w = piece_weight(kept, p0, min(me.to, p0 + piece), lane), total = 0.0;
-    if (lane == 0)
-        sh.part[warp] = w;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        double sum = 0.0;
-        for (int v = 0; v < WARPS; v++)
-            sum += sh.part[v];
-        sh.sum = sum;
-    }
-    row_sync();
-    for (int k = 0; k < me.size; k++)
-        total += *at_rank(&sh.sum, k);
-    double target = unit * total;
-    int who = pick_piece(
-        me.size, [&](int k) { return *at_rank(&sh.sum, k); }, &target);
-    if (who == me.rank) {
-        int v = pick_piece(
-            WARPS, [&](int k) { return sh.part[k]; }, &target);
-        int32_t from = min(me.to, me.from + v * piece);
-        int32_t id = draw_in_piece(sh, kept, from, min(me.to, from + piece), target);
-        if (threadIdx.x == 0)
-            *at_rank(&sh.found, 0) = id;
-    }
-    row_sync();
-    return *at_rank(&sh.found, 0);
-}
-
-/* exp((logit - best) / temperature) of every token; what f32 cannot hold is 0. */
-__device__ void weigh(const float *row, float *weight, share me, float best, float temperature)
-{
-    for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT) {
-        float x = (row[i] - best) / temperature;
-        weight[i] = x > -104.0f ? expf(x) : 0.0f;
-    }
-    __syncthreads();
-}
-
-/* A token drawn as op_sample says from the logits in row, which may be where the weights go; best:
- * the largest of them, finite. */
-__device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, const float *row, share me,
-                              float best)
+/* The slow way, for every row: the weights of all tokens in memory, then searches over them. row
+ * may be where the weights go. */
+__device__ __noinline__ int32_t draw_any(shared &sh, const sampler &o, int32_t r, const float *row,
+                                         share me, float best, const sample_params &p, double unit)
 {
     float *weight = o.weight + (size_t)r * o.vocab;
-    const sample_params p = o.params[r];
-    weigh(row, weight, me, best, p.temperature);
+    for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT)
+        weight[i] = weight_of(row[i], best, p.temperature);
+    __syncthreads();
     auto key = [=](int32_t i) { return __float_as_uint(weight[i]); };
+    all_tokens<decltype(key)> tokens = {key, me};
     mark last = {0, INT32_MAX};
     if (p.top_k > 0 && p.top_k < o.vocab)
-        last = select_head(sh, key, me, last,
+        last = select_head(sh, tokens, me, last,
                            {.max_n = (uint32_t)p.top_k, .max_weight = INFINITY, .weighed = true});
     if (p.top_p < 1.0f) {
         double mine = 0.0;
@@ -181,76 +50,53 @@ __device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, const flo
                 mine += (double)weight[i];
         double total = row_sum(sh, mine, me);
         last = select_head(
-            sh, key, me, last,
+            sh, tokens, me, last,
             {.max_n = UINT32_MAX, .max_weight = (double)p.top_p * total, .weighed = true});
     }
     float min_p = p.min_p;
-    auto kept = [=](int32_t i) {
-        float w = weight[i];
-        bool in = !better(last, mark{__float_as_uint(w), i}) && (w >= min_p || w >= 1.0f);
-        return in ? w : 0.0f;
-    };
-    return draw(sh, kept, me, unit_of(p.seed, (uint32_t)o.pos[r]));
+    auto kept = keeping([=](int32_t i) { return weight[i]; },
+                        [=](float w, int32_t i) {
+                            bool in = !better(last, mark{__float_as_uint(w), i});
+                            return in && passes_min(w, min_p) ? w : 0.0f;
+                        });
+    return draw(sh, tokens, kept, me, unit);
 }
 
-/* Where log probabilities of a row go. */
-struct answer {
-    float *logprob;
-    struct token_logprob *top; /* [MAX_LOGPROBS] */
-    int32_t *n_top;
-};
-
-/* The k best of the row, best first, into top; norm: log of the sum of exp of the row. */
-__device__ void best_list(shared &sh, const float *row, share me, int32_t k, double norm,
-                          struct token_logprob *top)
+/* Without top-k and top-p: weights are computed where they are wanted, once for all tokens and once
+ * more for the piece that is hit. */
+__device__ int32_t draw_uncut(shared &sh, const float *row, share me, float best,
+                              const sample_params &p, double unit)
 {
-    auto key = [=](int32_t i) { return order_bits(row[i]); };
-    mark last = select_head(sh, key, me, mark{0, INT32_MAX},
-                            {.max_n = (uint32_t)k, .max_weight = 0.0, .weighed = false});
-    if (threadIdx.x == 0)
-        sh.n = 0;
-    row_sync();
-    for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT)
-        if (!better(last, mark{key(i), i})) {
-            int32_t at = atomicAdd(at_rank(&sh.n, 0), 1);
-            if (at < MAX_LOGPROBS)
-                *at_rank(&sh.list[at], 0) = token_logprob{i, row[i]};
-        }
-    row_sync();
-    if (me.rank == 0 && (int)threadIdx.x < k) { /* rank among the k: few enough for all pairs */
-        token_logprob mine = sh.list[threadIdx.x];
-        int rank = 0;
-        for (int j = 0; j < k; j++) {
-            token_logprob y = sh.list[j];
-            rank += y.logprob > mine.logprob || (y.logprob == mine.logprob && y.token < mine.token);
-        }
-        mine.logprob = (float)((double)mine.logprob - norm);
-        top[rank] = mine;
-    }
+    float temperature = p.temperature, min_p = p.min_p;
+    auto kept = keeping([=](int32_t i) { return row[i]; },
+                        [=](float x, int32_t) {
+                            float w = weight_of(x, best, temperature);
+                            return passes_min(w, min_p) ? w : 0.0f;
+                        });
+    return draw(sh, all_tokens<decltype(kept)>{kept, me}, kept, me, unit);
 }
 
-/* The logprob of token id and the list of the k best of a row of vocab tokens whose largest is
- * `best`. */
-__device__ void logprobs(shared &sh, const float *row, share me, int32_t vocab, int32_t id,
-                         float best, int32_t k, answer to)
+/* A token drawn as op_sample says from the logits in row, which may be where the weights go; best:
+ * the largest of them, finite; own: the key of the best of the thread's column. */
+__device__ int32_t sample_row(shared &sh, const sampler &o, int32_t r, const float *row, share me,
+                              float best, uint32_t own)
 {
-    double mine = 0.0;
-    for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT) {
-        float x = row[i];
-        if (x > -INFINITY)
-            mine += (double)expf(x - best);
-    }
-    double norm = (double)best + log(row_sum(sh, mine, me));
-    k = min(min(k, (int32_t)MAX_LOGPROBS), vocab);
-    if (k > 0)
-        best_list(sh, row, me, k, norm, to.top);
-    if (me.rank == 0 && threadIdx.x == 0) {
-        *to.logprob = (float)((double)row[id] - norm);
-        *to.n_top = k > 0 ? k : 0;
-    }
+    const sample_params &p = o.params[r];
+    double unit = unit_of(p.seed, (uint32_t)o.pos[r]);
+    bool top_k = p.top_k > 0 && p.top_k < o.vocab;
+    float *room = o.weight + (size_t)r * o.vocab;
+    int32_t id = UNSURE;
+    row_sync(); /* what the search for the best left in shared memory has been read by all */
+    if (!top_k && !(p.top_p < 1.0f))
+        return draw_uncut(sh, row, me, best, p, unit);
+    if (top_k && p.top_k <= FEW)
+        id = draw_few(sh, row, me, own, best, p, unit);
+    else if (!top_k && row != room)
+        id = draw_nucleus(sh, row, room, me, own, best, p, unit);
+    return id != UNSURE ? id : draw_any(sh, o, r, row, me, best, p, unit);
 }
 
-__global__ void __launch_bounds__(NT) sample_kernel(sampler o)
+__global__ void __launch_bounds__(NT) sample_kernel(const __grid_constant__ sampler o)
 {
     extern __shared__ __align__(16) char smem[];
     shared &sh = *(shared *)smem;
@@ -263,18 +109,20 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
         return;
     }
     const float *row = o.logits + (size_t)r * o.vocab;
-    mark top = best_of_row(sh, row, me);
+    uint32_t *own = &sh.column[0][threadIdx.x];
+    mark top = best_of_row(sh, row, me, own);
     bool sound = is_sound(top);
     float best = float_of(top.key);
     if (sound && o.adjust && o.adjust[r].kind != ADJUST_NONE) {
         row_sync(); /* what the search left in shared memory has been read by all */
         row = o.adjusted + (size_t)r * o.vocab;
-        top = best_of_row(sh, row, me);
+        own = &sh.column[1][threadIdx.x];
+        top = best_of_row(sh, row, me, own);
         sound = is_sound(top);
     }
     int32_t id = sound ? top.id : TOKEN_NUMERIC;
     if (sound && !(o.params[r].temperature < 1e-5f))
-        id = sample_row(sh, o, r, row, me, float_of(top.key));
+        id = sample_row(sh, o, r, row, me, float_of(top.key), *own);
     if (writes) {
         o.token[r] = id;
         o.last_token[o.row_slot[r]] = id;
@@ -282,7 +130,8 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
         o.n_top[r] = 0;
     }
     if (sound && o.any_logprobs && o.params[r].n_logprobs >= 0)
-        logprobs(sh, o.logits + (size_t)r * o.vocab, me, o.vocab, id, best, o.params[r].n_logprobs,
+        logprobs(sh, o.logits + (size_t)r * o.vocab, me, sh.column[0][threadIdx.x], o.vocab, id,
+                 best, o.params[r].n_logprobs,
                  {o.logprob + r, o.top + (size_t)r * MAX_LOGPROBS, o.n_top + r});
     row_sync(); /* nobody leaves while another may read its shared memory */
 }
@@ -306,7 +155,8 @@ __global__ void __launch_bounds__(NT) score_kernel(struct op_score o)
     score_want w = o.want[r];
     bool asked = (uint32_t)w.token < (uint32_t)o.vocab;
     const float *row = o.logits + (size_t)r * o.vocab;
-    mark top = asked ? best_of_row(sh, row, me) : mark{0, 0};
+    uint32_t own = 0;
+    mark top = asked ? best_of_row(sh, row, me, &own) : mark{0, 0};
     if (!asked || !is_sound(top)) {
         if (me.rank == 0 && threadIdx.x == 0)
             o.logprob[r] = asked ? NAN : 0.0f, o.n_top[r] = o.rank[r] = 0;
@@ -314,20 +164,24 @@ __global__ void __launch_bounds__(NT) score_kernel(struct op_score o)
         int32_t place = place_of(sh, row, me, w.token);
         if (me.rank == 0 && threadIdx.x == 0)
             o.rank[r] = place;
-        logprobs(sh, row, me, o.vocab, w.token, float_of(top.key), w.n_top,
+        logprobs(sh, row, me, own, o.vocab, w.token, float_of(top.key), w.n_top,
                  {o.logprob + r, o.top + (size_t)r * MAX_LOGPROBS, o.n_top + r});
     }
     row_sync(); /* nobody leaves while another may read its shared memory */
 }
 
-/* Many rows fill the GPU with a block each, and need not wait for each other. */
-enum { FEW_ROWS = 48 };
+/* Multiprocessors of an H100, on each of which one block runs. A constant, so that a row's sums do
+ * not depend on the share of the card that a lane has. */
+enum { AT_ONCE = 132 };
 
-/* The blocks of a row are one cluster. A failure is the runtime's last error. */
+/* As many blocks to a row as all run at once: those of a cluster wait for each other. The blocks of
+ * a row are one cluster. A failure is the runtime's last error. */
 template <class Arg>
 void launch(struct cuda_be *c, void (*kernel)(Arg), const Arg &arg, int32_t n_rows)
 {
-    int parts = c->hopper && n_rows <= FEW_ROWS ? PARTS : 1;
+    int parts = c->hopper ? PARTS : 1;
+    while (parts > 1 && n_rows * parts > AT_ONCE)
+        parts /= 2;
     cudaLaunchAttribute cluster = {.id = cudaLaunchAttributeClusterDimension,
                                    .val = {.clusterDim = {.x = (unsigned)parts, .y = 1, .z = 1}}};
     cudaLaunchConfig_t l = {.gridDim = dim3((unsigned)(n_rows * parts)),

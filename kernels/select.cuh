@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* select.cuh - where a row of op_sample is cut: the best token, the k-th best, the token at which
- * the heaviest ones reach a given weight. No sort.
+ * the heaviest ones reach a given weight. No sort. This works for every row; few.cuh and
+ * nucleus.cuh have shorter ways for most.
  *
  * A row belongs to the blocks of one cluster where the GPU has clusters, to one block elsewhere;
  * each has a piece of the vocabulary (struct share). The last kept token is found digit by digit of
@@ -29,11 +30,12 @@ struct mark {
 
 struct shared {
     uint32_t count[BINS], low[BINS], high[BINS];
+    uint32_t column[2][NT]; /* each thread's own: the best keys of its columns, raw and adjusted */
     double room[33];
     double part[WARPS];
-    uint32_t n_part[WARPS];
+    uint32_t n_part[WARPS], n_listed[WARPS];
     mark best[WARPS];
-    int32_t found, n;
+    int32_t found, n, n_columns;
     double before;
     uint32_t n_before;
     token_logprob list[MAX_LOGPROBS];
@@ -94,6 +96,41 @@ __device__ __forceinline__ share share_of(int32_t vocab)
     return {.rank = rank, .size = size, .from = from, .to = min(vocab, from + piece)};
 }
 
+/* Positions of tokens that a warp has, ascending with the ids. */
+struct span {
+    int32_t from, to;
+};
+
+/* The share of warp v of the block's tokens: the same number for each but the last. */
+__device__ __forceinline__ int32_t warp_piece(share me)
+{
+    return (me.to - me.from + WARPS - 1) / WARPS;
+}
+__device__ __forceinline__ span warp_span(share me, int v)
+{
+    int32_t piece = warp_piece(me), from = min(me.to, me.from + v * piece);
+    return {from, min(me.to, from + piece)};
+}
+
+/* All tokens of this block's share; what is searched and drawn from is this or a list of some
+ * (nucleus.cuh). key_of(id) gives a token's bits. */
+template <class Key> struct all_tokens {
+    Key key_of;
+    share me;
+    __device__ span of_warp(int v) const
+    {
+        return warp_span(me, v);
+    }
+    __device__ uint32_t key(int32_t at) const
+    {
+        return key_of(at);
+    }
+    __device__ int32_t id(int32_t at) const
+    {
+        return at;
+    }
+};
+
 /* Order-preserving bits of a float that is no NaN. */
 __device__ __forceinline__ uint32_t order_bits(float x)
 {
@@ -135,33 +172,61 @@ __device__ mark best_of_warp(mark x)
     return x;
 }
 
-/* The largest logit, the lowest id among equals, or a NaN: of the whole row, in every thread. */
-__device__ mark best_of_row(shared &sh, const float *row, share me)
+/* How the threads of a block read its share: thread c the 4 tokens from head + 4 * (c + k * NT) on
+ * for every k, and one of the rest, which lies before the first and after the last 16 bytes. The
+ * tokens of a thread are column c. */
+struct columns {
+    const float *row; /* of the share */
+    int32_t first;    /* its first token */
+    int32_t head, n4, rest;
+    __device__ const float4 *quads() const
+    {
+        return (const float4 *)(row + head);
+    }
+    __device__ int32_t quad_id(int32_t i) const
+    {
+        return first + head + i * 4;
+    }
+    /* of thread c < rest: where its token of the rest lies in the share */
+    __device__ int32_t rest_at(int32_t c) const
+    {
+        return c < head ? c : c + n4 * 4;
+    }
+};
+
+__device__ __forceinline__ columns columns_of(const float *row, share me)
 {
-    mark x = {0, INT32_MAX};
     int32_t n = me.to - me.from;
     row += me.from;
-    int32_t head = min(n, (int32_t)((4 - ((uintptr_t)row >> 2 & 3)) & 3));
-    int32_t n4 = (n - head) / 4;
-    const float4 *v = (const float4 *)(row + head);
+    int32_t head = min(n, (int32_t)((4 - ((uintptr_t)row >> 2 & 3)) & 3)), n4 = (n - head) / 4;
+    return {.row = row, .first = me.from, .head = head, .n4 = n4, .rest = n - n4 * 4};
+}
+
+/* The largest logit, the lowest id among equals, or a NaN: of the whole row, in every thread. *own:
+ * the key of the best of the thread's column, 0 where it is empty. */
+__device__ mark best_of_row(shared &sh, const float *row, share me, uint32_t *own)
+{
+    mark x = {0, INT32_MAX};
+    columns c = columns_of(row, me);
+    const float4 *v = c.quads();
 #pragma unroll 4
-    for (int32_t i = threadIdx.x; i < n4; i += NT) {
+    for (int32_t i = threadIdx.x; i < c.n4; i += NT) {
         float4 f = v[i];
         float e[4] = {f.x, f.y, f.z, f.w};
 #pragma unroll
         for (int k = 0; k < 4; k++) {
-            mark y = {order_bits_nan(e[k]), me.from + head + i * 4 + k};
+            mark y = {order_bits_nan(e[k]), c.quad_id(i) + k};
             if (better(y, x))
                 x = y;
         }
     }
-    int32_t rest = n - n4 * 4; /* the head, then the tail */
-    if ((int32_t)threadIdx.x < rest) {
-        int32_t i = (int32_t)threadIdx.x < head ? threadIdx.x : threadIdx.x + n4 * 4;
-        mark y = {order_bits_nan(row[i]), me.from + i};
+    if ((int32_t)threadIdx.x < c.rest) {
+        int32_t i = c.rest_at(threadIdx.x);
+        mark y = {order_bits_nan(c.row[i]), c.first + i};
         if (better(y, x))
             x = y;
     }
+    *own = x.key;
     x = best_of_warp(x);
     if ((threadIdx.x & 31) == 0)
         sh.best[threadIdx.x >> 5] = x;
@@ -283,31 +348,53 @@ __device__ void find_bin(shared &sh, int n_bins, uint32_t prefix, int shift, goa
     sh.before = at.w;
 }
 
+/* The bits of a level: of keys that have the prefix's bits from `above` on those from shift on. */
+struct digit {
+    int shift, n_bins, above;
+};
+
+/* This block's histogram of its tokens, loads a few steps ahead of the atomics. */
+template <class Tokens>
+__device__ void count_digits(shared &sh, Tokens tokens, mark cap, digit d, uint32_t prefix,
+                             bool weighed)
+{
+    enum { AHEAD = 4 };
+    span mine = tokens.of_warp(threadIdx.x >> 5);
+    for (int32_t i0 = mine.from + (threadIdx.x & 31); i0 < mine.to; i0 += 32 * AHEAD) {
+        uint32_t key[AHEAD];
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++)
+            key[u] = i0 + u * 32 < mine.to ? tokens.key(i0 + u * 32) : 0;
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) {
+            uint32_t k = key[u];
+            if (k == 0 || (d.above < 32 && (k >> d.above) != (prefix >> d.above)) || k < cap.key ||
+                (k == cap.key && tokens.id(i0 + u * 32) > cap.id))
+                continue;
+            uint32_t b = k >> d.shift & (uint32_t)(d.n_bins - 1), rest = k & ((1u << d.shift) - 1u);
+            atomicAdd(&sh.count[b], 1u);
+            if (weighed && rest) {
+                atomicAdd(&sh.low[b], rest & 1023u);
+                if (rest >> 10)
+                    atomicAdd(&sh.high[b], rest >> 10);
+            }
+        }
+    }
+}
+
 /* One level of the search: this block's histogram of its tokens, added up in the first block's
  * bins, searched there. */
-template <class Key>
-__device__ uint32_t find_digit(shared &sh, Key key_of, share me, mark cap, int level,
-                               uint32_t prefix, goal g)
+template <class Tokens>
+__device__ __noinline__ uint32_t find_digit(shared &sh, Tokens tokens, share me, mark cap,
+                                            int level, uint32_t prefix, goal g)
 {
     const int shift_of[3] = {20, 10, 0}, bins_of[3] = {4096, 1024, 1024};
     int shift = shift_of[level], n_bins = bins_of[level], above = level == 0 ? 32 : shift + 10;
     for (int b = threadIdx.x; b < n_bins; b += NT)
         sh.count[b] = sh.low[b] = sh.high[b] = 0;
     __syncthreads();
-    for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT) {
-        uint32_t k = key_of(i);
-        if ((g.weighed && k == 0) || better(cap, mark{k, i}))
-            continue;
-        if (level > 0 && (k >> above) != (prefix >> above))
-            continue;
-        uint32_t b = k >> shift & (uint32_t)(n_bins - 1), rest = k & ((1u << shift) - 1u);
-        atomicAdd(&sh.count[b], 1u);
-        if (g.weighed && rest) {
-            atomicAdd(&sh.low[b], rest & 1023u);
-            if (rest >> 10)
-                atomicAdd(&sh.high[b], rest >> 10);
-        }
-    }
+    count_digits(sh, tokens, cap, {.shift = shift, .n_bins = n_bins, .above = above}, prefix,
+                 g.weighed);
     row_sync();
     if (me.rank > 0)
         for (int b = threadIdx.x; b < n_bins; b += NT)
@@ -326,16 +413,15 @@ __device__ uint32_t find_digit(shared &sh, Key key_of, share me, mark cap, int l
 }
 
 /* The id of the need-th token with this key. Warps count ascending pieces of the block's tokens. */
-template <class Key>
-__device__ int32_t find_equal(shared &sh, Key key_of, share me, mark cap, uint32_t key,
-                              uint32_t need)
+template <class Tokens>
+__device__ __noinline__ int32_t find_equal(shared &sh, Tokens tokens, share me, mark cap,
+                                           uint32_t key, uint32_t need)
 {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    int32_t piece = (me.to - me.from + WARPS - 1) / WARPS,
-            from = min(me.to, me.from + warp * piece), to = min(me.to, from + piece);
+    span mine = tokens.of_warp(warp);
     uint32_t n = 0, before = 0;
-    for (int32_t i = from + lane; i < to; i += 32)
-        n += key_of(i) == key && !better(cap, mark{key, i});
+    for (int32_t i = mine.from + lane; i < mine.to; i += 32)
+        n += tokens.key(i) == key && !better(cap, mark{key, tokens.id(i)});
     n = warp_sum(n);
     if (lane == 0)
         sh.n_part[warp] = n;
@@ -352,13 +438,13 @@ __device__ int32_t find_equal(shared &sh, Key key_of, share me, mark cap, uint32
     for (int v = 0; v < warp; v++)
         before += sh.n_part[v];
     if (before < need && before + n >= need)
-        for (int32_t i0 = from; i0 < to; i0 += 32) {
+        for (int32_t i0 = mine.from; i0 < mine.to; i0 += 32) {
             int32_t i = i0 + lane;
-            bool hit = i < to && key_of(i) == key && !better(cap, mark{key, i});
+            bool hit = i < mine.to && tokens.key(i) == key && !better(cap, mark{key, tokens.id(i)});
             uint32_t hits = __ballot_sync(0xffffffffu, hit);
             uint32_t rank = before + __popc(hits & ((2u << lane) - 1u));
             if (hit && rank == need)
-                *at_rank(&sh.found, 0) = i;
+                *at_rank(&sh.found, 0) = tokens.id(i);
             before += __popc(hits);
         }
     row_sync();
@@ -366,16 +452,16 @@ __device__ int32_t find_equal(shared &sh, Key key_of, share me, mark cap, uint32
 }
 
 /* The last token of the shortest head of the order whose count reaches g.max_n or whose weight
- * reaches g.max_weight. key_of(i) gives a token's bits, 0 = not a candidate (weighed) or any bits
- * (not weighed); tokens after `cap` in the order are no candidates. All threads of all blocks of
- * the row; the same result in all. */
-template <class Key> __device__ mark select_head(shared &sh, Key key_of, share me, mark cap, goal g)
+ * reaches g.max_weight. The key of a token: 0 = not a candidate; tokens after `cap` in the order
+ * are no candidates. All threads of all blocks of the row; the same result in all. */
+template <class Tokens>
+__device__ mark select_head(shared &sh, Tokens tokens, share me, mark cap, goal g)
 {
     uint32_t prefix = 0;
     if (threadIdx.x == 0)
         sh.n_before = 0, sh.before = 0.0;
     for (int level = 0; level < 3; level++)
-        prefix = find_digit(sh, key_of, me, cap, level, prefix, g);
+        prefix = find_digit(sh, tokens, me, cap, level, prefix, g);
     /* all equal from here: how many of them does it take? */
     uint32_t n_before = *at_rank(&sh.n_before, 0);
     double before = *at_rank(&sh.before, 0);
@@ -394,7 +480,7 @@ template <class Key> __device__ mark select_head(shared &sh, Key key_of, share m
     }
     mark last = {prefix, prefix == cap.key ? cap.id : INT32_MAX};
     if (need < equal)
-        last.id = find_equal(sh, key_of, me, cap, prefix, need);
+        last.id = find_equal(sh, tokens, me, cap, prefix, need);
     row_sync(); /* the next search clears what was read here */
     return last;
 }

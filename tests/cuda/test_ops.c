@@ -191,6 +191,25 @@ static void test_big(void **state)
     }
 }
 
+/* Draws and log probabilities over wide vocabularies, where short cuts hold and where they do not:
+ * ties, masked rows, one token far above the others. */
+static void test_wide_draws(void **state)
+{
+    static const enum op_id ops[] = {OP_sample, OP_score};
+    int n = small ? 3 : 24;
+    (void)state;
+    for (int i = 0; i < n; i++) {
+        struct op_case c;
+        struct case_opts o = CASE_ANY;
+        double worst = 0;
+        o.big = 1;
+        op_case_make(&c, ops[i % 4 == 3], (uint64_t)i + 7100, o);
+        check_case(&c, c.id, &worst);
+        op_case_free(&c);
+    }
+    printf("wide draws: %d cases\n", n);
+}
+
 /* The same launch twice gives the same bits: sums do not depend on the order of arrival. */
 static void test_repeatable(void **state)
 {
@@ -232,8 +251,11 @@ int main(int argc, char **argv)
         OP_LIST(X)
 #undef X
             cmocka_unit_test(test_attention_shapes),
-        cmocka_unit_test(test_groups), cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_repeatable), cmocka_unit_test(test_big)};
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_wide_draws),
+        cmocka_unit_test(test_big)};
     size_t n = sizeof all / sizeof *all - (small ? 1 : 0);
     int r = _cmocka_run_group_tests("ops", all, n, NULL, NULL);
     op_rig_close(&rig);

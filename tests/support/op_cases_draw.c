@@ -130,7 +130,7 @@ void make_sample(struct maker *m)
 {
     struct op_sample *o = &m->c->o.sample;
     struct case_rng *r = &m->rng;
-    o->n_rows = rng_range(r, 1, 12);
+    o->n_rows = rng_range(r, 0, 5) ? rng_range(r, 1, 12) : rng_range(r, 17, 140);
     o->vocab = m->opts.big ? PICK(m, 49152, 151936)
                            : PICK(m, 1, 2, 31, 500, 1000, rng_range(r, 1, 5000));
     o->any_logprobs = rng_range(r, 0, 1);
