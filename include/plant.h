@@ -22,6 +22,10 @@ enum plant {
     PLANT_LATE_TOKEN,    /* a finished row's speculative token is emitted */
     PLANT_COPY_UNPINNED, /* the source of a partial copy is released before the copy ran */
     PLANT_COUNTS_MISSED, /* a row's counts are not sent again after a preemption */
+    /* With two lanes only. */
+    PLANT_HANDED_EARLY, /* a row decodes before its last prefill step was committed */
+    PLANT_OTHER_LANE,   /* pages are given back while a step of the other lane names them */
+    PLANT_LIMBO_LANE,   /* limbo is drained by what the other lane has done */
     N_PLANTS
 };
 

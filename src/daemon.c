@@ -197,6 +197,18 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
     return st == 0 ? 0 : load_failure(d, st);
 }
 
+/* Fills ex[]; how many lanes the engine gets. The second needs an executor of its own over the same
+ * weights, on a device that can be split. */
+static int32_t make_lanes(const struct daemon *d, const struct config *c,
+                          struct executor ex[MAX_LANES])
+{
+    const int32_t able = 1; /* that the model has executors for */
+    model_executor(d->model, &ex[0]);
+    if (c->scheduler.lanes == CONF_LANES_2 && able < 2)
+        log_warn("engine.lanes", "asked=2 choice=1 reason=\"the device cannot be split\"");
+    return c->scheduler.lanes == CONF_LANES_1 ? 1 : able;
+}
+
 static struct engine_facts facts_of(const struct daemon *d)
 {
     const struct model_config *m = model_config(d->model);
@@ -246,12 +258,12 @@ int daemon_load(struct daemon *d, const struct config *c, struct api *a, struct 
     model_source_close(d->source);
     d->source = NULL;
     int64_t t2 = clock_us();
-    const struct engine_facts f = facts_of(d);
+    struct engine_facts f = facts_of(d);
     struct engine_limits l;
+    struct executor ex[MAX_LANES];
+    f.n_lanes = make_lanes(d, c, ex);
     engine_limits_of(&l, c, &f);
-    struct executor ex;
-    model_executor(d->model, &ex);
-    int st = engine_new(&d->engine, c, &f, &ex, api_outbox(a), e);
+    int st = engine_new(&d->engine, c, &f, ex, api_outbox(a), e);
     if (st != 0)
         return st == ST_NOMEM ? EXIT_OS : EXIT_CONFIG;
     if (engine_start(d->engine, e) != 0)

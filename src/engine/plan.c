@@ -3,8 +3,9 @@
  *
  * Two kinds of pass. Prefill: chunks of running seqs first, then new ones from the queue, within a
  * token budget; only the first of the order preempts for its chunk. Decode: every seq that waits
- * for one token; rows that lack a page preempt from the end of the order. Engine thread; no
- * allocation.
+ * for one token; rows that lack a page preempt from the end of the order. One lane alternates
+ * between the two; of two lanes each plans its own, and a seq goes from one to the other when no
+ * step names it. Engine thread; no allocation.
  */
 #include "steps.h"
 
@@ -15,6 +16,7 @@
 #include "plant.h"
 #include "sched.h"
 #include "seq.h"
+#include "share.h"
 
 #include <string.h>
 
@@ -46,6 +48,12 @@ static void pack_tables(struct engine *en, struct lane *ln, struct step *step, s
     else /* the source is needed until the step being built is done */
         limbo_put(ln, step->seq_no, -1, s->copy_node);
     s->copy_node = KV_ROOT;
+}
+
+/* May a step of this lane name s? Not while one of the other lane does. */
+static bool is_free_for(const struct lane *ln, const struct seq *s)
+{
+    return s->lane == ln->index || s->n_inflight == 0 || PLANT(PLANT_HANDED_EARLY);
 }
 
 /* Put the next n tokens of s into the step as a row. Inlined on purpose: a decode row, n known to
@@ -83,6 +91,7 @@ static inline __attribute__((always_inline)) void pack_row(struct engine *en, st
     f->who[i].seq = seq_index(&en->seqs, s);
     f->who[i].gen = s->gen;
     s->in_plan = en->seqs.plan_no;
+    s->lane = (uint8_t)ln->index;
     s->n_inflight++;
     s->n_planned += n;
     s->n_tok += r->want == STEP_WANT_SAMPLE; /* a placeholder for what this step will draw */
@@ -137,7 +146,8 @@ static void plan_decode(struct engine *en, struct lane *ln, int slot)
         if (i >= en->seqs.n_run) /* preemption shortens the list */
             continue;
         struct seq *s = &en->seqs.seq[en->seqs.run[i]];
-        if (seq_need(s) != 1 || s->n_tok >= s->n_max || s->in_plan == en->seqs.plan_no)
+        if (seq_need(s) != 1 || s->n_tok >= s->n_max || s->in_plan == en->seqs.plan_no ||
+            !is_free_for(ln, s))
             continue;
         if (!fits_area(en, step, s)) {
             if (en->sched.area_full < 0)
@@ -194,7 +204,8 @@ static bool plan_running(struct engine *en, struct lane *ln, int slot, int32_t m
         for (int32_t i = at; i < q->n_run && (pick < 0 || !is_short); i++) {
             const struct seq *s = &q->seq[q->run[i]];
             int32_t need = seq_need(s);
-            if (need <= 1 || (need <= max_tokens) != is_short || s->tried == q->plan_no)
+            if (need <= 1 || (need <= max_tokens) != is_short || s->tried == q->plan_no ||
+                !is_free_for(ln, s))
                 continue;
             if (pick < 0 ||
                 q->tenant[s->tenant].served < q->tenant[q->seq[q->run[pick]].tenant].served)
@@ -262,6 +273,91 @@ static void plan_prefill(struct engine *en, struct lane *ln, int slot, int32_t b
         plan_waiting(en, ln, slot, budget, INT32_MAX);
 }
 
+/* What there is to plan. */
+struct demand {
+    int32_t n_decoders; /* running seqs that wait for one token, or will after their step */
+    int32_t n_chunked;  /* running seqs with more of a prompt to compute */
+};
+
+static struct demand look(const struct engine *en)
+{
+    struct demand d = {0};
+    for (int32_t i = 0; i < en->seqs.n_run; i++) {
+        const struct seq *s = &en->seqs.seq[en->seqs.run[i]];
+        d.n_chunked += seq_need(s) > 1;
+        d.n_decoders += seq_need(s) == 1 && s->n_tok < s->n_max;
+    }
+    return d;
+}
+
+/* Should the prompts there are wait for more? Only for so long, so the first that came before that
+ * ends the count. */
+static bool holds_prefill(const struct engine *en)
+{
+    const struct seqs *q = &en->seqs;
+    int64_t n_tokens = 0;
+    for (int32_t i = 0; i < q->n_run + q->n_wait; i++) {
+        const struct seq *s = &q->seq[i < q->n_run ? q->run[i] : q->wait[i - q->n_run]];
+        if (i < q->n_run && seq_need(s) <= 1)
+            continue;
+        n_tokens += seq_need(s);
+        if (!sched_hold(&en->sched, n_tokens, en->now_us - s->arrival_us))
+            return false;
+    }
+    return n_tokens > 0;
+}
+
+/* One lane takes turns, by the bound on the decode gap. */
+static void plan_alone(struct engine *en, struct lane *ln, int slot)
+{
+    const struct step *step = ln->step[slot];
+    const struct demand d = look(en);
+    bool want = d.n_chunked > 0 || en->seqs.n_wait > 0;
+    int32_t budget = want ? sched_prefill_budget(&en->sched, d.n_decoders) : 0;
+    if (budget > 0 && d.n_decoders > 0 && holds_prefill(en))
+        budget = 0;
+    if (budget > 0)
+        plan_prefill(en, ln, slot, budget);
+    if (step->n_rows == 0 && d.n_decoders > 0)
+        plan_decode(en, ln, slot);
+    if (step->n_rows == 0 && want && budget == 0)
+        plan_prefill(en, ln, slot, sched_prefill_budget(&en->sched, 0));
+}
+
+/* Of two lanes the one for prompts. What it plans runs beside the decode steps, if there are any or
+ * will be when its own step before has ended. */
+static void plan_prompts(struct engine *en, struct lane *ln, int slot)
+{
+    const struct lane *other = &en->lane[LANE_DECODE];
+    const struct demand d = look(en);
+    bool beside = other->n_flight > 0 || d.n_decoders > 0;
+    if (d.n_chunked == 0 && en->seqs.n_wait == 0)
+        return;
+    if (d.n_decoders > 0 && ln->n_flight + other->n_flight > 0 && holds_prefill(en))
+        return;
+    ln->step[slot]->share = beside ? share_pick(&en->sched) : 0;
+    bool alone = !beside && en->seqs.n_run + en->seqs.n_wait == 1;
+    plan_prefill(en, ln, slot,
+                 alone ? sched_prefill_budget(&en->sched, 0)
+                       : sched_lane_budget(&en->sched, ln->step[slot]->share));
+}
+
+/* And the one that decodes. Prompts whose last step will have ended when this one begins need no
+ * part of the device. */
+static void plan_tokens(struct engine *en, struct lane *ln, int slot)
+{
+    const struct lane *other = &en->lane[LANE_PREFILL];
+    const struct demand d = look(en);
+    if (d.n_decoders == 0)
+        return;
+    bool beside = other->n_flight > 0;
+    if (beside && d.n_chunked == 0)
+        beside = lane_end_us(other, other->n_flight, en->now_us) >
+                 lane_end_us(ln, ln->n_flight, en->now_us);
+    ln->step[slot]->share = beside ? share_pick(&en->sched) : 0;
+    plan_decode(en, ln, slot);
+}
+
 int32_t plan_step(struct engine *en, struct lane *ln, int slot)
 {
     struct step *step = ln->step[slot];
@@ -272,19 +368,11 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
     step->share = 0;
     step->n_rows = step->n_tokens = step->n_edits = step->n_out = step->n_in = step->n_copy =
         step->n_area = 0;
-    int32_t n_decoders = 0, n_chunked = 0;
-    for (int32_t i = 0; i < en->seqs.n_run; i++) {
-        const struct seq *s = &en->seqs.seq[en->seqs.run[i]];
-        n_chunked += seq_need(s) > 1;
-        n_decoders += seq_need(s) == 1 && s->n_tok < s->n_max;
-    }
-    bool want = n_chunked > 0 || en->seqs.n_wait > 0;
-    int32_t budget = want ? sched_prefill_budget(&en->sched, n_decoders) : 0;
-    if (budget > 0)
-        plan_prefill(en, ln, slot, budget);
-    if (step->n_rows == 0 && n_decoders > 0)
-        plan_decode(en, ln, slot);
-    if (step->n_rows == 0 && want && budget == 0)
-        plan_prefill(en, ln, slot, sched_prefill_budget(&en->sched, 0));
+    if (en->n_lanes == 1)
+        plan_alone(en, ln, slot);
+    else if (ln->index == LANE_PREFILL)
+        plan_prompts(en, ln, slot);
+    else
+        plan_tokens(en, ln, slot);
     return step->n_rows;
 }

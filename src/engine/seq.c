@@ -155,6 +155,7 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
     }
     wait_remove(en, s);
     s->state = SEQ_RUNNING;
+    s->lane = LANE_PREFILL;
     s->row = q->free_row[--q->n_free_rows];
     s->counted = PLANT(PLANT_COUNTS_MISSED) && s->n_preempted > 0;
     s->node = hit.node;
@@ -277,6 +278,8 @@ void seq_preempt(struct engine *en, struct seq *s)
     en->stats.preemptions++;
     if (++s->n_preempted >= BOOST_AFTER)
         s->boost = true;
+    if (PLANT(PLANT_OTHER_LANE) && s->n_inflight > 0 && s->lane == LANE_PREFILL)
+        give_pages(en, s);
 }
 
 void seq_end(struct engine *en, struct seq *s)

@@ -159,7 +159,7 @@ static inline int turn(struct bed *b)
             int i = (int)r->id - 1;
             b->hit[i] = r->n_cached;
             if (r->token >= 0 && b->n_got[i]++ == 0) {
-                b->steps_at_first[i] = (int64_t)b->en->lane.step_no;
+                b->steps_at_first[i] = (int64_t)b->en->lane[0].step_no;
                 b->first[b->n_first++] = i;
             }
             if (r->token >= 0 && b->n_got[i] <= MAX_GOT)

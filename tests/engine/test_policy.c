@@ -115,7 +115,7 @@ static void test_light_beside_heavy(void **state)
                 turn(b);
             assert_int_equal(b->n_first, 16);
             for (int i = 60; i < 80; i++) {
-                int64_t before = (int64_t)b->en->lane.step_no;
+                int64_t before = (int64_t)b->en->lane[0].step_no;
                 ask(b, i, NULL, 8, 1, 0, 2);
                 for (int k = 0; !b->ended[i]; k++) {
                     turn(b);
@@ -266,7 +266,7 @@ static void test_short_passes_long(void **state)
         ask(b, i, NULL, 4000, 1, 0, 0);
     for (int i = 0; i < 6; i++)
         turn(b);
-    int64_t before = (int64_t)b->en->lane.step_no;
+    int64_t before = (int64_t)b->en->lane[0].step_no;
     ask(b, 3, NULL, 8, 1, 0, 0);
     for (int k = 0; !b->ended[3]; k++) {
         turn(b);

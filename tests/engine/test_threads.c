@@ -258,7 +258,7 @@ static void test_refused_step(void **state)
         kv_get_stats(h->en->kv, &k);
         assert_int_equal(k.n_free + k.n_evictable, k.n_pages);
         assert_int_equal(h->en->stats.audit_failures, 0);
-        assert_int_equal(h->en->lane.n_limbo, 0);
+        assert_int_equal(h->en->lane[0].n_limbo, 0);
         assert_int_equal(engine_submit(h->en, &h->req[50].m), 0);
         house_free(h);
     }
@@ -332,7 +332,7 @@ static void test_refusals(void **state)
     struct engine_fixture none = h->x;
     none.c.kv.page_tokens = 0;
     struct engine *en;
-    assert_int_equal(engine_new(&en, &none.c, &none.f, &h->en->lane.ex, h->out, &e),
+    assert_int_equal(engine_new(&en, &none.c, &none.f, &h->en->lane[0].ex, h->out, &e),
                      ST_INVALID_VALUE);
     house_free(h);
 }

@@ -13,41 +13,54 @@ enum { SEEDS = 50, FAULT_SEEDS = 1 };
 enum { SEEDS = 1000, FAULT_SEEDS = 4 };
 #endif
 
-static void seeds(int depth)
+static void seeds(int depth, int lanes)
 {
     struct tr_result sum = {0};
     int first = getenv("QUIRE_SEED") ? atoi(getenv("QUIRE_SEED")) : 1;
     int last = getenv("QUIRE_SEED") ? first : SEEDS;
     for (int seed = first; seed <= last; seed++) {
-        tr_run((uint64_t)seed, depth, 0, &sum);
+        tr_run((uint64_t)seed, depth, lanes, 0, &sum);
         if (tr_bad(&sum))
-            fail_msg("seed %d depth %d: %s", seed, depth, sum.why);
+            fail_msg("seed %d depth %d lanes %d: %s", seed, depth, lanes, sum.why);
     }
-    printf("depth %d: %d traces, %lld requests, %lld tokens, %lld steps (%lld overlapped), "
-           "%lld preemptions, %lld cancels, %lld tokens hit, %lld partial copies, %lld evictions: "
-           "0 mismatches, 0 audit failures, 0 stalls, 0 leaks\n",
-           depth, last - first + 1, (long long)sum.requests, (long long)sum.tokens,
-           (long long)sum.hm.steps, (long long)sum.hm.overlapped, (long long)sum.preemptions,
-           (long long)sum.cancels, (long long)sum.hits, (long long)sum.hm.copies,
-           (long long)sum.evicted);
+    printf(
+        "depth %d, lanes %d: %d traces, %lld requests, %lld tokens, %lld steps (%lld overlapped, "
+        "%lld beside the other lane, %lld on a part, %lld rows handed over), "
+        "%lld preemptions, %lld cancels, %lld tokens hit, %lld partial copies, %lld evictions: "
+        "0 mismatches, 0 audit failures, 0 stalls, 0 leaks\n",
+        depth, lanes, last - first + 1, (long long)sum.requests, (long long)sum.tokens,
+        (long long)sum.hm.steps, (long long)sum.hm.overlapped, (long long)sum.hm.beside,
+        (long long)sum.hm.shared, (long long)sum.hm.handed, (long long)sum.preemptions,
+        (long long)sum.cancels, (long long)sum.hits, (long long)sum.hm.copies,
+        (long long)sum.evicted);
     if (last > first) { /* the traces must reach what they claim to test */
         assert_true(sum.preemptions > 10 && sum.cancels > 10 && sum.hits > 100);
         assert_true(sum.numeric > 10);
         assert_true(sum.hm.copies > 10 && sum.evicted > 100);
         assert_true(depth == 1 ? sum.hm.overlapped == 0 : sum.hm.overlapped > 1000);
+        assert_true(lanes == 1 ? sum.hm.beside == 0 : sum.hm.beside > 1000);
+        assert_true(lanes == 1 ? sum.hm.shared == 0 : sum.hm.shared > 1000);
+        assert_true(lanes == 1 ? sum.hm.handed == 0 : sum.hm.handed > 1000);
     }
 }
 
 static void test_depth_1(void **state)
 {
     (void)state;
-    seeds(1);
+    seeds(1, 1);
 }
 
 static void test_depth_2(void **state)
 {
     (void)state;
-    seeds(2);
+    seeds(2, 1);
+}
+
+static void test_lanes(void **state)
+{
+    (void)state;
+    seeds(1, 2);
+    seeds(2, 2);
 }
 
 static void test_replay(void **state)
@@ -55,8 +68,8 @@ static void test_replay(void **state)
     (void)state;
     for (uint64_t seed = 5; seed < 15; seed++) {
         struct tr_result a = {0}, b = {0};
-        tr_run(seed, 2, 0, &a);
-        tr_run(seed, 2, 0, &b);
+        tr_run(seed, 2, seed % 2 ? 1 : 2, 0, &a);
+        tr_run(seed, 2, seed % 2 ? 1 : 2, 0, &b);
         assert_true(a.hm.trace == b.hm.trace && a.hm.steps == b.hm.steps && a.turns == b.turns);
     }
 }
@@ -70,7 +83,7 @@ static void test_faults(void **state)
     for (uint64_t seed = 1; seed <= FAULT_SEEDS; seed++)
         for (int64_t point = 1;; point++) {
             struct tr_result r = {0};
-            tr_run(seed, 2, point, &r);
+            tr_run(seed, 2, seed % 2 ? 1 : 2, point, &r);
             if (tr_bad(&r))
                 fail_msg("seed %d fault %d: %s", (int)seed, (int)point, r.why);
             n += r.dropped;
@@ -87,9 +100,8 @@ static void test_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_depth_1),
-        cmocka_unit_test(test_depth_2),
-        cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_depth_1), cmocka_unit_test(test_depth_2),
+        cmocka_unit_test(test_lanes),   cmocka_unit_test(test_replay),
         cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

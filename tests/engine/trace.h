@@ -11,6 +11,7 @@
 #include "engine_fixture.h"
 #include "hash_model.h"
 #include "kv.h"
+#include "kv/tree.h"
 #include "mem.h"
 #include "naive.h"
 
@@ -47,6 +48,7 @@ struct trace {
     struct tr_req req[TR_MAX_REQ];
     int n_req;
     int spoiled; /* one step computes no numbers */
+    int timed;   /* requests say when they came, so that prompts may wait for others */
     struct tr_result *r;
 };
 
@@ -248,6 +250,7 @@ static int tr_clients(struct trace *t, int64_t at)
         struct tr_req *q = &t->req[i];
         if (!q->submitted && q->arrive <= at) {
             q->submitted = 1;
+            q->m->arrival_us = t->timed ? hm_now(t->hm) : 0;
             if (engine_submit(t->en, q->m) != 0)
                 tr_fault(t, &t->r->errors, "submit refused", i, 0);
         }
@@ -263,6 +266,14 @@ static int tr_clients(struct trace *t, int64_t at)
     return open;
 }
 
+/* No step in flight uses a page that nobody holds. */
+static void tr_pages(struct trace *t)
+{
+    for (page_id p = 0; p < t->x.f.n_pages; p++)
+        if (t->en->kv->refs[p] == 0 && hm_uses(t->hm, p))
+            tr_fault(t, &t->r->violations, "a page in use was freed", p, 0);
+}
+
 /* Afterwards everything is free or cached, and nobody holds anything. */
 static void tr_after(struct trace *t)
 {
@@ -276,8 +287,10 @@ static void tr_after(struct trace *t)
         tr_fault(t, &t->r->leaks, "pages lost", k.n_free, k.n_evictable);
     const struct seqs *q = &en->seqs;
     if (q->n_run + q->n_wait + q->n_draining + q->n_marked > 0 ||
-        en->lane.n_limbo + en->lane.n_flight > 0 || q->n_free_rows != en->lim.max_seqs ||
-        atomic_load(&en->live) != 0 || q->n_tenant_free != q->n_slots)
+        en->lane[0].n_limbo + en->lane[0].n_flight + en->lane[1].n_limbo + en->lane[1].n_flight >
+            0 ||
+        q->n_free_rows != en->lim.max_seqs || atomic_load(&en->live) != 0 ||
+        q->n_tenant_free != q->n_slots)
         tr_fault(t, &t->r->leaks, "something is still live", q->n_draining, q->n_free_rows);
     struct err e;
     if (engine_audit(en, &e) != 0)
@@ -303,6 +316,9 @@ static void tr_collect(struct trace *t)
     r->hm.steps += h->steps;
     r->hm.copies += h->copies;
     r->hm.overlapped += h->overlapped;
+    r->hm.beside += h->beside;
+    r->hm.handed += h->handed;
+    r->hm.shared += h->shared;
     r->hm.prefill_tokens += h->prefill_tokens;
     r->hm.decode_rows += h->decode_rows;
     r->hm.trace = hm_mix(r->hm.trace, h->trace);
@@ -317,13 +333,15 @@ static int tr_bad(const struct tr_result *r)
 }
 
 /* Run one seed; adds to *r. `fault`: arm this fault point (0: none). */
-static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
+static void tr_run(uint64_t seed, int depth, int lanes, int64_t fault, struct tr_result *r)
 {
     struct trace *t = xalloc(sizeof *t);
     token_id stems[4][TR_MAX_LEN];
     t->r = r;
     t->rng = seed * 0x9e3779b97f4a7c15u + 99;
     tr_config(t, depth);
+    t->x.f.n_lanes = lanes;
+    t->timed = lanes > 1 || seed % 3 == 0;
     for (int i = 0; i < 4; i++)
         for (int k = 0; k < TR_MAX_LEN; k++)
             stems[i][k] = i == 3 && k < 20 ? stems[0][k] : tr_rand(t, TR_VOCAB);
@@ -338,14 +356,17 @@ static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
                                 .max_pages = (TR_MAX_LEN + t->page_tokens - 1) / t->page_tokens,
                                 .vocab = TR_VOCAB,
                                 .depth = depth,
+                                .lanes = lanes,
+                                .n_shares = lanes > 1 ? (int32_t)(seed % 5) : 0,
                                 .seed = seed,
                                 .step_us = 100,
                                 .token_us = 3};
-    struct executor ex;
+    struct executor ex[MAX_LANES];
     t->hm = hm_new(&h);
-    hm_executor(t->hm, &ex);
-    t->en = engine_fixture_new(&t->x, &ex, t->out);
+    hm_executor(t->hm, ex);
+    t->en = engine_fixture_new(&t->x, ex, t->out);
     t->en->now = hm_now;
+    t->en->pause = hm_pause;
     t->en->now_arg = t->hm;
     t->spoiled = seed % 5 == 0;
     if (t->spoiled)
@@ -357,6 +378,7 @@ static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
     int64_t at = 0;
     for (; tr_clients(t, at) > 0 && at < TR_MAX_TURNS && !r->violations; at++) {
         engine_turn(t->en);
+        tr_pages(t);
         if (!slow || tr_rand(t, 6) == 0)
             tr_take(t);
     }
