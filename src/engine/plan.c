@@ -205,7 +205,7 @@ static bool plan_running(struct engine *en, struct lane *ln, int slot, int32_t m
             const struct seq *s = &q->seq[q->run[i]];
             int32_t need = seq_need(s);
             if (need <= 1 || (need <= max_tokens) != is_short || s->tried == q->plan_no ||
-                !is_free_for(ln, s))
+                s->in_plan == q->plan_no || !is_free_for(ln, s))
                 continue;
             if (pick < 0 ||
                 q->tenant[s->tenant].served < q->tenant[q->seq[q->run[pick]].tenant].served)

@@ -65,6 +65,25 @@ static void test_decode_gap(void **state)
     }
 }
 
+/* A long prompt whose turn came out of order, as its tenant's oldest, has its chunk; there is room
+ * for more of it in the same step, but a row is in a step once. */
+static void test_once_a_step(void **state)
+{
+    (void)state;
+    struct engine_fixture x = small();
+    x.f.n_pages = 1000;
+    struct bed *b = bed_new_slow(&x, 1);
+    for (int i = 0; i < 6; i++)
+        ask(b, i, NULL, 200, 1, 0, 0);
+    until_idle(b);
+    ask(b, 6, NULL, 1000, 1, 0, 0);
+    turn(b);
+    ask(b, 7, NULL, 800, 1, -1, 0);
+    until_idle(b);
+    assert_int_equal(b->n_got[6] + b->n_got[7], 2);
+    bed_free(b);
+}
+
 static void test_priority(void **state)
 {
     (void)state;
@@ -321,7 +340,7 @@ int main(void)
         cmocka_unit_test(test_no_starvation),    cmocka_unit_test(test_light_beside_heavy),
         cmocka_unit_test(test_kept_row_expires), cmocka_unit_test(test_weights),
         cmocka_unit_test(test_row_bound),        cmocka_unit_test(test_short_passes_long),
-        cmocka_unit_test(test_slow_device),
+        cmocka_unit_test(test_slow_device),      cmocka_unit_test(test_once_a_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

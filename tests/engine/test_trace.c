@@ -97,8 +97,29 @@ static void test_faults(void **state)
 #endif
 }
 
-int main(void)
+/* That many steps of as many lanes. */
+static int run_long(int64_t n_steps, int lanes)
 {
+    struct tr_result sum = {0};
+    uint64_t seed = SEEDS;
+    for (; sum.hm.steps < n_steps && !tr_bad(&sum); seed++)
+        tr_run(seed, 1 + (int)(seed % 2), lanes, 0, &sum);
+    printf(
+        "two lanes: %lld steps, %lld of them beside the other lane's, %lld requests, %lld tokens, "
+        "%lld preemptions, %lld evictions: %s\n",
+        (long long)sum.hm.steps, (long long)sum.hm.beside, (long long)sum.requests,
+        (long long)sum.tokens, (long long)sum.preemptions, (long long)sum.evicted,
+        tr_bad(&sum) ? sum.why : "no page lost, no failed audit, no wrong token");
+    if (tr_bad(&sum))
+        printf("seed %llu\n", (unsigned long long)seed - 1);
+    return tr_bad(&sum);
+}
+
+/* test_trace [steps [lanes, 2 by default]] */
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return run_long(atoll(argv[1]), argc > 2 ? atoi(argv[2]) : 2);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_depth_1), cmocka_unit_test(test_depth_2),
         cmocka_unit_test(test_lanes),   cmocka_unit_test(test_replay),

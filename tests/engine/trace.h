@@ -378,7 +378,8 @@ static void tr_run(uint64_t seed, int depth, int lanes, int64_t fault, struct tr
     int64_t at = 0;
     for (; tr_clients(t, at) > 0 && at < TR_MAX_TURNS && !r->violations; at++) {
         engine_turn(t->en);
-        tr_pages(t);
+        if (!t->en->failed)
+            tr_pages(t);
         if (!slow || tr_rand(t, 6) == 0)
             tr_take(t);
     }
