@@ -435,7 +435,7 @@ static int hm_ready(void *self, int slot)
         return 0;
     if (is_device(hm))
         return hm->now >= a->end_us;
-    if (hm->c.lanes > 1 && !a->executed && chance(hm, 3))
+    if (hm->c.lanes > 1 && !hm->c.by_hand && !a->executed && chance(hm, 3))
         execute(ln, a);
     return a->executed && chance(hm, 2);
 }
