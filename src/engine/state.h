@@ -7,6 +7,9 @@
  *      ^                      |
  *      +---- seq_preempt -----+   (one in flight is only marked; it waits again once settled)
  *
+ * A seq starts in the prefill lane; with two, the decode lane takes it over when it lacks one token
+ * and no step names it.
+ *
  * Invariants, beside those of kv.h and step.h:
  *   K4  A seq pins the deepest node of its path, not only the pages.
  *   K6  When a page turns out to be a duplicate, its table entry is replaced in the same breath;
