@@ -31,6 +31,9 @@ struct be_info {
     int64_t memory_free;              /* bytes usable; CPU: RAM */
     int32_t act_dt, weight_dt, kv_dt; /* the storage types this backend prefers (auto) */
     int32_t graphs; /* 1: be_graph_* record; decode steps are then padded to row buckets */
+    /* Of a device with a lane, and of the lane: ways to split the processors between them,
+     * 1 .. n_shares by growing part of the lane; 0 where they cannot be split. */
+    int32_t n_shares;
 };
 
 struct be_calls;  /* what a device body implements: backend/calls.h */
@@ -39,7 +42,8 @@ struct be {
     const struct op_table *op;
     const struct be_calls *call;
     struct be_ledger *ledger;
-    struct be_info info; /* memory_free shrinks as be_alloc takes */
+    struct be *root;     /* of a lane: whose lane it is; else NULL */
+    struct be_info info; /* memory_free shrinks as be_alloc takes; a lane's is its root's */
     void *priv;
 };
 
@@ -51,6 +55,15 @@ int be_has_cuda(void);
  * behind then, so that the caller may go on with BE_CPU. */
 int be_open(struct be **out, const struct be_config *c, struct err *e);
 void be_close(struct be *be);
+
+/* A lane: a second ordered queue on the device of `be`, with marks, graphs and scratch of its own.
+ * What the two enqueue runs side by side, in no order between them; memory is common, and what a
+ * lane allocates is its root's. One lane a device, opened before be_seal, closed before its root,
+ * and used from any one thread at a time. 0 and *out, or ST_* with a text. */
+int be_open_lane(struct be **out, struct be *be, struct err *e);
+/* What is enqueued from now on runs on the whole device (0) or on this one's part of the share'th
+ * split (1 .. info.n_shares), after all that was enqueued before. Engine thread. */
+int be_set_share(struct be *be, int32_t share);
 
 /* Aligned to 256 bytes, zeroed. NULL when it does not fit; `what` names the ledger line. */
 void *be_alloc(struct be *be, const char *what, size_t bytes);
@@ -118,5 +131,8 @@ int be_ready(struct be *be, int slot);
  * is 0, begin returns 0 and end does nothing. Negative: ST_DEVICE*. Engine thread. */
 int be_graph_begin(struct be *be, uint64_t key);
 int be_graph_end(struct be *be, uint64_t key);
+/* While on, a key is recorded the first time and nothing of it is enqueued: for many recordings at
+ * start, once every kernel and every product of them has run before. Loader thread. */
+void be_graph_only_record(struct be *be, bool on);
 
 #endif

@@ -28,12 +28,17 @@ struct model_opts {
     int64_t pool_bytes; /* 0 = auto: rest of the GPU; 1 GiB on CPU */
     int32_t max_seqs, max_step_tokens;
     int32_t warm;          /* enum warm */
+    int32_t lanes;         /* 1 (also 0), or 2: prefill and decode steps side by side */
     int32_t max_model_len; /* 0 = the model's own, bounded by the pool */
     void (*progress)(void *arg, const char *phase,
                      double fraction); /* loader thread; may be NULL */
     void *progress_arg;
 };
 struct model;
+/* max_seqs for this model and device where nobody says: 256 on a CPU; on a GPU the largest power of
+ * two up to MAX_ROWS, 64 at least, whose rows (logits and counts over the vocabulary in every lane)
+ * take no more than a 32nd of the memory that is left. */
+int32_t model_auto_seqs(const struct model_source *s, const struct be *be, int32_t lanes);
 /* Weights, workspace, tables, pool: everything is allocated here. The source may be closed after.
  */
 int model_load(struct model **out, const struct model_source *s, struct be *be,
@@ -43,8 +48,10 @@ const struct model_config *model_config(const struct model *m);
 int32_t model_n_pages(const struct model *m);
 int64_t model_page_bytes(const struct model *m);
 int32_t model_max_len(const struct model *m); /* effective max_model_len */
-/* Steps in, tokens out. The executor lives as long as the model. */
-void model_executor(struct model *m, struct executor *ex);
+/* Steps in, tokens out. Lane 0 takes every step, or with two lanes the prefill steps, lane 1 the
+ * decode steps. Executors live as long as the model. */
+int32_t model_lanes(const struct model *m);
+void model_executor(struct model *m, int32_t lane, struct executor *ex);
 /* For tests and golden checks: after the last submitted step completed, copy the raw f32 logits of
  * sampling row i ([vocab]) to host memory. */
 int model_logits(struct model *m, int32_t i, float *dst);

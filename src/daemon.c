@@ -173,6 +173,24 @@ static int32_t kv_dtype(const struct daemon *d, const struct config *c)
     return d->be->info.kind == BE_CUDA ? model_dtype(d, c) : d->be->info.kv_dt;
 }
 
+/* Of settled settings. */
+static int32_t n_lanes_of(const struct config *c)
+{
+    return c->scheduler.lanes == CONF_LANES_2 ? 2 : 1;
+}
+
+/* What the settings leave to model and device. */
+static void settle_auto(const struct daemon *d, struct config *c)
+{
+    int64_t most = c->scheduler.max_step_tokens;
+    if (c->scheduler.lanes == CONF_LANES_AUTO)
+        c->scheduler.lanes = d->be->info.kind == BE_CPU ? CONF_LANES_1 : CONF_LANES_2;
+    if (c->scheduler.max_seqs == 0) {
+        int64_t n = model_auto_seqs(d->source, d->be, n_lanes_of(c));
+        c->scheduler.max_seqs = n < most ? n : most;
+    }
+}
+
 static int load_model(struct daemon *d, const struct config *c, struct api *a, struct err *e)
 {
     int32_t dt = model_dtype(d, c);
@@ -186,6 +204,7 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
                                  .pool_bytes = c->kv.pool_bytes,
                                  .max_seqs = (int32_t)c->scheduler.max_seqs,
                                  .max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
+                                 .lanes = n_lanes_of(c),
                                  .max_model_len = (int32_t)c->model.max_model_len,
                                  .progress = on_progress,
                                  .progress_arg = a};
@@ -197,16 +216,18 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
     return st == 0 ? 0 : load_failure(d, st);
 }
 
-/* Fills ex[]; how many lanes the engine gets. The second needs an executor of its own over the same
- * weights, on a device that can be split. */
-static int32_t make_lanes(const struct daemon *d, const struct config *c,
+/* Fills ex[]; how many lanes the engine gets. Where nobody asked for two lanes and the device
+ * cannot be split, the first does everything in turns: what the second took is then for nothing. */
+static int32_t make_lanes(const struct daemon *d, const struct config *given,
                           struct executor ex[MAX_LANES])
 {
-    const int32_t able = 1; /* that the model has executors for */
-    model_executor(d->model, &ex[0]);
-    if (c->scheduler.lanes == CONF_LANES_2 && able < 2)
-        log_warn("engine.lanes", "asked=2 choice=1 reason=\"the device cannot be split\"");
-    return c->scheduler.lanes == CONF_LANES_1 ? 1 : able;
+    int32_t n = model_lanes(d->model);
+    for (int32_t i = 0; i < n; i++)
+        model_executor(d->model, i, &ex[i]);
+    if (given->scheduler.lanes == CONF_LANES_AUTO && ex[0].n_shares == 0)
+        n = 1;
+    log_info("engine.lanes", "lanes=%d shares=%d", n, n > 1 ? ex[0].n_shares : 0);
+    return n;
 }
 
 static struct engine_facts facts_of(const struct daemon *d)
@@ -246,13 +267,15 @@ static void describe(struct daemon *d, const struct config *c, const struct engi
         .kv_dtype = dtype_names[d->kv_dt]};
 }
 
-int daemon_load(struct daemon *d, const struct config *c, struct api *a, struct err *e)
+int daemon_load(struct daemon *d, const struct config *given, struct api *a, struct err *e)
 {
     int64_t t0 = clock_us();
-    int rc = open_backend(d, c, e);
+    int rc = open_backend(d, given, e);
     if (rc != 0)
         return rc;
     int64_t t1 = clock_us();
+    struct config settled = *given, *c = &settled;
+    settle_auto(d, c);
     if ((rc = load_model(d, c, a, e)) != 0)
         return rc;
     model_source_close(d->source);
@@ -261,7 +284,7 @@ int daemon_load(struct daemon *d, const struct config *c, struct api *a, struct 
     struct engine_facts f = facts_of(d);
     struct engine_limits l;
     struct executor ex[MAX_LANES];
-    f.n_lanes = make_lanes(d, c, ex);
+    f.n_lanes = make_lanes(d, given, ex);
     engine_limits_of(&l, c, &f);
     int st = engine_new(&d->engine, c, &f, ex, api_outbox(a), e);
     if (st != 0)

@@ -48,12 +48,37 @@ int be_open(struct be **out, const struct be_config *c, struct err *e)
     return 0;
 }
 
+int be_open_lane(struct be **out, struct be *be, struct err *e)
+{
+    *out = NULL;
+    if (be->root)
+        return err_set(e, ST_INVALID_VALUE, "a lane has no lanes");
+    struct be *lane = xalloc(sizeof *lane);
+    lane->root = be;
+    lane->ledger = be->ledger;
+    int st = be->call->open_lane(lane, e);
+    if (st != 0) {
+        free(lane);
+        return st;
+    }
+    *out = lane;
+    return 0;
+}
+
+int be_set_share(struct be *be, int32_t share)
+{
+    if (share < 0 || share > be->info.n_shares)
+        return ST_INVALID_VALUE;
+    return be->call->set_share ? be->call->set_share(be, share) : 0;
+}
+
 void be_close(struct be *be)
 {
     if (!be)
         return;
     be->call->close(be);
-    free(be->ledger);
+    if (!be->root)
+        free(be->ledger);
     free(be);
 }
 
@@ -113,4 +138,10 @@ int be_graph_begin(struct be *be, uint64_t key)
 int be_graph_end(struct be *be, uint64_t key)
 {
     return be->info.graphs ? be->call->graph_end(be, key) : 0;
+}
+
+void be_graph_only_record(struct be *be, bool on)
+{
+    if (be->info.graphs)
+        be->call->graph_only_record(be, on);
 }

@@ -24,6 +24,10 @@ struct be_calls {
     int (*ready)(struct be *be, int slot);
     int (*graph_begin)(struct be *be, uint64_t key); /* NULL where info.graphs is 0 */
     int (*graph_end)(struct be *be, uint64_t key);
+    void (*graph_only_record)(struct be *be, bool on);
+    /* Fill op, call, info and priv of a lane whose root is set; on an error nothing is left. */
+    int (*open_lane)(struct be *lane, struct err *e);
+    int (*set_share)(struct be *be, int32_t share); /* NULL where info.n_shares is 0 */
 };
 
 /* Both bodies of every op, and the checks that each makes first (opcheck.c). */

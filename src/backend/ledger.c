@@ -65,6 +65,7 @@ static size_t ledger_print(const struct be_ledger *l)
 
 static void *take(struct be *be, const char *what, size_t bytes, bool host)
 {
+    be = be->root ? be->root : be;
     if (be->ledger->sealed) {
         log_error("backend.alloc_refused", "what=%s bytes=%zu after=seal", what, bytes);
         return NULL;
@@ -99,6 +100,7 @@ void *be_alloc_host(struct be *be, const char *what, size_t bytes)
 int be_no_room(struct be *be, const char *what, size_t bytes, const char *would, struct err *e)
 {
     const struct be_ledger *l = be->ledger;
+    be = be->root ? be->root : be;
     char taken[256] = "nothing";
     size_t at = 0;
     for (int i = 0; i < l->n && at < sizeof taken - 1; i++) {

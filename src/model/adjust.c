@@ -102,7 +102,7 @@ static const char *plan_row(const struct model *m, const struct step *s, int32_t
     if (a->kind == ADJUST_COUNTS)
         return NULL;
     a->kind = ADJUST_COUNTED;
-    return m->count_next[r->row] == r->first + r->n ? NULL : "penalty without counts";
+    return m->marks->count_next[r->row] == r->first + r->n ? NULL : "penalty without counts";
 }
 
 const char *adjust_plan(const struct model *m, struct step_slot *sl, const struct step *s,
@@ -137,6 +137,7 @@ void adjust_done(struct model *m, const struct step_slot *sl)
     const struct step *s = sl->step;
     for (int32_t i = 0; i < s->n_rows; i++) {
         const struct step_row *r = &s->rows[i];
-        m->count_next[r->row] = sl->adjust[i].kind >= ADJUST_COUNTED ? r->first + r->n + 1 : 0;
+        m->marks->count_next[r->row] = sl->adjust[i].kind >= ADJUST_COUNTED ? r->first + r->n + 1
+                                                                            : 0;
     }
 }

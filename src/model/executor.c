@@ -48,7 +48,7 @@ static int check_step(const struct model *m, const struct step *s)
         return bad(s, "tier copies", s->n_out + s->n_in);
     if (s->n_area < 0 || s->n_area > MAX_AREA)
         return bad(s, "area", s->n_area);
-    if (s->share != 0)
+    if (s->share < 0 || s->share > m->be->info.n_shares)
         return bad(s, "share", s->share);
     if (s->n_rows < 0 || s->n_rows > m->max_seqs || s->n_tokens < 0 ||
         s->n_tokens > m->max_tokens || s->n_edits < 0 || s->n_edits > MAX_EDITS || s->n_copy < 0 ||
@@ -90,7 +90,8 @@ static void copy_step(struct step *to, const struct step *s)
 enum { MIN_KV_BUCKET = 512 };
 
 /* Row counts a decode step is padded to, so that few graphs serve all batches: 1 2 4 8, then steps
- * of 8 to 64, of 16 to 128, of 32 beyond: at most an eighth of the rows is padding from 64 on. */
+ * of 8 to 64, of 16 to 128, of 32 to 256, of 64 beyond: at most a fifth of the rows is padding from
+ * 64 on. */
 int32_t row_bucket(const struct model *m, int32_t n)
 {
     int32_t b = 1;
@@ -101,8 +102,10 @@ int32_t row_bucket(const struct model *m, int32_t n)
         b = (n + 7) / 8 * 8;
     else if (n <= 128)
         b = (n + 15) / 16 * 16;
-    else
+    else if (n <= 256)
         b = (n + 31) / 32 * 32;
+    else
+        b = (n + 63) / 64 * 64;
     return b < m->max_seqs ? b : m->max_seqs;
 }
 
@@ -203,7 +206,9 @@ static int model_submit(void *self, int slot, const struct step *s)
         sl->any_sample |= sampled;
         sl->any_logprobs |= sampled && s->sample[i].n_logprobs >= 0;
     }
-    st = move_inputs(m, sl);
+    st = be_set_share(m->be, s->share);
+    if (st == 0)
+        st = move_inputs(m, sl);
     if (st == 0)
         st = use_graph(m, s) ? enqueue_graph(m, sl) : enqueue_pass(m, sl);
     if (st != 0)
@@ -289,14 +294,16 @@ static int model_hidden(void *self, int slot, int32_t i, float *dst)
     return 0;
 }
 
-void model_executor(struct model *m, struct executor *ex)
+void model_executor(struct model *m, int32_t lane, struct executor *ex)
 {
+    m = lane == 1 ? m->lane : m;
     *ex = (struct executor){.self = m,
                             .submit = model_submit,
                             .wait = model_wait,
                             .ready = model_ready,
                             .hidden = model_hidden,
-                            .hidden_dim = m->cfg.dim};
+                            .hidden_dim = m->cfg.dim,
+                            .n_shares = m->be->info.n_shares};
 }
 
 int model_logits(struct model *m, int32_t i, float *dst)

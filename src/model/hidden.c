@@ -23,7 +23,7 @@ const char *hidden_plan(const struct model *m, struct step_slot *sl, const struc
         *at = i;
         if (s->kind != STEP_PREFILL)
             return "hidden state of a decode step";
-        if (is_sum(r->want) && r->first > 0 && m->sum_next[r->row] != r->first)
+        if (is_sum(r->want) && r->first > 0 && m->marks->sum_next[r->row] != r->first)
             return "sum without its beginning";
         sl->any_hidden = true;
     }
@@ -51,7 +51,7 @@ void hidden_done(struct model *m, const struct step_slot *sl)
     const struct step *s = sl->step;
     for (int32_t i = 0; i < s->n_rows; i++) {
         const struct step_row *r = &s->rows[i];
-        m->sum_next[r->row] = is_sum(r->want) ? r->first + r->n : 0;
+        m->marks->sum_next[r->row] = is_sum(r->want) ? r->first + r->n : 0;
     }
 }
 

@@ -41,6 +41,27 @@ static int alloc_all(struct be *be, const struct want *v, size_t n, int host, co
     return 0;
 }
 
+/* What all lanes share: state that stays with a row, and the angles. */
+static int alloc_shared(struct model *m, struct err *e)
+{
+    size_t r = (size_t)m->max_seqs;
+    m->marks = xalloc(sizeof *m->marks);
+    struct want v[] = {
+        {(void **)&m->last_token, "inputs.last_token", r, sizeof *m->last_token},
+        {(void **)&m->hidden_sum, "hidden.sum", r * (size_t)m->cfg.dim, sizeof *m->hidden_sum},
+        {(void **)&m->counts, "counts", r * (size_t)m->cfg.vocab, sizeof *m->counts},
+        {(void **)&m->inv_freq, "inputs.inv_freq", (size_t)m->cfg.n_ropes,
+         sizeof m->cfg.rope[0].inv_freq},
+    };
+    int st = alloc_all(m->be, v, sizeof v / sizeof *v, 0, NULL, e);
+    if (st != 0)
+        return st;
+    for (int32_t i = 0; st == 0 && i < m->cfg.n_ropes; i++)
+        st = be_upload(m->be, m->inv_freq + (size_t)i * (MAX_HEAD_DIM / 2), m->cfg.rope[i].inv_freq,
+                       sizeof m->cfg.rope[i].inv_freq);
+    return st != 0 ? err_set(e, st, "the first copy to %s failed", m->be->info.name) : 0;
+}
+
 static int alloc_inputs(struct model *m, struct err *e)
 {
     size_t t = (size_t)m->max_tokens, r = (size_t)m->max_seqs;
@@ -53,33 +74,22 @@ static int alloc_inputs(struct model *m, struct err *e)
         {(void **)&m->bv.row_new, "inputs.row_new", r, sizeof *m->bv.row_new},
         {(void **)&m->bv.row_kv, "inputs.row_kv", r, sizeof *m->bv.row_kv},
         {(void **)&m->bv.row_out, "inputs.row_out", r, sizeof *m->bv.row_out},
-        {(void **)&m->last_token, "inputs.last_token", r, sizeof *m->last_token},
         {(void **)&m->params, "inputs.params", r, sizeof *m->params},
         {(void **)&m->adjust, "inputs.adjust", r, sizeof *m->adjust},
         {(void **)&m->area, "inputs.area", MAX_AREA, sizeof *m->area},
         {(void **)&m->want, "inputs.want", t, sizeof *m->want},
         {(void **)&m->hidden_want, "inputs.hidden_want", r, sizeof *m->hidden_want},
-        {(void **)&m->hidden_sum, "hidden.sum", r * (size_t)m->cfg.dim, sizeof *m->hidden_sum},
         {(void **)&m->out_hidden, "results.hidden", r * (size_t)m->cfg.dim, sizeof *m->out_hidden},
         {(void **)&m->out_score, "results.score", t, sizeof *m->out_score},
         {(void **)&m->out_score_n_top, "results.score_n_top", t, sizeof *m->out_score_n_top},
         {(void **)&m->out_score_top, "results.score_top", t * MAX_LOGPROBS,
          sizeof *m->out_score_top},
-        {(void **)&m->counts, "counts", r * (size_t)m->cfg.vocab, sizeof *m->counts},
         {(void **)&m->out_token, "results.token", r, sizeof *m->out_token},
         {(void **)&m->out_logprob, "results.logprob", r, sizeof *m->out_logprob},
         {(void **)&m->out_n_top, "results.n_top", r, sizeof *m->out_n_top},
         {(void **)&m->out_top, "results.top", r * MAX_LOGPROBS, sizeof *m->out_top},
-        {(void **)&m->inv_freq, "inputs.inv_freq", (size_t)m->cfg.n_ropes,
-         sizeof m->cfg.rope[0].inv_freq},
     };
-    int st = alloc_all(m->be, v, sizeof v / sizeof *v, 0, NULL, e);
-    if (st != 0)
-        return st;
-    for (int32_t i = 0; st == 0 && i < m->cfg.n_ropes; i++)
-        st = be_upload(m->be, m->inv_freq + (size_t)i * (MAX_HEAD_DIM / 2), m->cfg.rope[i].inv_freq,
-                       sizeof m->cfg.rope[i].inv_freq);
-    return st != 0 ? err_set(e, st, "the first copy to %s failed", m->be->info.name) : 0;
+    return alloc_all(m->be, v, sizeof v / sizeof *v, 0, NULL, e);
 }
 
 /* The workspace is linear in the tokens of a step: how many would fit into what is left, beside the
@@ -162,6 +172,19 @@ static int alloc_table(struct model *m, struct err *e)
     return st;
 }
 
+int32_t model_auto_seqs(const struct model_source *s, const struct be *be, int32_t lanes)
+{
+    enum { CPU_SEQS = 256, LEAST_SEQS = 64, SHARE = 32 };
+    int64_t vocab = model_source_config(s)->vocab;
+    int64_t row = vocab * (int64_t)(sizeof(uint16_t) + (size_t)lanes * 2 * sizeof(float));
+    int32_t n = MAX_ROWS;
+    if (be->info.kind == BE_CPU)
+        return CPU_SEQS;
+    while (n > LEAST_SEQS && n * row > be->info.memory_free / SHARE)
+        n /= 2;
+    return n;
+}
+
 static int check_opts(const struct model_opts *o, struct err *e)
 {
     if (o->page_tokens < 16 || o->page_tokens % 16 != 0 || o->page_tokens > 1024)
@@ -171,6 +194,8 @@ static int check_opts(const struct model_opts *o, struct err *e)
         o->max_step_tokens > MAX_STEP_TOKENS)
         return err_set(e, ST_INVALID_VALUE, "at most %d sequences and %d tokens a step", MAX_ROWS,
                        MAX_STEP_TOKENS);
+    if (o->lanes < 0 || o->lanes > 2)
+        return err_set(e, ST_INVALID_VALUE, "%d lanes", (int)o->lanes);
     return 0;
 }
 
@@ -213,6 +238,75 @@ static void weights_hint(const struct model *m, const struct model_opts *o, stru
         (double)weights_bytes(&m->cfg, m->act_dt, dt) / 1048576.0);
 }
 
+/* A second queue and what a lane has of its own; decode steps have a token a row. */
+static int add_lane(struct model *m, struct err *e)
+{
+    struct model *ln = xalloc(sizeof *ln);
+    m->lane = ln;
+    ln->cfg = m->cfg;
+    ln->d = m->d;
+    ln->act_dt = m->act_dt;
+    ln->max_seqs = ln->max_tokens = m->max_seqs;
+    ln->logit_rows = m->max_seqs;
+    int st = be_open_lane(&ln->be, m->be, e);
+    if (st == 0)
+        st = alloc_inputs(ln, e);
+    if (st == 0)
+        st = alloc_workspace(ln, e);
+    return st != 0 ? st : alloc_slots(ln, e);
+}
+
+/* Once everything is there. */
+static void share(const struct model *m, struct model *ln)
+{
+    ln->w = m->w;
+    ln->kv = m->kv;
+    ln->page_bytes = m->page_bytes;
+    ln->max_len = m->max_len;
+    ln->inv_freq = m->inv_freq;
+    ln->last_token = m->last_token;
+    ln->counts = m->counts;
+    ln->marks = m->marks;
+    ln->hidden_sum = m->hidden_sum;
+    ln->bv.page_table = m->bv.page_table;
+    ln->bv.table_stride = m->bv.table_stride;
+}
+
+/* In this order: what has a known size, the weights, the pool with what is left, the seal. */
+static int fill(struct model *m, const struct model_source *s, const struct model_opts *o,
+                int64_t at_us[3], struct err *e)
+{
+    at_us[0] = clock_us();
+    int st = alloc_shared(m, e);
+    if (st == 0)
+        st = alloc_inputs(m, e);
+    if (st == 0)
+        st = alloc_workspace(m, e);
+    if (st == 0)
+        st = alloc_slots(m, e);
+    if (st == 0 && o->lanes == 2)
+        st = add_lane(m, e);
+    at_us[1] = clock_us();
+    if (st == 0) {
+        st = weights_load(&m->w, s, m->be, o->act_dt, o->weight_dt, o->progress, o->progress_arg,
+                          e);
+        if (st == ST_NOMEM && e)
+            weights_hint(m, o, e);
+    }
+    at_us[2] = clock_us();
+    if (st == 0)
+        st = kv_pool_alloc(m, o, e);
+    if (st == 0)
+        st = alloc_table(m, e);
+    if (st == 0 && be_sync(m->be) != 0)
+        st = err_set(e, ST_DEVICE, "%s failed while the model was loaded", m->be->info.name);
+    if (st == 0 && m->lane)
+        share(m, m->lane);
+    if (st == 0)
+        be_seal(m->be);
+    return st;
+}
+
 int model_load(struct model **out, const struct model_source *s, struct be *be,
                const struct model_opts *o, struct err *e)
 {
@@ -228,39 +322,19 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
     m->max_tokens = o->max_step_tokens > o->max_seqs ? o->max_step_tokens : o->max_seqs;
     m->logit_rows = larger(m->max_seqs, SCORE_ROWS);
     set_dims(m);
-    int64_t t0 = clock_us(), t1 = 0, t2 = 0;
-    st = alloc_inputs(m, e);
+    int64_t t[3], t3;
+    st = fill(m, s, o, t, e);
+    t3 = clock_us();
     if (st == 0)
-        st = alloc_workspace(m, e);
-    if (st == 0)
-        st = alloc_slots(m, e);
-    t1 = clock_us();
-    if (st == 0) {
-        st = weights_load(&m->w, s, be, o->act_dt, o->weight_dt, o->progress, o->progress_arg, e);
-        if (st == ST_NOMEM && e)
-            weights_hint(m, o, e);
-    }
-    t2 = clock_us();
-    if (st == 0)
-        st = kv_pool_alloc(m, o, e);
-    if (st == 0)
-        st = alloc_table(m, e);
-    if (st == 0 && be_sync(be) != 0)
-        st = err_set(e, ST_DEVICE, "%s failed while the model was loaded", be->info.name);
-    if (st != 0) {
-        model_free(m);
-        return st;
-    }
-    be_seal(be);
-    int64_t t3 = clock_us();
-    st = model_warm(m, o->warm, e);
+        st = model_warm(m, o->warm, e);
     if (st != 0) {
         model_free(m);
         return st;
     }
     log_info("model.load",
              "workspace_ms=%" PRId64 " weights_ms=%" PRId64 " pool_ms=%" PRId64 " warm_ms=%" PRId64,
-             (t1 - t0) / 1000, (t2 - t1) / 1000, (t3 - t2) / 1000, (clock_us() - t3) / 1000);
+             (t[1] - t[0]) / 1000, (t[2] - t[1]) / 1000, (t3 - t[2]) / 1000,
+             (clock_us() - t3) / 1000);
     *out = m;
     return 0;
 }
@@ -269,8 +343,17 @@ void model_free(struct model *m)
 {
     if (!m)
         return;
+    if (m->lane)
+        be_close(m->lane->be);
+    free(m->lane);
     weights_free(&m->w);
+    free(m->marks);
     free(m);
+}
+
+int32_t model_lanes(const struct model *m)
+{
+    return m->lane ? 2 : 1;
 }
 
 const struct model_config *model_config(const struct model *m)

@@ -41,32 +41,40 @@ struct model_dims {
     int32_t kv_layer[MAX_LAYERS]; /* a layer's index among them: the ops' `layer`; -1 = no KV */
 };
 
+/* What the host knows of what a row has on the device, in whichever lane it runs. */
+struct row_marks {
+    int32_t count_next[MAX_ROWS]; /* the position at which a row may draw with its counts as they
+                                     are; 0 = nowhere */
+    int32_t sum_next[MAX_ROWS];   /* the position at which a row's sum may go on; 0 = nowhere */
+};
+
+/* A loaded model and its queue on the device; a second lane is another one, that shares what is
+ * marked so (model.c). */
 struct model {
+    struct model *lane; /* the second lane, or NULL */
     struct model_config cfg;
     struct model_dims d;
-    struct be *be;
-    struct weight_set w;
+    struct be *be;       /* of a lane its own */
+    struct weight_set w; /* shared */
     int32_t act_dt;
     int32_t max_seqs, max_tokens; /* rows and tokens of one step */
     int32_t logit_rows;           /* rows of logits, at least max_seqs */
     int32_t max_len;
-    struct kv_pool_view kv;
+    struct kv_pool_view kv; /* shared */
     int64_t page_bytes;
-    float *inv_freq; /* backend memory, [n_ropes][MAX_HEAD_DIM / 2] */
+    float *inv_freq; /* shared; backend memory, [n_ropes][MAX_HEAD_DIM / 2] */
 
     /* step inputs: backend memory, see op_step_inputs */
-    struct batch bv;
-    token_id *last_token; /* [max_seqs]: TOKEN_FROM_ROW reads it */
+    struct batch bv;      /* its page table is shared */
+    token_id *last_token; /* shared; [max_seqs]: TOKEN_FROM_ROW reads it */
     struct sample_params *params;
     struct row_adjust *adjust; /* [max_seqs] */
     uint32_t *area;            /* [MAX_AREA] */
-    uint16_t *counts;          /* [max_seqs][vocab], see op_adjust */
-    /* host: the position at which a row may draw with its counts as they are; 0 = nowhere */
-    int32_t count_next[MAX_ROWS];
-    struct score_want *want;    /* [max_tokens] */
-    int32_t *hidden_want;       /* [max_seqs] */
-    float *hidden_sum;          /* [max_seqs, dim], see op_hidden */
-    int32_t sum_next[MAX_ROWS]; /* host: the position at which a row's sum may go on; 0 = nowhere */
+    uint16_t *counts;          /* shared; [max_seqs][vocab], see op_adjust */
+    struct row_marks *marks;   /* shared */
+    struct score_want *want;   /* [max_tokens] */
+    int32_t *hidden_want;      /* [max_seqs] */
+    float *hidden_sum;         /* shared; [max_seqs, dim], see op_hidden */
 
     /* workspace: backend memory, act_dt unless said */
     float *x;      /* [max_tokens, dim] residual */

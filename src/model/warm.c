@@ -44,6 +44,7 @@ static void begin(struct warmer *w, int kind)
     s->kind = (uint32_t)kind;
     s->seq_no = ++w->no;
     s->n_rows = s->n_tokens = s->n_edits = s->n_out = s->n_in = s->n_copy = s->n_area = 0;
+    s->share = 0;
 }
 
 static int run(struct warmer *w)
@@ -77,34 +78,43 @@ static int warm_prefill(struct warmer *w)
     return st;
 }
 
-/* `rows` rows, the first with kv tokens: `times` passes (the second records). */
-static int warm_decode(struct warmer *w, int32_t rows, int32_t kv, int times)
+/* `rows` rows, the first with kv tokens. */
+static int warm_decode(struct warmer *w, int32_t rows, int32_t kv)
+{
+    begin(w, STEP_DECODE);
+    for (int32_t r = 0; r < rows; r++)
+        add_row(w, r, r == 0 ? kv - 1 : 0, 1);
+    return run(w);
+}
+
+/* Every bucket of rows, the first row with kv tokens. */
+static int warm_rows(struct warmer *w, const struct model *m, int32_t kv)
 {
     int st = 0;
-    for (int i = 0; i < times && st == 0; i++) {
-        begin(w, STEP_DECODE);
-        for (int32_t r = 0; r < rows; r++)
-            add_row(w, r, r == 0 ? kv - 1 : 0, 1);
-        st = run(w);
+    for (int32_t rows = 0; st == 0 && rows < m->max_seqs;) {
+        rows = row_bucket(m, rows + 1);
+        st = warm_decode(w, rows, kv);
     }
     return st;
 }
 
-static int warm_graphs(struct warmer *w, int all)
+/* Decode steps, on their lane. A pass of every bucket of rows brings kernels and products along;
+ * after that, all graphs are recorded without running them. */
+static int warm_graphs(struct warmer *w, bool all)
 {
-    struct model *m = w->m;
+    struct model *m = w->m->lane ? w->m->lane : w->m;
     int32_t most = m->max_len < WARM_KV ? m->max_len : WARM_KV, kv = 0;
-    int st = 0;
+    model_executor(w->m, w->m->lane ? 1 : 0, &w->ex);
+    int st = warm_rows(w, m, kv_bucket(m, 1) < most ? kv_bucket(m, 1) : most);
+    if (st != 0 || !all || !m->be->info.graphs)
+        return st;
+    be_graph_only_record(m->be, true);
     while (st == 0 && kv < most) {
         kv = kv_bucket(m, kv + 1);
         kv = kv < most ? kv : most;
-        for (int32_t rows = 0; st == 0 && rows < m->max_seqs;) {
-            rows = row_bucket(m, rows + 1);
-            st = warm_decode(w, rows, kv, all ? 2 : 1);
-        }
-        if (!all)
-            break;
+        st = warm_rows(w, m, kv);
     }
+    be_graph_only_record(m->be, false);
     return st;
 }
 
@@ -113,7 +123,7 @@ int model_warm(struct model *m, int how, struct err *e)
     struct warmer w = {.m = m};
     if (how == WARM_NONE)
         return 0;
-    model_executor(m, &w.ex);
+    model_executor(m, 0, &w.ex);
     w.s = xalloc(sizeof *w.s);
     w.r = xalloc(sizeof *w.r);
     int st = how == WARM_ANSWER ? warm_prompt(&w, 1) : warm_prefill(&w);

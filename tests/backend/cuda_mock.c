@@ -97,6 +97,16 @@ static cudaError_t give(void *p)
     return cudaSuccess;
 }
 
+void *mock_take(const char *name)
+{
+    void *p = NULL;
+    return step(name, 0) == 0 && take(&p, 1, &mock.host_used) == cudaSuccess ? p : NULL;
+}
+void mock_give(void *p)
+{
+    give(p);
+}
+
 static cudaError_t m_device_count(int *n)
 {
     if (mock.no_driver)
@@ -119,7 +129,7 @@ static cudaError_t m_properties(struct cudaDeviceProp *p, int i)
     snprintf(p->name, sizeof p->name, "Mock GPU");
     p->major = mock.cc / 10;
     p->minor = mock.cc % 10;
-    p->multiProcessorCount = 4;
+    p->multiProcessorCount = 132;
     p->sharedMemPerBlockOptin = 232448;
     return cudaSuccess;
 }
@@ -182,6 +192,15 @@ static cudaError_t m_stream_sync(cudaStream_t s)
     CALL("stream_sync");
     return cudaSuccess;
 }
+static cudaError_t m_stream_wait(cudaStream_t s, cudaEvent_t e, unsigned flags)
+{
+    (void)s;
+    (void)e;
+    (void)flags;
+    CALL("stream_wait");
+    return cudaSuccess;
+}
+
 static cudaError_t m_event_create(cudaEvent_t *e, unsigned flags)
 {
     (void)flags;
@@ -311,6 +330,8 @@ const struct cuda_rt cuda_rt_real = {.device_count = m_device_count,
                                      .stream_create = m_stream_create,
                                      .stream_destroy = m_stream_destroy,
                                      .stream_sync = m_stream_sync,
+                                     .stream_wait = m_stream_wait,
+                                     .entry_point = mock_entry_point,
                                      .event_create = m_event_create,
                                      .event_destroy = m_event_destroy,
                                      .event_record = m_event_record,

@@ -8,6 +8,7 @@
 #ifndef QUIRE_CUDA_MOCK_H
 #define QUIRE_CUDA_MOCK_H
 
+#include <cuda_runtime_api.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,5 +35,11 @@ extern struct mock mock;
 
 /* A healthy machine with one large GPU, nothing seen yet. Nothing may be allocated. */
 void mock_reset(void);
+
+/* A call of that name that makes something of the driver: what it gives, to be given back by
+ * mock_give, or NULL where the call fails. */
+void *mock_take(const char *name);
+void mock_give(void *p);
+__typeof__(cudaGetDriverEntryPointByVersion) mock_entry_point;
 
 #endif

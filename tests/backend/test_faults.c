@@ -46,6 +46,8 @@ static int open_gpu(struct be **be, int index, struct err *e)
     return be_open(be, &bc, e);
 }
 
+static int32_t lanes = 1; /* of the models that load() makes */
+
 static int load(struct be *be, struct model **m, int64_t pool_bytes, int32_t step_tokens,
                 struct err *e)
 {
@@ -57,7 +59,8 @@ static int load(struct be *be, struct model **m, int64_t pool_bytes, int32_t ste
                             .page_tokens = PAGE_TOKENS,
                             .pool_bytes = pool_bytes,
                             .max_seqs = ROWS,
-                            .max_step_tokens = step_tokens};
+                            .max_step_tokens = step_tokens,
+                            .lanes = lanes};
     assert_int_equal(model_source_open(&src, &so, e), 0);
     memset(e, 0, sizeof *e);
     int st = model_load(m, src, be, &mo, e);
@@ -110,13 +113,20 @@ static void test_no_usable_gpu(void **state)
     expect_no_gpu(0, "libcublasLt");
 }
 
+/* Calls of the start that may fail: which GPU is current is asked again later, the seal waits for
+ * copies that a synchronisation before it has waited for, a card need not be divisible. */
+static bool may_fail(const char *call)
+{
+    return strcmp(call, "set_device") == 0 || strcmp(call, "event_sync") == 0 ||
+           strncmp(call, "green_", 6) == 0;
+}
+
 /* Fail the k-th call of the start, for every k until none fails, once and for ever: an error with a
  * text, and nothing is left. */
-static void test_every_call_of_the_start(void **state)
+static void every_call_of_the_start(void)
 {
     static const int error[] = {cudaErrorUnknown, cudaErrorMemoryAllocation, cudaErrorInvalidValue};
     int64_t n_calls = 0;
-    (void)state;
     for (size_t k = 0; k < sizeof error / sizeof *error; k++)
         for (int for_ever = 0; for_ever < 2; for_ever++)
             for (int64_t at = 0;; at++) {
@@ -141,10 +151,7 @@ static void test_every_call_of_the_start(void **state)
                     n_calls = at;
                     break;
                 }
-                /* which GPU is current is asked again later; the seal waits for copies that a
-                 * synchronisation before it has waited for: these may fail once */
-                if (st == 0 && strcmp(mock.failed, "set_device") != 0 &&
-                    strcmp(mock.failed, "event_sync") != 0)
+                if (st == 0 && !may_fail(mock.failed))
                     fail_msg("call %d (%s) of %d failed and nobody noticed", (int)at, mock.failed,
                              (int)n_start);
                 if (st != 0 && !e.msg[0])
@@ -152,6 +159,61 @@ static void test_every_call_of_the_start(void **state)
             }
     printf("%d calls of the start\n", (int)n_calls);
     assert_true(n_calls > 40);
+}
+
+static void test_every_call_of_the_start(void **state)
+{
+    (void)state;
+    every_call_of_the_start();
+    lanes = 2;
+    every_call_of_the_start();
+    lanes = 1;
+}
+
+/* A card that can be split, one that cannot; steps on every share, and the way back. */
+static void test_shares(void **state)
+{
+    (void)state;
+    lanes = 2;
+    for (int split = 0; split < 2; split++) {
+        struct be *be;
+        struct model *m;
+        struct err e;
+        mock_reset();
+        mock.fail_name = split ? "" : "green_ctx";
+        mock.fail_at = split ? -1 : 0;
+        mock.fail_error = cudaErrorNotSupported;
+        assert_int_equal(open_gpu(&be, 0, &e), 0);
+        assert_int_equal(load(be, &m, pool_bytes(), 64, &e), 0);
+        assert_int_equal(model_lanes(m), 2);
+        for (int32_t lane = 0; lane < 2; lane++) {
+            struct executor ex;
+            struct step *s = xalloc(sizeof *s);
+            struct step_result *r = xalloc(sizeof *r);
+            model_executor(m, lane, &ex);
+            assert_int_equal(ex.n_shares, split ? 3 : 0);
+            *s = (struct step){.version = STEP_VERSION,
+                               .kind = lane == 0 ? STEP_PREFILL : STEP_DECODE,
+                               .n_rows = 1,
+                               .n_tokens = 1,
+                               .n_edits = 1};
+            s->rows[0] = (struct step_row){.row = lane, .n = 1, .want = STEP_WANT_SAMPLE};
+            s->sample[0] = (struct sample_params){.top_p = 1, .n_logprobs = -1};
+            s->edits[0] = (struct page_edit){.row = lane, .page = lane};
+            for (s->share = -1; s->share <= ex.n_shares + 1; s->share++) {
+                bool ok = s->share >= 0 && s->share <= ex.n_shares;
+                assert_int_equal(ex.submit(ex.self, 0, s), ok ? 0 : ST_INVALID_VALUE);
+                if (ok)
+                    assert_int_equal(ex.wait(ex.self, 0, r), 0);
+            }
+            free(s);
+            free(r);
+        }
+        model_free(m);
+        be_close(be);
+        nothing_left();
+    }
+    lanes = 1;
 }
 
 /* Memory from nothing to plenty: what did not fit is named, with what would. */
@@ -203,7 +265,7 @@ static struct house *house_new(void)
     x.c.scheduler.max_decode_gap = 1000;
     x.c.limits.queue_size = N_REQ;
     struct executor ex;
-    model_executor(h->model, &ex);
+    model_executor(h->model, 0, &ex);
     h->out = mbox_new(1 << 14, 1 << 20, NULL, NULL);
     h->en = engine_fixture_new(&x, &ex, h->out);
     return h;
@@ -390,9 +452,9 @@ int main(void)
     tiny_model_write(dir, &tiny);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_usable_gpu), cmocka_unit_test(test_every_call_of_the_start),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_healthy),
-        cmocka_unit_test(test_lost_context),  cmocka_unit_test(test_retry),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_shares),        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_healthy),       cmocka_unit_test(test_lost_context),
+        cmocka_unit_test(test_retry),         cmocka_unit_test(test_refused),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     tiny_model_remove(dir);

@@ -114,7 +114,7 @@ static struct engine *open_engine(int alone, struct mbox *out)
     x.c.scheduler.steps_in_flight = alone ? 1 : 2;
     x.c.scheduler.max_decode_gap = 2000;
     x.c.limits.queue_size = alone ? 1 : WAITING;
-    model_executor(model, &ex);
+    model_executor(model, 0, &ex);
     return engine_fixture_new(&x, &ex, out);
 }
 

@@ -11,6 +11,8 @@ struct engine_fixture engine_fixture(void)
     x.c.limits = all.limits;
     config_free(&all);
     x.c.scheduler.max_decode_gap = 0;
+    x.c.scheduler.max_seqs = 256; /* auto is for who knows the device */
+    x.c.limits.queue_size = 512;
     x.f = (struct engine_facts){.n_pages = 256,
                                 .max_model_len = 256 * (int32_t)x.c.kv.page_tokens,
                                 .vocab = 1000,

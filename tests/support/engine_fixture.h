@@ -14,8 +14,8 @@ struct engine_fixture {
     struct engine_facts f; /* 256 pages, as many tokens a sequence as they hold, 1,000 ids */
 };
 
-/* The built-in defaults of the settings, but no bound on the decode gap; two steps in flight, an
- * audit every turn. */
+/* The built-in defaults of the settings, but no bound on the decode gap, 256 seqs and a queue of
+ * 512; two steps in flight, an audit every turn. */
 struct engine_fixture engine_fixture(void);
 /* engine_new, or the end of the test with the reason. */
 static inline struct engine *engine_fixture_new(const struct engine_fixture *x,

@@ -66,7 +66,7 @@ static inline int model_run_open_dt(struct model_run *x, const struct model_sour
         be_close(x->be);
         return st;
     }
-    model_executor(x->m, &x->ex);
+    model_executor(x->m, 0, &x->ex);
     x->s = calloc(1, sizeof *x->s);
     x->r = calloc(1, sizeof *x->r);
     return 0;

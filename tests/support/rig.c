@@ -151,6 +151,8 @@ void rig_defaults(struct rig *r)
                             .eos = {RIG_EOS},
                             .cache_seed = 7}};
     config_defaults(&r->c);
+    r->c.scheduler.max_seqs = 256; /* auto is for who knows the device */
+    r->c.limits.queue_size = 512;
     rig_set(r, "http.listen", "127.0.0.1:0");
     rig_set(r, "model.served_names", "tiny,other/name");
     r->c.scheduler.max_step_tokens = 4096;

@@ -127,6 +127,14 @@ static size_t sample_work_bytes(struct be *be, int32_t max_rows, int32_t vocab)
            (size_t)cpu_pool_threads(cpu_of(be)->pool) * (size_t)vocab * 16;
 }
 
+static int open_queue(struct be *be, int threads, struct err *e);
+
+/* The lane's ops run on whoever calls them and on workers of its own. */
+static int cpu_open_lane(struct be *lane, struct err *e)
+{
+    return open_queue(lane, cpu_pool_threads(cpu_of(lane->root)->pool), e);
+}
+
 static const struct be_calls cpu_calls = {
     .close = cpu_close,
     .alloc = cpu_alloc,
@@ -140,19 +148,20 @@ static const struct be_calls cpu_calls = {
     .mark = cpu_slot,
     .wait = cpu_slot,
     .ready = cpu_ready,
+    .open_lane = cpu_open_lane,
 };
 
 #define X(n) .n = cpu_##n,
 static const struct op_table cpu_ops = {OP_LIST(X)};
 #undef X
 
-int cpu_open(struct be *be, const struct be_config *conf, struct err *e)
+static int open_queue(struct be *be, int threads, struct err *e)
 {
     struct cpu_be *c = xalloc(sizeof *c);
-    c->pool = cpu_pool_new(conf->threads);
+    c->pool = cpu_pool_new(threads);
     if (!c->pool) {
         free(c);
-        return err_set(e, ST_NOMEM, "cannot start %d CPU threads", (int)conf->threads);
+        return err_set(e, ST_NOMEM, "cannot start %d CPU threads", threads);
     }
     c->vec = vec_pick();
     c->scratch_stride = (cpu_attn_scratch() + 1023) & ~(size_t)1023;
@@ -172,4 +181,9 @@ int cpu_open(struct be *be, const struct be_config *conf, struct err *e)
     snprintf(be->info.name, sizeof be->info.name, "CPU %s, %d threads", c->vec->name,
              cpu_pool_threads(c->pool));
     return 0;
+}
+
+int cpu_open(struct be *be, const struct be_config *conf, struct err *e)
+{
+    return open_queue(be, (int)conf->threads, e);
 }

@@ -35,6 +35,8 @@ extern "C" {
     X(stream_create, cudaStreamCreateWithFlags)                                                    \
     X(stream_destroy, cudaStreamDestroy)                                                           \
     X(stream_sync, cudaStreamSynchronize)                                                          \
+    X(stream_wait, cudaStreamWaitEvent)                                                            \
+    X(entry_point, cudaGetDriverEntryPointByVersion)                                               \
     X(event_create, cudaEventCreateWithFlags)                                                      \
     X(event_destroy, cudaEventDestroy)                                                             \
     X(event_record, cudaEventRecord)                                                               \
@@ -64,15 +66,26 @@ struct cuda_rt;
 struct cuda_block;  /* one allocation: device.c */
 struct cuda_gemm;   /* cuBLASLt and the choice of algorithms: gemm.c */
 struct cuda_graphs; /* recorded decode steps: graph.c */
+struct cuda_shares; /* how the processors can be split: share.c */
 
-enum { ARRIVED = MAX_ROWS * 256 };
+enum { ARRIVED = MAX_ROWS * 256, MAX_CUDA_PARTS = 4 };
+
+struct cuda_part {
+    cudaStream_t stream;
+    int n_sms;
+};
 
 struct cuda_be {
-    cudaStream_t stream; /* everything is enqueued here, in order */
+    cudaStream_t stream; /* everything is enqueued here, in order: that of part[share] */
     const struct cuda_rt *rt;
-    int device, n_sms, cc; /* cc: 10 * major + minor */
-    int smem_optin;        /* most bytes of shared memory a block can ask for */
-    int sticky;            /* first fatal cudaError_t; from then on every call fails */
+    struct cuda_be *root;                  /* of a lane; else NULL */
+    struct cuda_part part[MAX_CUDA_PARTS]; /* 0: the whole card; k: this queue's of split k */
+    int share;
+    cudaEvent_t moved;          /* from one part to another */
+    struct cuda_shares *shares; /* of a lane */
+    int device, n_sms, cc;      /* n_sms: of part[share]; cc: 10 * major + minor */
+    int smem_optin;             /* most bytes of shared memory a block can ask for */
+    int sticky;                 /* first fatal cudaError_t; from then on every call fails */
     int capturing;
     int hopper; /* the kernels are code for compute capability 9: clusters, early launches */
     cudaEvent_t mark[MAX_INFLIGHT];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* device.c - an NVIDIA GPU as a device: opening, memory, copies, marks, the op table.
  *
- * One ordered stream carries everything: uploads, kernels, recorded graphs, downloads. Two steps in
- * flight are two events on it. Engine thread, or the loader thread before the seal. Invariants: all
- * device memory is taken before the seal; after a fatal error no call reaches the device again.
+ * One ordered queue carries everything: uploads, kernels, recorded graphs, downloads. Two steps in
+ * flight are two events on it. A lane is a second such queue over the same memory. Engine thread,
+ * or the loader thread before the seal. Invariants: all device memory is taken before the seal;
+ * after a fatal error no call reaches the device again.
  */
 #include "attn.h"
 #include "backend/open.h"
@@ -14,6 +15,7 @@
 #include "matrix.h"
 #include "mem.h"
 #include "sample.h"
+#include "share.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +48,7 @@ static int find_block(const struct cuda_block *b, const void *p, size_t bytes)
 
 int cuda_is_pinned(const struct cuda_be *c, const void *p, size_t bytes)
 {
-    return find_block(c->host_blocks, p, bytes);
+    return find_block(c->root ? c->root->host_blocks : c->host_blocks, p, bytes);
 }
 
 static void push_block(struct cuda_block **list, void *p, size_t bytes)
@@ -116,6 +118,7 @@ static void cuda_close(struct be *be)
     if (c->stream)
         c->rt->stream_sync(c->stream);
     cuda_graphs_close(c);
+    cuda_shares_close(c);
     cuda_gemm_close(c);
     cuda_stage_close(c);
     if (c->arrived)
@@ -125,6 +128,8 @@ static void cuda_close(struct be *be)
     for (int i = 0; i < MAX_INFLIGHT; i++)
         if (c->mark[i])
             c->rt->event_destroy(c->mark[i]);
+    if (c->moved)
+        c->rt->event_destroy(c->moved);
     free_blocks(c->device_blocks, c->rt->release);
     free_blocks(c->host_blocks, c->rt->host_free);
     if (c->stream)
@@ -215,6 +220,8 @@ static int cuda_ready(struct be *be, int slot)
     return cuda_result(c, c->rt->event_query(c->mark[slot]), "event query") != ST_DEVICE_RETRY;
 }
 
+static int cuda_open_lane(struct be *lane, struct err *e);
+
 static const struct be_calls cuda_calls = {
     .close = cuda_close,
     .alloc = cuda_alloc,
@@ -231,6 +238,9 @@ static const struct be_calls cuda_calls = {
     .ready = cuda_ready,
     .graph_begin = cuda_graph_begin,
     .graph_end = cuda_graph_end,
+    .graph_only_record = cuda_graph_only_record,
+    .open_lane = cuda_open_lane,
+    .set_share = cuda_set_share,
 };
 
 #define X(n) .n = cuda_##n,
@@ -269,6 +279,9 @@ static int open_queues(struct cuda_be *c, struct err *e)
     cudaError_t r = c->rt->stream_create(&c->stream, cudaStreamNonBlocking);
     for (int i = 0; r == cudaSuccess && i < MAX_INFLIGHT; i++)
         r = c->rt->event_create(&c->mark[i], cudaEventDisableTiming);
+    c->part[0] = (struct cuda_part){.stream = c->stream, .n_sms = c->n_sms};
+    if (r == cudaSuccess)
+        r = c->rt->event_create(&c->moved, cudaEventDisableTiming);
     if (r == cudaSuccess)
         r = (cudaError_t)cuda_attn_setup();
     if (r == cudaSuccess)
@@ -283,6 +296,39 @@ static int open_queues(struct cuda_be *c, struct err *e)
                        c->rt->error_text(r), c->rt->error_name(r));
     int st = cuda_gemm_open(c, e);
     return st != 0 ? st : cuda_graphs_open(c);
+}
+
+/* The loader's thread, which opened the root. Closing a lane needs its root. */
+static int cuda_open_lane(struct be *lane, struct err *e)
+{
+    struct be *root = lane->root;
+    struct cuda_be *c = xalloc(sizeof *c), *r = cuda_of(root);
+    size_t before = 0, after = 0, total;
+    *c = (struct cuda_be){.root = r,
+                          .rt = r->rt,
+                          .device = r->device,
+                          .n_sms = r->part[0].n_sms,
+                          .cc = r->cc,
+                          .smem_optin = r->smem_optin};
+    lane->priv = c;
+    cuda_enter(c);
+    int st = cuda_result(c, c->rt->mem_info(&before, &total), "cudaMemGetInfo");
+    if (st == 0)
+        st = open_queues(c, e);
+    if (st == 0) {
+        root->info.n_shares = cuda_shares_open(c);
+        st = cuda_result(c, c->rt->mem_info(&after, &total), "cudaMemGetInfo");
+    }
+    if (st != 0) {
+        root->info.n_shares = 0;
+        cuda_close(lane);
+        return e->msg[0] ? st : err_set(e, st, "GPU %d has no room for a second lane", r->device);
+    }
+    root->info.memory_free -= before > after ? (int64_t)(before - after) : 0;
+    lane->op = root->op;
+    lane->call = root->call;
+    lane->info = root->info;
+    return 0;
 }
 
 /* What the configured share of the card leaves beside what is in use already, ourselves included.

@@ -14,12 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE_BYTES = 32 << 20, MAX_PLANS = 1024 };
+enum { WORKSPACE_BYTES = 32 << 20, MAX_PLANS = 4096 };
 
 #define NO_ALGORITHM SIZE_MAX
 
 struct plan {
-    int32_t bucket, n_in, n_out, dt, out_dt, has_bias;
+    int32_t bucket, n_in, n_out, dt, out_dt, has_bias, n_sms;
     cublasLtMatmulAlgo_t algo;
     size_t workspace; /* NO_ALGORITHM: the library has none for this shape */
 };
@@ -111,9 +111,19 @@ static cublasStatus_t set_bias(struct cuda_gemm *g, struct call *k, const struct
     return r;
 }
 
-static cublasStatus_t call_init(struct cuda_gemm *g, struct call *k, const struct op_gemm *o,
+/* On a part of the card, tell the library how many processors there are. */
+static cublasStatus_t set_sms(const struct cuda_be *c, struct call *k)
+{
+    int32_t n = c->n_sms;
+    return c->share == 0 ? CUBLAS_STATUS_SUCCESS
+                         : c->gemm->lt.cublasLtMatmulDescSetAttribute(
+                               k->op, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, &n, sizeof n);
+}
+
+static cublasStatus_t call_init(struct cuda_be *c, struct call *k, const struct op_gemm *o,
                                 int32_t m)
 {
+    struct cuda_gemm *g = c->gemm;
     cublasOperation_t t = CUBLAS_OP_T;
     cudaDataType_t in = lt_type(o->dt), out = lt_type(o->out_dt);
     uint64_t n_in = (uint64_t)o->n_in, n_out = (uint64_t)o->n_out;
@@ -121,6 +131,8 @@ static cublasStatus_t call_init(struct cuda_gemm *g, struct call *k, const struc
     cublasStatus_t r = g->lt.cublasLtMatmulDescCreate(&k->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (r == CUBLAS_STATUS_SUCCESS)
         r = g->lt.cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_TRANSA, &t, sizeof t);
+    if (r == CUBLAS_STATUS_SUCCESS)
+        r = set_sms(c, k);
     if (r == CUBLAS_STATUS_SUCCESS && o->bias)
         r = set_bias(g, k, o);
     if (r == CUBLAS_STATUS_SUCCESS)
@@ -147,12 +159,13 @@ static struct plan *find_plan(struct cuda_gemm *g, const struct plan *want)
 {
     uint32_t h = (uint32_t)want->n_in * 2654435761u ^ (uint32_t)want->n_out * 40503u ^
                  (uint32_t)want->bucket * 97u ^
-                 (uint32_t)(want->dt * 9 + want->out_dt * 3 + want->has_bias);
+                 (uint32_t)(want->n_sms * 27 + want->dt * 9 + want->out_dt * 3 + want->has_bias);
     for (int i = 0; i < MAX_PLANS; i++) {
         struct plan *p = &g->plan[(h + (uint32_t)i) % MAX_PLANS];
         if (p->bucket == 0 ||
             (p->bucket == want->bucket && p->n_in == want->n_in && p->n_out == want->n_out &&
-             p->dt == want->dt && p->out_dt == want->out_dt && p->has_bias == want->has_bias))
+             p->dt == want->dt && p->out_dt == want->out_dt && p->has_bias == want->has_bias &&
+             p->n_sms == want->n_sms))
             return p;
     }
     return NULL;
@@ -165,7 +178,7 @@ static int choose(struct cuda_be *c, const struct op_gemm *o, struct plan *p)
     struct call k;
     cublasLtMatmulHeuristicResult_t best;
     int n = 0;
-    cublasStatus_t r = call_init(g, &k, o, p->bucket);
+    cublasStatus_t r = call_init(c, &k, o, p->bucket);
     if (r == CUBLAS_STATUS_SUCCESS)
         r = g->lt.cublasLtMatmulAlgoGetHeuristic(g->handle, k.op, k.a, k.b, k.d, k.d, g->pref, 1,
                                                  &best, &n);
@@ -190,7 +203,8 @@ static int get_plan(struct cuda_be *c, const struct op_gemm *o, struct plan *out
                         .n_out = o->n_out,
                         .dt = o->dt,
                         .out_dt = o->out_dt,
-                        .has_bias = o->bias != NULL};
+                        .has_bias = o->bias != NULL,
+                        .n_sms = c->n_sms};
     struct plan *p = find_plan(g, &want);
     if (p && p->bucket != 0) {
         *out = *p;
@@ -216,7 +230,7 @@ static int gemm_lt(struct cuda_be *c, const struct op_gemm *o)
         return st;
     if (p.workspace == NO_ALGORITHM)
         return ST_UNSUPPORTED;
-    cublasStatus_t r = call_init(g, &k, o, o->m);
+    cublasStatus_t r = call_init(c, &k, o, o->m);
     if (r == CUBLAS_STATUS_SUCCESS)
         r = g->lt.cublasLtMatmul(g->handle, k.op, &one, o->w->data, k.a, o->in, k.b, &zero, o->out,
                                  k.d, o->out, k.d, &p.algo, g->workspace, WORKSPACE_BYTES,

@@ -4,9 +4,10 @@
  * The first pass of a key runs eagerly: it loads kernels and lets the matrix products choose their
  * algorithms, neither of which belongs into a recording. The second is recorded, launched and kept;
  * from then on the recording is launched. A key that could not be recorded runs eagerly for ever:
- * the failed pass answers ST_DEVICE_RETRY (nothing of it ran), and the next one is eager. Engine
- * thread. At most MAX_GRAPHS are kept; the one not used for the longest time makes room (the driver
- * keeps a running one alive until it is done).
+ * the failed pass answers ST_DEVICE_RETRY (nothing of it ran), and the next one is eager. At start
+ * many are recorded at once, without running any. Engine thread, or the loader's before. At most
+ * MAX_GRAPHS are kept; the one not used for the longest time makes room (the driver keeps a running
+ * one alive until it is done).
  */
 #include "graph.h"
 
@@ -15,10 +16,11 @@
 
 #include <stdlib.h>
 
-enum { MAX_GRAPHS = 256 };
+enum { MAX_GRAPHS = 512 };
 
 struct entry {
     uint64_t key, last_use;
+    int share;            /* of the card, see share.c: a recording runs where it was made */
     cudaGraphExec_t exec; /* NULL: seen once, not recorded yet */
     int eager;            /* recording failed */
 };
@@ -26,6 +28,7 @@ struct entry {
 struct cuda_graphs {
     struct entry e[MAX_GRAPHS];
     int n;
+    bool only_record;
     uint64_t clock;
 };
 
@@ -45,10 +48,11 @@ void cuda_graphs_close(struct cuda_be *c)
     c->graphs = NULL;
 }
 
-static struct entry *find(struct cuda_graphs *g, uint64_t key)
+static struct entry *find(const struct cuda_be *c, uint64_t key)
 {
+    struct cuda_graphs *g = c->graphs;
     for (int i = 0; i < g->n; i++)
-        if (g->e[i].key == key)
+        if (g->e[i].key == key && g->e[i].share == c->share)
             return &g->e[i];
     return NULL;
 }
@@ -67,7 +71,7 @@ static struct entry *add(struct cuda_be *c, uint64_t key)
         if (g->e[at].exec)
             c->rt->exec_free(g->e[at].exec);
     }
-    g->e[at] = (struct entry){.key = key};
+    g->e[at] = (struct entry){.key = key, .share = c->share};
     return &g->e[at];
 }
 
@@ -87,15 +91,16 @@ int cuda_graph_begin(struct be *be, uint64_t key)
     struct cuda_graphs *g = c->graphs;
     if (c->sticky != 0)
         return ST_DEVICE;
-    struct entry *x = find(g, key);
-    if (!x) {
-        add(c, key)->last_use = ++g->clock;
-        return 0;
-    }
+    struct entry *x = find(c, key);
+    bool first = !x;
+    if (first)
+        x = add(c, key);
     x->last_use = ++g->clock;
-    if (x->eager)
+    if (x->eager || (first && !g->only_record))
         return 0;
     if (x->exec) {
+        if (g->only_record)
+            return 1;
         int st = cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
         return st != 0 ? st : 1;
     }
@@ -112,7 +117,7 @@ int cuda_graph_end(struct be *be, uint64_t key)
         return c->sticky != 0 ? ST_DEVICE : 0;
     c->capturing = 0;
     cudaGraph_t graph = NULL;
-    struct entry *x = find(c->graphs, key);
+    struct entry *x = find(c, key);
     int st = cuda_result(c, c->rt->capture_end(c->stream, &graph), "capture end");
     if (st == 0)
         st = cuda_result(c, c->rt->graph_instantiate(&x->exec, graph, 0), "graph instantiate");
@@ -120,5 +125,12 @@ int cuda_graph_end(struct be *be, uint64_t key)
         c->rt->graph_free(graph);
     if (st != 0)
         return give_up(x, st);
-    return cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
+    return c->graphs->only_record
+               ? 0
+               : cuda_result(c, c->rt->graph_launch(x->exec, c->stream), "graph launch");
+}
+
+void cuda_graph_only_record(struct be *be, bool on)
+{
+    cuda_of(be)->graphs->only_record = on;
 }

@@ -9,5 +9,6 @@ int cuda_graphs_open(struct cuda_be *c);
 void cuda_graphs_close(struct cuda_be *c);
 int cuda_graph_begin(struct be *be, uint64_t key);
 int cuda_graph_end(struct be *be, uint64_t key);
+void cuda_graph_only_record(struct be *be, bool on);
 
 #endif

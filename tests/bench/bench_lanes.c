@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prefill beside decode: what two lanes on one device get done, for each way to split it.
+ *
+ *   bench_lanes MODEL [cpu|cuda] [rows] [context] [chunk] [seconds] [dummy]
+ *
+ * One lane decodes `rows` rows at `context` tokens, the other computes prompts of `chunk` tokens,
+ * two steps in flight each. `work` is the sum of both rates over what each does alone on the whole
+ * device: 1 is what taking turns gives. */
+#include "clock.h"
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PAGE = 16 };
+
+struct side {
+    struct executor ex;
+    struct step *step[MAX_INFLIGHT];
+    int next, n_flight;
+    int64_t n_done;
+};
+
+static struct step_result result;
+
+static int fail(const char *what, int st)
+{
+    fprintf(stderr, "%s: %s\n", what, st_text(st));
+    exit(70);
+}
+
+static void add_row(struct step *s, row_id row, int32_t first, int32_t n, int32_t stride)
+{
+    int32_t i = s->n_rows++;
+    s->rows[i] = (struct step_row){
+        .row = row, .first = first, .n = n, .token0 = s->n_tokens, .want = STEP_WANT_SAMPLE};
+    s->sample[i] = (struct sample_params){.top_p = 1.0f, .n_logprobs = -1};
+    for (int32_t k = 0; k < n; k++)
+        s->tokens[s->n_tokens++] = (first + k) * 7 % 1000;
+    for (int32_t p = 0; p <= (first + n - 1) / PAGE; p++)
+        s->edits[s->n_edits++] = (struct page_edit){row, p, row * stride + p};
+}
+
+static void submit(struct side *d, int32_t share)
+{
+    struct step *s = d->step[d->next];
+    s->share = share;
+    s->seq_no++;
+    int st = d->ex.submit(d->ex.self, d->next, s);
+    if (st == ST_DEVICE_RETRY)
+        st = d->ex.submit(d->ex.self, d->next, s);
+    if (st != 0)
+        fail("submit", st);
+    d->next = (d->next + 1) % MAX_INFLIGHT;
+    d->n_flight++;
+}
+
+static int oldest(const struct side *d)
+{
+    return (d->next + MAX_INFLIGHT - d->n_flight) % MAX_INFLIGHT;
+}
+
+static void finish(struct side *d)
+{
+    int st = d->ex.wait(d->ex.self, oldest(d), &result);
+    if (st != 0)
+        fail("wait", st);
+    d->n_flight--;
+    d->n_done++;
+}
+
+/* Both sides of `sides` for a time; steps of each a second in rate[]. The first steps of a share
+ * record graphs and choose algorithms: they are not counted. */
+static void run(struct side *const *sides, int n, int32_t share, double seconds, double *rate)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        int64_t t0 = clock_us(), end = t0 + (int64_t)((pass == 0 ? 0.5 : seconds) * 1e6);
+        for (int i = 0; i < n; i++)
+            sides[i]->n_done = 0;
+        while (clock_us() < end)
+            for (int i = 0; i < n; i++) {
+                struct side *d = sides[i];
+                if (d->n_flight < MAX_INFLIGHT)
+                    submit(d, share);
+                if (d->n_flight == MAX_INFLIGHT && d->ex.ready(d->ex.self, oldest(d)))
+                    finish(d);
+            }
+        double took = (double)(clock_us() - t0) * 1e-6;
+        for (int i = 0; i < n; i++) {
+            rate[i] = (double)sides[i]->n_done / took;
+            while (pass == 1 && sides[i]->n_flight > 0)
+                finish(sides[i]);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s MODEL [cpu|cuda] [rows] [context] [chunk] [seconds] [dummy]\n",
+                argv[0]);
+        return 64;
+    }
+    bool cuda = argc > 2 && !strcmp(argv[2], "cuda");
+    int32_t rows = argc > 3 ? atoi(argv[3]) : 4, ctx = argc > 4 ? atoi(argv[4]) : 256;
+    int32_t chunk = argc > 5 ? atoi(argv[5]) : 256;
+    double seconds = argc > 6 ? atof(argv[6]) : 2;
+    if (rows < 1 || rows >= MAX_ROWS || ctx < 1 || chunk < 1 || chunk > MAX_STEP_TOKENS)
+        return 64;
+    struct be_config bc = {
+        .kind = cuda ? BE_CUDA : BE_CPU, .memory_utilization = 0.9, .graphs = cuda};
+    struct model_source_opts so = {.path = argv[1], .dummy = argc > 7, .seed = 1};
+    struct model_source *src;
+    struct be *be;
+    struct model *m;
+    struct err e = {0};
+    int32_t len = (ctx > chunk ? ctx : chunk) + 1, stride = (len + PAGE - 1) / PAGE;
+    if (model_source_open(&src, &so, &e) != 0 || be_open(&be, &bc, &e) != 0) {
+        fprintf(stderr, "%s\n", e.msg);
+        return 70;
+    }
+    const struct model_config *c = model_source_config(src);
+    int64_t page = (int64_t)c->n_layers * 2 * c->kind[0].n_kv_heads * PAGE * c->kind[0].head_dim *
+                   (int64_t)dtype_size(be->info.kv_dt);
+    struct model_opts mo = {.kv_dt = -1,
+                            .act_dt = -1,
+                            .weight_dt = -1,
+                            .page_tokens = PAGE,
+                            .pool_bytes = page * (rows + 1) * stride + page,
+                            .max_seqs = rows + 1,
+                            .max_step_tokens = chunk,
+                            .lanes = 2};
+    if (model_load(&m, src, be, &mo, &e) != 0) {
+        fprintf(stderr, "%s\n", e.msg);
+        return 70;
+    }
+    model_source_close(src);
+    struct side prefill = {0}, decode = {0};
+    model_executor(m, 0, &prefill.ex);
+    model_executor(m, 1, &decode.ex);
+    for (int i = 0; i < MAX_INFLIGHT; i++) {
+        prefill.step[i] = calloc(1, sizeof(struct step));
+        decode.step[i] = calloc(1, sizeof(struct step));
+        prefill.step[i]->version = decode.step[i]->version = STEP_VERSION;
+        prefill.step[i]->kind = STEP_PREFILL;
+        decode.step[i]->kind = STEP_DECODE;
+        add_row(prefill.step[i], rows, 0, chunk, stride);
+        for (int32_t r = 0; r < rows; r++)
+            add_row(decode.step[i], r, ctx - 1, 1, stride);
+    }
+    double alone[2], both[2];
+    struct side *sides[2] = {&decode, &prefill};
+    run(&sides[0], 1, 0, seconds, &alone[0]);
+    run(&sides[1], 1, 0, seconds, &alone[1]);
+    printf("%s: %d rows at %d tokens, prompts of %d\n", be->info.name, (int)rows, (int)ctx,
+           (int)chunk);
+    printf("alone         decode %8.2f ms   prefill %8.2f ms\n", 1e3 / alone[0], 1e3 / alone[1]);
+    for (int32_t k = 0; k <= prefill.ex.n_shares; k++) {
+        double part[2];
+        run(&sides[0], 1, k, seconds, &part[0]);
+        run(&sides[1], 1, k, seconds, &part[1]);
+        run(sides, 2, k, seconds, both);
+        printf(
+            "share %d       decode %8.2f ms   prefill %8.2f ms   work %5.3f   (alone on its part:"
+            " %.2f, %.2f ms)\n",
+            (int)k, 1e3 / both[0], 1e3 / both[1], both[0] / alone[0] + both[1] / alone[1],
+            1e3 / part[0], 1e3 / part[1]);
+    }
+    for (int i = 0; i < MAX_INFLIGHT; i++) {
+        free(prefill.step[i]);
+        free(decode.step[i]);
+    }
+    model_free(m);
+    be_close(be);
+    return 0;
+}
