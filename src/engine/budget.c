@@ -78,12 +78,12 @@ int32_t sched_lane_budget(const struct sched *sc, int32_t share)
     return n < MIN_CHUNK ? at_most(MIN_CHUNK, max) : n;
 }
 
-bool sched_hold(const struct sched *sc, int64_t n_tokens, int64_t wait_us)
+int64_t sched_hold_us(const struct sched *sc, int64_t n_tokens, int64_t wait_us)
 {
-    double weights_us = share_decode_us(sc, 0);
-    if (sc->cost.best_token_us <= 0 || wait_us >= HOLD_US || (double)wait_us >= weights_us)
-        return false;
-    return (double)n_tokens * sc->cost.best_token_us < weights_us;
+    double weights_us = share_decode_us(sc, 0), best = sc->cost.best_token_us;
+    int64_t most = weights_us < HOLD_US ? (int64_t)weights_us : HOLD_US;
+    bool worth_it = best <= 0 || (double)n_tokens * best >= weights_us;
+    return worth_it || wait_us >= most ? 0 : most - wait_us;
 }
 
 /* Short prompts pass long ones, so that they do not wait for every longer prompt before them; the

@@ -326,14 +326,14 @@ static bool start_steps(struct engine *en)
     return any;
 }
 
-/* Until a step of either lane is done, or a message is there. Sleeps shorter and shorter as the
- * first step that should end comes to its end. */
+/* Until a step of either lane is done, a message is there, or prompts have waited enough. Sleeps
+ * shorter and shorter as the first step that should end comes to its end. */
 static void wait_any(struct engine *en)
 {
     const struct lane *p = &en->lane[LANE_PREFILL], *d = &en->lane[LANE_DECODE];
     int64_t t0 = engine_now(en), now = t0;
-    while (!lane_ready(p) && !lane_ready(d)) {
-        int64_t nap = MAX_NAP_US;
+    while (!lane_ready(p) && !lane_ready(d) && now < en->wake_us) {
+        int64_t nap = en->wake_us - now < MAX_NAP_US ? en->wake_us - now : MAX_NAP_US;
         for (int32_t l = 0; l < en->n_lanes; l++) {
             if (en->lane[l].n_flight == 0)
                 continue;
@@ -347,7 +347,8 @@ static void wait_any(struct engine *en)
             break;
         now = engine_now(en);
     }
-    en->stats.step_wait_us += engine_now(en) - t0;
+    en->now_us = engine_now(en);
+    en->stats.step_wait_us += en->now_us - t0;
 }
 
 /* With nothing else to do: a newcomer can begin at once, beside the decode steps, so the engine

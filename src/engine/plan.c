@@ -290,21 +290,23 @@ static struct demand look(const struct engine *en)
     return d;
 }
 
-/* Should the prompts there are wait for more? Only for so long, so the first that came before that
+/* How long should the prompts there are wait for more, us? The first that has waited long enough
  * ends the count. */
-static bool holds_prefill(const struct engine *en)
+static int64_t hold_us(const struct engine *en)
 {
     const struct seqs *q = &en->seqs;
-    int64_t n_tokens = 0;
+    int64_t n_tokens = 0, least = INT64_MAX;
     for (int32_t i = 0; i < q->n_run + q->n_wait; i++) {
         const struct seq *s = &q->seq[i < q->n_run ? q->run[i] : q->wait[i - q->n_run]];
         if (i < q->n_run && seq_need(s) <= 1)
             continue;
         n_tokens += seq_need(s);
-        if (!sched_hold(&en->sched, n_tokens, en->now_us - s->arrival_us))
-            return false;
+        int64_t us = sched_hold_us(&en->sched, n_tokens, en->now_us - s->arrival_us);
+        if (us == 0)
+            return 0;
+        least = us < least ? us : least;
     }
-    return n_tokens > 0;
+    return n_tokens > 0 ? least : 0;
 }
 
 /* One lane takes turns, by the bound on the decode gap. */
@@ -314,7 +316,7 @@ static void plan_alone(struct engine *en, struct lane *ln, int slot)
     const struct demand d = look(en);
     bool want = d.n_chunked > 0 || en->seqs.n_wait > 0;
     int32_t budget = want ? sched_prefill_budget(&en->sched, d.n_decoders) : 0;
-    if (budget > 0 && d.n_decoders > 0 && holds_prefill(en))
+    if (budget > 0 && d.n_decoders > 0 && hold_us(en) > 0)
         budget = 0;
     if (budget > 0)
         plan_prefill(en, ln, slot, budget);
@@ -331,10 +333,16 @@ static void plan_prompts(struct engine *en, struct lane *ln, int slot)
     const struct lane *other = &en->lane[LANE_DECODE];
     const struct demand d = look(en);
     bool beside = other->n_flight > 0 || d.n_decoders > 0;
+    en->wake_us = INT64_MAX;
     if (d.n_chunked == 0 && en->seqs.n_wait == 0)
         return;
-    if (d.n_decoders > 0 && ln->n_flight + other->n_flight > 0 && holds_prefill(en))
-        return;
+    if (d.n_decoders > 0 && ln->n_flight + other->n_flight > 0) {
+        int64_t us = hold_us(en);
+        if (us > 0) {
+            en->wake_us = en->now_us + us;
+            return;
+        }
+    }
     ln->step[slot]->share = beside ? share_pick(&en->sched) : 0;
     bool alone = !beside && en->seqs.n_run + en->seqs.n_wait == 1;
     plan_prefill(en, ln, slot,

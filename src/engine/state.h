@@ -199,7 +199,8 @@ struct engine {
     bool failed, stopping;
     int stop_status;
     int64_t (*now)(void *); /* clock_us, or a test's clock */
-    int64_t now_us;         /* as of the last commit or the begin of the turn */
+    int64_t now_us;         /* as of the last wait or the begin of the turn */
+    int64_t wake_us;        /* two lanes: when prompts have waited long enough */
     /* Let time pass while steps are in flight; NULL: wait for a message. For tests, with `now`. */
     void (*pause)(void *now_arg, int64_t us);
     void *now_arg;
