@@ -283,7 +283,7 @@ int daemon_load(struct daemon *d, const struct config *given, struct api *a, str
     int64_t t2 = clock_us();
     struct engine_facts f = facts_of(d);
     struct engine_limits l;
-    struct executor ex[MAX_LANES];
+    struct executor ex[MAX_LANES] = {0};
     f.n_lanes = make_lanes(d, given, ex);
     engine_limits_of(&l, c, &f);
     int st = engine_new(&d->engine, c, &f, ex, api_outbox(a), e);

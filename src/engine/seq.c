@@ -213,8 +213,8 @@ void seq_publish(struct engine *en, struct lane *ln, struct seq *s)
 {
     if (!en->lim.prefix_cache || s->broken)
         return;
-    while (seq_filled(en, s) && publish_page(en, ln, s))
-        continue;
+    for (bool went = true; went && seq_filled(en, s);)
+        went = publish_page(en, ln, s);
 }
 
 /* Its logits were no numbers. The fault may lie in any page of its path, those that it found in the

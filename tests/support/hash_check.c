@@ -160,7 +160,7 @@ static void check_overlap(struct hm_lane *ln, const struct slot *a, const struct
 static void check_rows(struct hm_lane *ln, const struct step *s)
 {
     struct hash_model *hm = ln->hm;
-    const struct hm_lane *other = hm->c.lanes > 1 ? &hm->lane[!ln->index] : NULL;
+    const struct hm_lane *next_to = hm->c.lanes > 1 ? &hm->lane[!ln->index] : NULL;
     for (int32_t i = 0; i < s->n_rows; i++) {
         const struct step_row *r = &s->rows[i];
         int32_t by = hm->drawn_by[r->row];
@@ -168,9 +168,9 @@ static void check_rows(struct hm_lane *ln, const struct step *s)
             hm_violation(ln, "row recycled while in flight", r->row, r->first);
         if (s->tokens[r->token0] == TOKEN_FROM_ROW && by != ln->index + 1)
             hm_violation(ln, "a token that was not drawn in this lane", r->row, r->first);
-        for (int k = 0; other && k < MAX_INFLIGHT; k++)
-            for (int32_t j = 0; other->slot[k].step && j < other->slot[k].step->n_rows; j++)
-                if (other->slot[k].step->rows[j].row == r->row)
+        for (int k = 0; next_to && k < MAX_INFLIGHT; k++)
+            for (int32_t j = 0; next_to->slot[k].step && j < next_to->slot[k].step->n_rows; j++)
+                if (next_to->slot[k].step->rows[j].row == r->row)
                     hm_violation(ln, "row in steps of both lanes", r->row, r->first);
         hm->n.handed += ln->index != HM_PREFILL && by == HM_PREFILL + 1;
         if (r->want == STEP_WANT_SAMPLE)

@@ -348,7 +348,7 @@ static int chance(struct hash_model *hm, unsigned one_in)
     return (hm->rng >> 24) % one_in == 0;
 }
 
-static void count(struct hm_lane *ln, const struct slot *a)
+static void tally(struct hm_lane *ln, const struct slot *a)
 {
     struct hash_model *hm = ln->hm;
     const struct step *s = a->step;
@@ -383,7 +383,7 @@ static int hm_submit(void *self, int slot, const struct step *s)
         ln->row_next[s->rows[i].row] = s->rows[i].first + s->rows[i].n;
     a->step = s;
     a->sum = step_sum(s);
-    count(ln, a);
+    tally(ln, a);
     ln->end_us = (ln->end_us > hm->now ? ln->end_us : hm->now) + cost(ln, s);
     a->end_us = ln->end_us;
     if (!hm->c.late && !hm->c.by_hand && chance(hm, 2)) {
