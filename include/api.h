@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api.h - OpenAI's endpoints over a transport of their own: requests become sequences of the engine
- * and its tokens become text.
+/* api.h - OpenAI's and Anthropic's endpoints over a transport of their own: requests become
+ * sequences of the engine and its tokens become text.
  *
  * Order in main: api_new (binds, port known) -> http_run(api_http()) on the loop thread, while
  * another thread loads the model, calls api_set_progress and at last api_set_ready or api_fail.

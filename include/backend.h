@@ -122,6 +122,15 @@ int be_mark(struct be *be, int slot);
 int be_wait(struct be *be, int slot);
 int be_ready(struct be *be, int slot);
 
+/* Between begin and end every product of a size not met yet (gemm_bucket) is measured in all the
+ * ways that the device's library offers, and the fastest is kept for this size. `cache`: a file
+ * with the choices of earlier starts, which saves measuring them; it is written at the end, and
+ * ignored where it is another card's, driver's or library's. The operands' values do not matter,
+ * `out` is overwritten. A lane has its root's choices. begin returns 0, 1 where there is nothing to
+ * choose, or ST_*. Loader thread, after be_seal. */
+int be_tune_begin(struct be *be, const char *cache);
+void be_tune_end(struct be *be);
+
 /* Recorded decode steps. be_graph_begin returns 1 when the work recorded under `key` was enqueued
  * (the caller then skips enqueueing it), 0 when the caller must enqueue it now and call
  * be_graph_end with the same key: the first time that records and launches, from then on it

@@ -24,6 +24,7 @@ struct engine_facts {
     int32_t audit_every;     /* turns between audits; 0 = never, 1 = every turn (tests) */
     int32_t n_eos;
     token_id eos[MAX_EOS];
+    int32_t hidden_dim;  /* floats of a hidden state, as its executor says; 0: embed is refused */
     uint64_t cache_seed; /* balances the prefix tree; any value, hits are exact */
 };
 
@@ -34,6 +35,7 @@ struct engine_limits {
     int32_t max_waiting; /* admission bound; more is refused with ST_QUEUE_FULL */
     int32_t max_live;    /* of both together: a request of more sequences can never be served */
     int32_t max_model_len, vocab;
+    int32_t hidden_dim; /* floats of a hidden state; 0: there are none to be had */
     bool prefix_cache;
 };
 void engine_limits_of(struct engine_limits *l, const struct config *c,
@@ -57,8 +59,9 @@ void engine_stop(struct engine *en, int status);
 /* Any thread, until engine_stop returned. Submit copies the message (head + tokens + stop ids; the
  * head's bytes may be 0). 0; ST_QUEUE_FULL when max_seqs + max_waiting requests are live;
  * ST_CONTEXT_LENGTH (engine_fits has the numbers), ST_INVALID_VALUE, ST_INVALID_LENGTH for what the
- * caller should have refused; ST_ENGINE_DOWN after a device error; the status of engine_stop after
- * that; ST_FULL when the inbox is full. A request that was accepted gets exactly one ending record.
+ * caller should have refused; ST_UNSUPPORTED for embed without hidden states; ST_ENGINE_DOWN after
+ * a device error; the status of engine_stop after that; ST_FULL when the inbox is full. A request
+ * that was accepted gets exactly one ending record.
  */
 int engine_submit(struct engine *en, const struct msg_submit *m);
 /* An id that is gone is ignored. Reason ST_OK ends with FINISH_STOP, any other with FINISH_CANCEL
@@ -73,8 +76,8 @@ struct engine_misfit {
     enum engine_bound bound;
     int64_t tokens; /* that the bound leaves room for, prompt and output */
 };
-/* Can a request of this size ever run? 0, or ST_CONTEXT_LENGTH and in *why (may be NULL) the bound
- * that it breaks. Pure; any thread. */
+/* Can a request of this size ever run (max_new 0: its prompt only)? 0, or ST_CONTEXT_LENGTH and in
+ * *why (may be NULL) the bound that it breaks. Pure; any thread. */
 int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new,
                 struct engine_misfit *why);
 

@@ -16,6 +16,7 @@
 
 struct http;
 struct req;
+struct tenant;
 
 enum { M_GET = 1, M_POST = 2 }; /* GET answers HEAD too; OPTIONS is the transport's own */
 
@@ -40,6 +41,9 @@ struct handler {
     /* The access line's tail, from its blank on. With it a request is logged at level info, without
      * at level debug. */
     void (*line)(const struct req *r, char *out, size_t n);
+    /* The body of an answer that is an error, also one from before `run`; NULL: hooks->error's. */
+    void (*error)(struct buf *out, const struct req *r, const struct err *e);
+    const char *id_header; /* where its clients look for the request's id, besides X-Request-Id */
     /* Releases r->user. */
     void (*free)(struct req *r);
 };
@@ -53,7 +57,8 @@ struct req {
     char id[132];             /* of X-Request-Id; the handler may change it before it answers */
     bool id_given;            /* it came with the head */
     const char *tail, *query; /* of the target: after handler->path (decoded), after '?' */
-    uint64_t tenant;          /* hash of the API key; 0 = none asked for */
+    uint64_t tenant;          /* who->id; 0 = no key was given, and none asked for */
+    const struct tenant *who; /* NULL, likewise */
     int64_t arrival_us;
     struct buf body; /* whole; the handler may free it */
     /* the answer; flags are set by the transport, `ended` by the handler */
@@ -112,10 +117,13 @@ struct http_hooks {
     int64_t failed_exit_us; /* http_run returns this long after failed(); negative: it stays */
 };
 
-/* Inside run. `job` works on r->body; when that is large, on a thread of the pool, so it may touch
- * this request's own data and what is immutable only, and r->gone may become true meanwhile. `done`
- * runs on the loop and answers, now or later; not called when r->gone. */
+/* Inside run, or later, before the answer. `job` works on r->body; when that is large, on a thread
+ * of the pool, so it may touch this request's own data and what is immutable only, and r->gone may
+ * become true meanwhile. `done` runs on the loop and answers, now or later; not called when
+ * r->gone. */
 void req_job(struct req *r, void (*job)(struct req *), void (*done)(struct req *));
+/* The same for work that is as much as that on a body of so many bytes. */
+void req_job_of(struct req *r, size_t bytes, void (*job)(struct req *), void (*done)(struct req *));
 /* The client must go; calls gone(). */
 void req_drop(struct req *r);
 /* busy() may have become false: frees r when nobody needs it any more. */

@@ -10,6 +10,7 @@
 #include "config.h"
 #include "handler.h"
 #include "status.h"
+#include "tenants.h"
 
 #include <stdbool.h>
 
@@ -25,14 +26,14 @@ enum http_stage {
 };
 
 /* Bind, listen, create the loop. *c and table[n] outlive it, *k is copied. ST_IO with the address
- * in the text; ST_INVALID_VALUE for a bad keys file. */
+ * in the text; as tenants_load for bad keys. */
 int http_new(struct http **out, const struct config *c, const struct handler *table, int n,
              const struct http_hooks *k, struct err *e);
 int http_port(const struct http *h);
-const char *http_address(const struct http *h);       /* without the port */
-bool http_has_keys(const struct http *h);             /* false: anybody may ask */
-int http_connections(const struct http *h);           /* loop thread */
-enum http_stage http_stage_now(const struct http *h); /* loop thread */
+const char *http_address(const struct http *h);           /* without the port */
+const struct tenants *http_tenants(const struct http *h); /* without keys: anybody may ask */
+int http_connections(const struct http *h);               /* loop thread */
+enum http_stage http_stage_now(const struct http *h);     /* loop thread */
 
 /* Any thread: hooks->wake is called on the loop thread, once for any number of calls. */
 void http_wake(struct http *h);

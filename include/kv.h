@@ -11,7 +11,8 @@
  * users hold; `lock` counts its pins and its children in use, so that nothing live at or below is
  * one comparison; exactly the leaves with lock 0 may go. K5  Node ids in the tree + free ones =
  * all; each node hangs in the tree exactly once. K9  A node is matched by namespace, parent and
- * token comparison: siblings are in strict order.
+ * token comparison: siblings are in strict order. K10  An account (kv_prefix.h) counts its nodes
+ * that nobody uses, and its order holds exactly those of them that may go.
  *
  * Engine thread only. Nothing here allocates after kv_new. Sizes are bounded by n_pages.
  */

@@ -12,8 +12,8 @@ struct kv;
 
 /* Node ids are below this (kv_audit's pins[]). */
 int32_t kv_node_slots(const struct kv *kv);
-/* Recount K1-K5 and K9 from scratch. held[p]: page-table entries that name p. pins[n]: pins the
- * caller holds on node n, n in [0, kv_node_slots). 0, or ST_INTERNAL with the first violation.
+/* Recount K1-K5, K9 and K10 from scratch. held[p]: page-table entries that name p. pins[n]: pins
+ * the caller holds on node n, n in [0, kv_node_slots). 0, or ST_INTERNAL with the first violation.
  * O(pages + tokens held). */
 int kv_audit(const struct kv *kv, const int32_t *held, const int32_t *pins, struct err *e);
 

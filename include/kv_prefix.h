@@ -46,6 +46,13 @@ node_id kv_publish(struct kv *kv, node_id parent, uint64_t ns, const token_id *t
  * while somebody uses them and are the first to be evicted. The caller has `node` pinned; no-op on
  * the root. */
 void kv_forget(struct kv *kv, node_id node);
+/* Accounts: on which of them a node's page is kept while nobody uses it. kv_charge: `node` is on
+ * `account` from now on (0 = nobody's, as every new node is); the caller has it pinned. kv_bound:
+ * the account may keep `most` pages; while it keeps more, its own go first when a page is needed.
+ */
+enum { KV_ACCOUNTS = 256 };
+void kv_charge(struct kv *kv, node_id node, int32_t account);
+void kv_bound(struct kv *kv, int32_t account, int32_t most);
 /* The page that an existing node holds; -1 for the root. */
 page_id kv_node_page(const struct kv *kv, node_id node);
 

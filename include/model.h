@@ -27,8 +27,10 @@ struct model_opts {
     int32_t page_tokens;
     int64_t pool_bytes; /* 0 = auto: rest of the GPU; 1 GiB on CPU */
     int32_t max_seqs, max_step_tokens;
-    int32_t warm;          /* enum warm */
-    int32_t lanes;         /* 1 (also 0), or 2: prefill and decode steps side by side */
+    int32_t warm; /* enum warm */
+    const char
+        *gemm_cache; /* file of measured products, see be_tune_begin; NULL: none is measured */
+    int32_t lanes;   /* 1 (also 0), or 2: prefill and decode steps side by side */
     int32_t max_model_len; /* 0 = the model's own, bounded by the pool */
     void (*progress)(void *arg, const char *phase,
                      double fraction); /* loader thread; may be NULL */

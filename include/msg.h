@@ -27,6 +27,14 @@ struct token_bias {
     float bias; /* added to the logit; less than +infinity, -infinity forbids the token */
 };
 
+/* A prompt whose hidden state is asked for instead of an answer. */
+enum embed_kind {
+    EMBED_NONE,
+    EMBED_LAST, /* after the last token */
+    EMBED_MEAN, /* the mean over all tokens: all are computed, none comes from the prefix cache */
+    N_EMBEDS
+};
+
 /* Followed by token_id tok[n_prompt], token_id stop_ids[n_stop_ids], struct token_bias
  * bias[n_bias] in strictly ascending order of tokens, uint32_t mask[n_mask] (one bit a token, token
  * 0 the lowest of the first word; 1 = may be drawn). msg_submit_bytes says how long that is.
@@ -38,16 +46,21 @@ struct msg_submit {
     req_id id;
     int64_t arrival_us;
     int64_t priority;  /* lower runs earlier; orders the requests of one tenant and no others */
-    uint64_t tenant;   /* hash of the API key (fair share); 0 = anonymous */
+    uint64_t tenant;   /* whose fair share; 0 = anonymous */
     uint64_t cache_ns; /* namespace of the prefix cache: of tenant and cache_salt */
     int32_t n_prompt, max_new;
     int32_t n_stop_ids;
     int32_t min_new; /* tokens that must be drawn before EOS and stop ids can be */
     uint32_t ignore_eos;
-    int32_t n_bias;   /* <= MAX_BIAS */
-    int32_t n_mask;   /* words: 0, or MSG_MASK_WORDS(vocabulary) */
-    int32_t weight;   /* of the tenant: its share beside others, 1 .. MAX_WEIGHT; 0 = 1 */
-    int32_t max_rows; /* seqs of the tenant that may run at once; 0 = as many as there are rows */
+    int32_t n_bias;     /* <= MAX_BIAS */
+    int32_t n_mask;     /* words: 0, or MSG_MASK_WORDS(vocabulary) */
+    int32_t weight;     /* of the tenant: its share beside others, 1 .. MAX_WEIGHT; 0 = 1 */
+    int32_t max_rows;   /* seqs of the tenant that may run at once; 0 = as many as there are rows */
+    int32_t embed;      /* enum embed_kind; with one max_new is 0 and n_logprobs -1, and there is
+                           nothing that a draw would need */
+    int32_t account;    /* on which its pages are kept in the cache; 0 = without a bound */
+    double cache_share; /* of the pool: pages that the account may keep; above it they go first */
+    uint32_t whole_pages; /* several tenants share cache_ns: what is cached is told by the page */
     int32_t pad;
     struct sample_params params;
 };
@@ -66,7 +79,14 @@ struct msg_cancel {
     int32_t pad;
 };
 
-enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCEL, FINISH_ERROR };
+enum finish_reason {
+    FINISH_NONE,
+    FINISH_STOP,
+    FINISH_LENGTH,
+    FINISH_CANCEL,
+    FINISH_ERROR,
+    FINISH_VECTOR /* of a prompt with embed: here it is */
+};
 
 /* One generated token, or the end of a request (an end without a token: token == -1).
  * `finish` != FINISH_NONE on the last record of an id; nothing follows it. */
@@ -78,8 +98,16 @@ struct out_rec {
     int32_t n_cached; /* prompt tokens that came from the prefix cache (first admission) */
     int32_t stop_id;  /* the stop token id that ended it; -1 for EOS and others */
     float logprob;
-    int32_t n_top;    /* how many struct token_logprob of the trailing array belong to this one */
-    int32_t top0;     /* index of the first */
+    union {
+        struct {           /* any but FINISH_VECTOR */
+            int32_t n_top; /* how many struct token_logprob of the trailing array belong to it */
+            int32_t top0;  /* index of the first */
+        };
+        struct {           /* FINISH_VECTOR */
+            int32_t n_vec; /* hidden_dim: how many floats of the trailing vec[] belong to it */
+            int32_t vec0;  /* index of the first */
+        };
+    };
     int64_t queue_us; /* arrival to first admission */
 };
 
@@ -96,10 +124,11 @@ struct engine_stats {
     int64_t step_host_us, step_wait_us; /* summed over steps: own work; waiting for the device */
 };
 
-/* Followed by struct out_rec rec[n_rec], then struct token_logprob top[n_top]. */
+/* Followed by struct out_rec rec[n_rec], struct token_logprob top[n_top], float vec[n_vec]. */
 struct msg_outbox {
     struct msg_head h;
     int32_t n_rec, n_top;
+    int32_t n_vec, pad;
     struct engine_stats stats;
 };
 

@@ -132,6 +132,17 @@ struct op_gemm {
     const void *bias;       /* [n_out] dtype dt, or NULL */
     int32_t m, n_in, n_out, dt, out_dt;
 };
+/* Products of up to so many rows as m are alike: a body may choose how to compute them once, for
+ * all. 1 2 4 8, then multiples of 8 to 64, of 64 to 512, of 256 to 2048, of 1024 beyond. */
+static inline int32_t gemm_bucket(int32_t m)
+{
+    int32_t step = m <= 64 ? 8 : m <= 512 ? 64 : m <= 2048 ? 256 : 1024, b = 1;
+    if (m > 8)
+        return (m + step - 1) / step * step;
+    while (b < m)
+        b *= 2;
+    return b;
+}
 
 /* qkv [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: per-head RMS norm of q and k when q_norm is
  * given (Qwen3), rotate q and k by position, write q back in place, k and v into the pool. */

@@ -22,6 +22,9 @@ enum plant {
     PLANT_LATE_TOKEN,    /* a finished row's speculative token is emitted */
     PLANT_COPY_UNPINNED, /* the source of a partial copy is released before the copy ran */
     PLANT_COUNTS_MISSED, /* a row's counts are not sent again after a preemption */
+    PLANT_MEAN_HIT,      /* a prompt for a mean skips what the prefix cache has */
+    PLANT_SUM_MISSED,    /* a chunk of a mean before the last is not added */
+    PLANT_VECTOR_SLOT,   /* a vector is taken from another row of the step */
     /* With two lanes only. */
     PLANT_HANDED_EARLY, /* a row decodes before its last prefill step was committed */
     PLANT_OTHER_LANE,   /* pages are given back while a step of the other lane names them */

@@ -38,6 +38,7 @@
       "unsupported_media_type")                                                                    \
     X(EXPECTATION, "expectation failed", 417, "invalid_request_error", "expectation_failed")       \
     X(QUEUE_FULL, "queue full", 429, "rate_limit_error", "queue_full")                             \
+    X(RATE_LIMIT, "rate limit", 429, "rate_limit_error", "rate_limit_exceeded")                    \
     X(HEADERS_TOO_LARGE, "headers too large", 431, "invalid_request_error", "headers_too_large")   \
     X(INTERNAL, "internal error", 500, "server_error", "internal_error")                           \
     X(NUMERIC, "numeric error", 500, "server_error", "numeric_error")                              \

@@ -46,7 +46,7 @@ NEVER = {
 OWNER = {
     "base": "status check log mem mailbox clock ids plant buf utf8 json json_make json_out json_file hash "
             "dtype random fault text_source",
-    "config": "config",
+    "config": "config tenants",
     "jinja": "jinja",
     "text": "tokenizer detok stop chat ends",
     "kv": "kv kv_prefix kv_audit",
@@ -68,6 +68,7 @@ LIBRARIES = {
     r"microhttpd\.h": {"http"},
     r"uv\.h": {"http", "api"},
     r"yaml\.h": {"config"},
+    r"nettle/.*": {"config"},
     r"pcre2\.h": {"text"},
     r"utf8proc\.h": {"text", "jinja"},
     r"cjson/.*": {"base"},

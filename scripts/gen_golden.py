@@ -7,11 +7,13 @@
     gen_golden.py rope     tests/fixtures/model          inverse frequencies of rotary variants
     gen_golden.py dequant  tests/fixtures/model          quantised blocks and their values
     gen_golden.py smollm2  MODEL.gguf tests/fixtures     20 chat prompts, 64 greedy tokens each
+    gen_golden.py embed    MODEL.gguf tests/fixtures     12 texts, last and mean hidden state
     gen_golden.py compare  MODEL.gguf                    transformers' dequantisation vs. gguf-py's
 
 Everything is seeded, so a second run gives the same files with the same library versions.
 """
 import argparse
+import base64
 import json
 import os
 import pathlib
@@ -301,6 +303,32 @@ def cmd_smollm2(a):
         f.write("[\n" + ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows) + "\n]\n")
 
 
+def texts():
+    lines = [f"{i}. The {a} {n} of {p} was seen again." for i, (a, n, p) in enumerate(
+        [(a, n, p) for a in ("old", "grey", "quiet") for n in ("heron", "ferry", "lamp", "clock")
+         for p in ("Delft", "Porto", "Kyoto", "Quito", "Turku")])]
+    return ["a", "hello world", "The cat sat on the mat.", "A cat was sitting on a rug.",
+            "Quarterly revenue fell by 12.5 % to 3,400,000 EUR.", "na\u00efve caf\u00e9 \U0001f308 \u4f60\u597d",
+            "def add(a, b):\n    return a + b\n", "   two  spaces   and a tab\there ",
+            "What is photosynthesis?", " ".join(lines[:10]), "\n".join(lines), " ".join(lines[:37])]
+
+
+def cmd_embed(a):
+    tok, model = load_gguf(a.gguf)
+
+    def f32(v):
+        return base64.b64encode(v.numpy().astype("<f4").tobytes()).decode()
+
+    rows = []
+    for text in texts():
+        ids = tok.encode(text, add_special_tokens=True)
+        state = model.model(torch.tensor([ids])).last_hidden_state[0].float()  # after the last norm
+        rows.append({"text": text, "ids": ids, "last": f32(state[-1]), "mean": f32(state.mean(0))})
+        print(len(ids), repr(text)[:80], flush=True)
+    with open(pathlib.Path(a.out) / "smollm2_embed.json", "w", encoding="utf-8") as f:
+        f.write("[\n" + ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows) + "\n]\n")
+
+
 def cmd_compare(a):
     import gguf
     from gguf import quants
@@ -330,6 +358,10 @@ def main():
     q.add_argument("gguf")
     q.add_argument("out")
     q.set_defaults(run=cmd_smollm2)
+    q = sub.add_parser("embed")
+    q.add_argument("gguf")
+    q.add_argument("out")
+    q.set_defaults(run=cmd_embed)
     q = sub.add_parser("compare")
     q.add_argument("gguf")
     q.set_defaults(run=cmd_compare)

@@ -9,7 +9,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/quire
 
 packages=(build-essential cmake ninja-build pkg-config ca-certificates curl unzip python3 python3-pip
-    python3-venv libmicrohttpd-dev libuv1-dev libcjson-dev libyaml-dev libpcre2-dev libutf8proc-dev)
+    python3-venv libmicrohttpd-dev libuv1-dev libcjson-dev libyaml-dev libpcre2-dev libutf8proc-dev
+    nettle-dev)
 [ "$what" = test ] && packages+=(ccache libcmocka-dev libopenblas-dev xz-utils
     clang-format clang-tidy cppcheck)
 

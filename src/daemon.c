@@ -15,8 +15,10 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { AUDIT_EVERY = 4096 }; /* turns: a full recount costs about a step, so it is sampled */
@@ -191,9 +193,32 @@ static void settle_auto(const struct daemon *d, struct config *c)
     }
 }
 
+/* Where measured products are kept: as set, or quired/gemm in the cache folder of the user, made if
+ * need be. false: nowhere, so nothing is measured. */
+static bool gemm_cache(const struct config *c, char *path, size_t size)
+{
+    const char *set = c->cuda.gemm_cache, *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (strcmp(set, "off") == 0 || *set == '\0')
+        return false;
+    if (strcmp(set, "auto") != 0)
+        return snprintf(path, size, "%s", set) < (int)size;
+    int n = base && *base == '/'   ? snprintf(path, size, "%s", base)
+            : home && *home == '/' ? snprintf(path, size, "%s/.cache", home)
+                                   : -1;
+    if (n < 0 || (size_t)n + sizeof "/quired/gemm" > size)
+        return false;
+    mkdir(path, 0700);
+    snprintf(path + n, size - (size_t)n, "/quired");
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return false;
+    snprintf(path + n, size - (size_t)n, "/quired/gemm");
+    return true;
+}
+
 static int load_model(struct daemon *d, const struct config *c, struct api *a, struct err *e)
 {
     int32_t dt = model_dtype(d, c);
+    char cache[4096];
     const struct model_opts o = {.kv_dt = kv_dtype(d, c),
                                  .act_dt = dt,
                                  .weight_dt = dt,
@@ -206,6 +231,7 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
                                  .max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
                                  .lanes = n_lanes_of(c),
                                  .max_model_len = (int32_t)c->model.max_model_len,
+                                 .gemm_cache = gemm_cache(c, cache, sizeof cache) ? cache : NULL,
                                  .progress = on_progress,
                                  .progress_arg = a};
     d->dt = dt >= 0 ? dt : d->be->info.act_dt;
@@ -236,6 +262,7 @@ static struct engine_facts facts_of(const struct daemon *d)
     struct engine_facts f = {.n_pages = model_n_pages(d->model),
                              .max_model_len = model_max_len(d->model),
                              .vocab = m->vocab,
+                             .hidden_dim = m->dim,
                              .steps_in_flight = d->be->info.kind == BE_CPU ? 1 : MAX_INFLIGHT,
                              .audit_every = AUDIT_EVERY,
                              .n_eos = d->ends.n};

@@ -47,9 +47,10 @@ static int open_api(struct api **out, const struct config *c, struct err *e)
         return st;
     const struct http *h = api_http(*out);
     const char *host = http_address(h);
-    bool open = !http_has_keys(h);
-    log_info("http.listening", "address=%s port=%d model=\"%s\" auth=%s", host, http_port(h),
-             api_model_name(*out), open ? "off" : "on");
+    const struct tenants *t = http_tenants(h);
+    bool open = t->n_keys == 0;
+    log_info("http.listening", "address=%s port=%d model=\"%s\" auth=%s tenants=%d keys=%d", host,
+             http_port(h), api_model_name(*out), open ? "off" : "on", t->n_named, t->n_keys);
     if (open && !is_loopback(host))
         log_warn("auth.open", "address=%s note=\"anybody who reaches this port may use it\"", host);
     return 0;

@@ -9,6 +9,7 @@
 #include "life.h"
 #include "reply.h"
 #include "shapes.h"
+#include "tenant.h"
 
 #include <string.h>
 
@@ -145,5 +146,6 @@ void api_metrics(struct req *r)
 {
     struct buf b = {0};
     metrics_text(r->service, &b);
+    tenant_metrics(r->service, r->who, &b);
     send_buf(r, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* api.c - start, hooks and end of what is behind the requests. See api.h. */
 #include "clock.h"
+#include "embed.h"
 #include "life.h"
 #include "mem.h"
 #include "routes.h"
 #include "shapes.h"
 #include "stream.h"
+#include "tenant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +67,7 @@ static void on_dump(void *arg)
     struct api *a = arg;
     if (life_ready(a))
         engine_dump(a->s.engine);
+    tenant_dump(a);
 }
 
 static void on_count(void *arg, const struct handler *h, const char *method, int status)
@@ -80,6 +83,7 @@ static void on_over(void *arg)
     if (a->outbox)
         drain_outbox(a);
     stream_abandon_all(a);
+    embed_abandon_all(a);
 }
 
 /* ---- start and end ---- */
@@ -132,6 +136,7 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
         api_free(a);
         return st;
     }
+    tenants_open(a);
     a->outbox = mbox_new(OUTBOX_RESERVE, OUTBOX_MAX, posted, a->http);
     *out = a;
     return 0;
@@ -142,6 +147,7 @@ void api_free(struct api *a)
     if (!a)
         return;
     http_free(a->http);
+    tenants_close(a);
     mbox_free(a->outbox);
     slots_close(&a->slots);
     buf_free(&a->scratch);

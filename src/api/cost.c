@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cost.c - see cost.h. Prompts x n x (echoed text + new tokens x what one of them takes): the
  * factors are each within their own limits and their product is not. A stream is not collected, so
- * only its echoed text counts, which leaves in one piece.
+ * only its echoed text counts, which leaves in one piece; but some end with all of their text.
  */
 #include "cost.h"
 
@@ -27,10 +27,16 @@ size_t cost_json(const char *s, size_t n)
     return bytes;
 }
 
+static int64_t copies(const struct genreq *g)
+{
+    return g->stream ? g->dialect->copies : 1;
+}
+
 static int64_t token_bytes(const struct genreq *g)
 {
     int64_t entry = g->chat ? CHAT_ENTRY : TEXT_ENTRY;
-    return g->n_logprobs < 0 ? TOKEN_TEXT : TOKEN_TEXT + entry * (1 + g->n_logprobs);
+    int64_t once = g->n_logprobs < 0 ? TOKEN_TEXT : TOKEN_TEXT + entry * (1 + g->n_logprobs);
+    return copies(g) * once;
 }
 
 static int too_much(const struct genreq *g, int64_t bytes, int64_t most, const char *param,
@@ -76,7 +82,8 @@ static int bound_tokens(struct genreq *g, int64_t bytes, int64_t most, struct er
         return 0;
     int64_t fit = (most - bytes) / each / g->n_made / g->n_prompts;
     if (chat_max || g->max_tokens != INT64_MIN || fit < 1 || fit < g->min_tokens)
-        return too_much(g, all, most, chat_max ? "max_completion_tokens" : "max_tokens", e);
+        return too_much(g, all, most, chat_max ? "max_completion_tokens" : g->dialect->max_tokens,
+                        e);
     for (int32_t i = 0; i < g->n_prompts; i++)
         if (g->max_new[i] > fit)
             g->max_new[i] = (int32_t)fit;
@@ -93,5 +100,5 @@ int cost_check(struct genreq *g, const struct gen_rules *u, struct err *e)
         if (st)
             return st;
     }
-    return g->stream ? 0 : bound_tokens(g, bytes, most, e);
+    return copies(g) ? bound_tokens(g, bytes + copies(g) * (int64_t)g->shown.n, most, e) : 0;
 }

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void event_prefix(struct stream *s)
+static void event_prefix(struct stream *s)
 {
     struct buf *b = &s->pre;
     const char *fingerprint = s->a->fingerprint;
@@ -300,19 +300,8 @@ static void chat_event(struct stream *s, struct choice *c, const struct buf *tex
     chunk_end(s, c);
 }
 
-/* What the client has taken of r->out is dropped before it grows, so a long stream stays small. */
-static void compact(struct req *r)
+static void event_token(struct stream *s, struct choice *c, const struct buf *text, bool last)
 {
-    if (r->out_at == 0)
-        return;
-    memmove(r->out.p, r->out.p + r->out_at, r->out.n - r->out_at);
-    r->out.n -= r->out_at;
-    r->out_at = 0;
-}
-
-void event_token(struct stream *s, struct choice *c, const struct buf *text, bool last)
-{
-    compact(s->r);
     if (s->g.chat) {
         chat_event(s, c, text, last);
         return;
@@ -331,14 +320,14 @@ void event_token(struct stream *s, struct choice *c, const struct buf *text, boo
     chunk_end(s, c);
 }
 
-void event_error(struct stream *s, const struct err *e)
+static void event_error(struct stream *s, const struct err *e)
 {
     out_str(&s->r->out, "data: ");
     out_error(&s->r->out, e);
     out_str(&s->r->out, "\n\ndata: [DONE]\n\n");
 }
 
-void event_done(struct stream *s)
+static void event_done(struct stream *s)
 {
     if (s->g.include_usage) {
         out_str(&s->r->out, "data: ");
@@ -350,7 +339,7 @@ void event_done(struct stream *s)
     out_str(&s->r->out, "data: [DONE]\n\n");
 }
 
-size_t answer_bytes(const struct stream *s)
+static size_t answer_bytes(const struct stream *s)
 {
     enum { AROUND = 512 };
     size_t n = s->pre.n + AROUND;
@@ -401,7 +390,7 @@ static void put_choice(struct stream *s, struct choice *c, int64_t index, struct
     out_str(b, "}");
 }
 
-void answer_json(struct stream *s, struct buf *b)
+static void answer_json(struct stream *s, struct buf *b)
 {
     put(b, &s->pre);
     for (int32_t p = 0; p < s->g.n_prompts; p++)
@@ -414,3 +403,18 @@ void answer_json(struct stream *s, struct buf *b)
     put_total(b, s);
     out_str(b, "}");
 }
+
+const struct shape shape_text = {.id = "cmpl-",
+                                 .prefix = event_prefix,
+                                 .token = event_token,
+                                 .error = event_error,
+                                 .done = event_done,
+                                 .bytes = answer_bytes,
+                                 .answer = answer_json};
+const struct shape shape_chat = {.id = "chatcmpl-",
+                                 .prefix = event_prefix,
+                                 .token = event_token,
+                                 .error = event_error,
+                                 .done = event_done,
+                                 .bytes = answer_bytes,
+                                 .answer = answer_json};

@@ -5,7 +5,11 @@
 
 #include "genreq.h"
 
-enum { BOTH = 3, CHAT = 1, TEXT = 2 }; /* where a field is known */
+/* Where a field is known. What OpenAI's two generation endpoints both have, the others have too,
+ * unless a row of their own says otherwise. */
+enum { BOTH = 3, CHAT = 1, TEXT = 2, EMBED = 4 };
+
+enum { MAX_OWN = 64 }; /* rows of a dialect */
 
 struct reader {
     struct genreq *g;
@@ -13,6 +17,7 @@ struct reader {
     const struct config *c;
     const struct api_service *s;
     struct err *e;
+    const struct tenant *who; /* NULL: none */
 };
 
 struct field {
@@ -22,7 +27,7 @@ struct field {
     double lo, hi;                           /* of numbers; of strings: hi characters */
     double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
     double only;                             /* read_only: the one value that is built */
-    uint8_t where;                           /* CHAT, TEXT or BOTH */
+    uint8_t where;                           /* CHAT, TEXT, BOTH or EMBED */
     bool required;
 };
 
@@ -31,6 +36,20 @@ struct field {
         .name = n, .where = w, .read = r, __VA_ARGS__                                              \
     }
 
+int refuse(struct err *e, const char *param);
+int read_int(struct reader *r, const struct field *f, const struct json *v);
+int read_bool(struct reader *r, const struct field *f, const struct json *v);
+/* Used elsewhere, or without effect. Of a string: up to hi characters. */
+int any_bool(struct reader *r, const struct field *f, const struct json *v);
+int any_string(struct reader *r, const struct field *f, const struct json *v);
+int any_array(struct reader *r, const struct field *f, const struct json *v);
+int any_object(struct reader *r, const struct field *f, const struct json *v);
+/* A string, or an array of strings. */
+int read_stop(struct reader *r, const struct field *f, const struct json *v);
+int read_effort(struct reader *r, const struct field *f, const struct json *v);
+int read_priority(struct reader *r, const struct field *f, const struct json *v);
+int read_salt(struct reader *r, const struct field *f, const struct json *v);
+int read_request_id(struct reader *r, const struct field *f, const struct json *v);
 /* A number of which one value is built; outside of its bounds it is a range error all the same. */
 int read_only(struct reader *r, const struct field *f, const struct json *v);
 int only_false(struct reader *r, const struct field *f, const struct json *v);

@@ -29,7 +29,7 @@ static double limit_logprobs(const struct config *c)
     return (double)c->limits.max_logprobs;
 }
 
-static int refuse(struct err *e, const char *param)
+int refuse(struct err *e, const char *param)
 {
     return err_param(e, ST_UNSUPPORTED, param, "'%s' is not supported by this server.", param);
 }
@@ -82,7 +82,7 @@ static int read_int_to(struct reader *r, const struct field *f, const struct jso
     return 0;
 }
 
-static int read_int(struct reader *r, const struct field *f, const struct json *v)
+int read_int(struct reader *r, const struct field *f, const struct json *v)
 {
     return read_int_to(r, f, v, member(r, f));
 }
@@ -109,7 +109,7 @@ int read_only(struct reader *r, const struct field *f, const struct json *v)
     return v->d == f->only ? 0 : refuse(r->e, f->name);
 }
 
-static int read_bool(struct reader *r, const struct field *f, const struct json *v)
+int read_bool(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_BOOL)
         return wrong_type(r->e, f->name, "a boolean", v);
@@ -125,14 +125,12 @@ int only_false(struct reader *r, const struct field *f, const struct json *v)
     return v->boolean ? refuse(r->e, f->name) : 0;
 }
 
-/* A boolean without effect. */
-static int any_bool(struct reader *r, const struct field *f, const struct json *v)
+int any_bool(struct reader *r, const struct field *f, const struct json *v)
 {
     return v->type == JSON_BOOL ? 0 : wrong_type(r->e, f->name, "a boolean", v);
 }
 
-/* A string of up to hi characters; used elsewhere, or without effect. */
-static int any_string(struct reader *r, const struct field *f, const struct json *v)
+int any_string(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
@@ -141,12 +139,12 @@ static int any_string(struct reader *r, const struct field *f, const struct json
     return 0;
 }
 
-static int any_array(struct reader *r, const struct field *f, const struct json *v)
+int any_array(struct reader *r, const struct field *f, const struct json *v)
 {
     return v->type == JSON_ARR ? 0 : wrong_type(r->e, f->name, "an array", v);
 }
 
-static int any_object(struct reader *r, const struct field *f, const struct json *v)
+int any_object(struct reader *r, const struct field *f, const struct json *v)
 {
     return v->type == JSON_OBJ ? 0 : wrong_type(r->e, f->name, "an object", v);
 }
@@ -191,7 +189,7 @@ static int read_stop_item(struct reader *r, const struct json *v, const char *pa
     return 0;
 }
 
-static int read_stop(struct reader *r, const struct field *f, const struct json *v)
+int read_stop(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type == JSON_STR)
         return v->n ? read_stop_item(r, v, f->name) : 0;
@@ -256,7 +254,7 @@ static int read_stream_options(struct reader *r, const struct field *f, const st
     return read_option(r, f, v, "include_obfuscation", &ignored);
 }
 
-static int read_salt(struct reader *r, const struct field *f, const struct json *v)
+int read_salt(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
@@ -273,9 +271,9 @@ static int read_salt(struct reader *r, const struct field *f, const struct json 
 }
 
 /* Lower runs earlier, so how low is for the operator to say. */
-static int read_priority(struct reader *r, const struct field *f, const struct json *v)
+int read_priority(struct reader *r, const struct field *f, const struct json *v)
 {
-    int64_t least = r->c->limits.min_priority;
+    int64_t least = r->who ? r->who->min_priority : r->c->limits.min_priority;
     if (v->type == JSON_NUM && !v->is_int && v->d == floor(v->d))
         return err_param(r->e, ST_INVALID_VALUE, f->name, "'%s' is out of range.", f->name);
     if (v->type != JSON_NUM || !v->is_int)
@@ -293,7 +291,7 @@ int read_max_tokens(struct reader *r, const struct field *f, const struct json *
     return r->g->fit_max ? 0 : read_int_to(r, f, v, &r->g->max_tokens);
 }
 
-static int read_request_id(struct reader *r, const struct field *f, const struct json *v)
+int read_request_id(struct reader *r, const struct field *f, const struct json *v)
 {
     if (v->type != JSON_STR)
         return wrong_type(r->e, f->name, "a string", v);
@@ -355,7 +353,7 @@ static int read_tools(struct reader *r, const struct field *f, const struct json
     return json_is(json_get(r->d, &r->d->v[0], "tool_choice"), "none") ? 0 : refuse(r->e, f->name);
 }
 
-static int read_effort(struct reader *r, const struct field *f, const struct json *v)
+int read_effort(struct reader *r, const struct field *f, const struct json *v)
 {
     static const char *const ok[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
     if (v->type != JSON_STR)
@@ -461,12 +459,21 @@ static const struct field fields[] = {
     ROW("rid", BOTH, no_effect),
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
-enum { N_SEEN = N_FIELDS + MAX_FOREIGN };
+enum { N_SEEN = MAX_OWN + N_FIELDS + MAX_FOREIGN };
 
-/* Ours, then those of other servers. */
-static const struct field *row(int i)
+static int count_rows(const struct dialect *l)
 {
-    return i < N_FIELDS ? &fields[i] : &foreign_fields[i - N_FIELDS];
+    return l->n_rows + N_FIELDS + n_foreign;
+}
+
+/* The dialect's own, then common ones, then those of other servers. NULL: not of this dialect. */
+static const struct field *row(const struct dialect *l, int i)
+{
+    int k = i - l->n_rows;
+    if (k < 0)
+        return &l->rows[i];
+    const struct field *f = k < N_FIELDS ? &fields[k] : &foreign_fields[k - N_FIELDS];
+    return (f->where & l->where) == l->where ? f : NULL;
 }
 
 static int check_combinations(struct reader *r)
@@ -527,9 +534,10 @@ int model_check(const struct json *v, const struct gen_rules *u, char *name, str
 
 static void set_defaults(struct genreq *g)
 {
-    g->n = 1;
+    g->n = g->n_made = 1;
+    g->normalize = true;
     g->max_tokens = g->max_completion_tokens = g->seed = g->logprobs = INT64_MIN;
-    g->top_k = g->best_of = g->truncate = INT64_MIN;
+    g->top_k = g->best_of = g->truncate = g->dimensions = INT64_MIN;
     g->temperature = g->top_p = g->min_p = g->repetition = NAN;
     g->skip_special = g->add_generation_prompt = true;
     g->add_special = !g->chat;
@@ -564,11 +572,11 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
 }
 
 /* The row of a key in this kind of request, or -1. */
-static int find_field(int mode, const struct json *v)
+static int find_field(const struct dialect *l, const struct json *v)
 {
-    for (int i = 0; v->n_key && i < N_FIELDS + n_foreign; i++) {
-        const struct field *f = row(i);
-        if (f->name[0] == v->key[0] && (f->where & mode) && strlen(f->name) == v->n_key &&
+    for (int i = 0, n = count_rows(l); v->n_key && i < n; i++) {
+        const struct field *f = row(l, i);
+        if (f && f->name[0] == v->key[0] && strlen(f->name) == v->n_key &&
             memcmp(f->name, v->key, v->n_key) == 0)
             return i;
     }
@@ -576,10 +584,10 @@ static int find_field(int mode, const struct json *v)
 }
 
 /* Which value each row has in the body; what nobody knows is counted, or refused if so set. */
-static int match_fields(struct reader *r, int mode, const struct json **seen)
+static int match_fields(struct reader *r, const struct json **seen)
 {
     for (const struct json *v = json_child(r->d, &r->d->v[0]); v; v = json_next(r->d, v)) {
-        int i = find_field(mode, v);
+        int i = find_field(r->g->dialect, v);
         if (i >= 0) {
             seen[i] = v;
         } else if (r->c->http.unknown_fields == CONF_UNKNOWN_REJECT) {
@@ -594,13 +602,14 @@ static int match_fields(struct reader *r, int mode, const struct json **seen)
     return 0;
 }
 
-static int read_fields(struct reader *r, int mode, const struct json *const *seen)
+static int read_fields(struct reader *r, const struct json *const *seen)
 {
-    for (int i = 0; i < N_FIELDS + n_foreign; i++) {
-        const struct field *f = row(i);
+    const struct dialect *l = r->g->dialect;
+    for (int i = 0, n = count_rows(l); i < n; i++) {
+        const struct field *f = row(l, i);
         const struct json *v = seen[i];
         bool given = v && v->type != JSON_NULL;
-        if (!given && f->required && (f->where & mode))
+        if (!given && f && f->required)
             return err_param(r->e, ST_MISSING, f->name, "'%s' is required.", f->name);
         int st = given ? f->read(r, f, v) : 0;
         if (st)
@@ -612,19 +621,21 @@ static int read_fields(struct reader *r, int mode, const struct json *const *see
 int fields_read(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
                 struct err *e)
 {
-    struct reader r = {g, d, u->c, u->s, e};
+    struct reader r = {g, d, u->c, u->s, e, u->who};
     const struct json *seen[N_SEEN] = {0};
-    int mode = g->chat ? CHAT : TEXT;
     set_defaults(g);
-    int st = match_fields(&r, mode, seen);
+    g->pooling = u->c->model.pooling;
+    int st = match_fields(&r, seen);
     if (st)
         return st;
-    st = read_fields(&r, mode, seen);
+    st = read_fields(&r, seen);
     if (st)
         return st;
     st = model_check(json_get(d, &d->v[0], "model"), u, g->model, e);
     if (st)
         return st;
+    if (g->dialect == &dialect_embed)
+        return 0;
     st = check_combinations(&r);
     if (st)
         return st;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fields.h - the fields of the two generation endpoints. Pure; any thread. */
+/* fields.h - the fields of the two generation endpoints and of embeddings. Pure; any thread. */
 #ifndef QUIRE_API_FIELDS_H
 #define QUIRE_API_FIELDS_H
 

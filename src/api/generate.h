@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* generate.h - the two endpoints that generate. Handlers: handler.h. */
+/* generate.h - the endpoints that generate. Handlers: handler.h. */
 #ifndef QUIRE_API_GENERATE_H
 #define QUIRE_API_GENERATE_H
 
@@ -7,5 +7,7 @@
 
 void api_completions(struct req *r);
 void api_chat(struct req *r);
+void api_messages(struct req *r);
+void api_responses(struct req *r);
 
 #endif

@@ -5,6 +5,7 @@
 #include "genreq.h"
 
 #include "cost.h"
+#include "field.h"
 #include "fields.h"
 #include "mem.h"
 #include "prompt.h"
@@ -40,23 +41,22 @@ static int one_prompt(struct genreq *g, const struct json_doc *d, const struct j
     return st;
 }
 
-static int read_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
-                        struct err *e)
+int genreq_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                   const char *key, int64_t max, struct err *e)
 {
-    int64_t max = u->c->limits.max_prompts;
-    const struct json *v = json_get(d, &d->v[0], "prompt");
+    const struct json *v = json_get(d, &d->v[0], key);
     size_t cap = 0;
     const struct json *k = json_child(d, v);
     if (v->type == JSON_STR || (k && k->type == JSON_NUM))
-        return one_prompt(g, d, v, u, "prompt", &cap, e);
+        return one_prompt(g, d, v, u, key, &cap, e);
     if (!k || v->n > max)
-        return err_param(e, ST_INVALID_LENGTH, "prompt",
-                         "'prompt' must have between 1 and %d items.", (int)max);
+        return err_param(e, ST_INVALID_LENGTH, key, "'%s' must have between 1 and %d items.", key,
+                         (int)max);
     uint8_t type = k->type;
     int i = 0;
     for (; k; k = json_next(d, k), i++) {
         char param[32];
-        snprintf(param, sizeof param, "prompt[%d]", i);
+        snprintf(param, sizeof param, "%s[%d]", key, i);
         if (k->type != type || (type != JSON_STR && type != JSON_ARR))
             return wrong_type(e, param, "like the other items: strings, or arrays of integers", k);
         int st = one_prompt(g, d, k, u, param, &cap, e);
@@ -94,7 +94,7 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
 {
     const struct api_service *s = u->s;
     int64_t most = u->c->limits.max_completion_tokens;
-    const char *param = g->chat ? "messages" : "prompt";
+    const char *param = g->dialect->prompt;
     int64_t max = s->limits.max_model_len, n = (int64_t)(g->first[i + 1] - g->first[i]);
     int64_t want = g->chat && g->max_completion_tokens != INT64_MIN ? g->max_completion_tokens
                                                                     : g->max_tokens;
@@ -138,9 +138,7 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
     return st;
 }
 
-/* truncate_prompt_tokens: the last so many of each prompt; -1: as many as leave room for the new
- * ones. */
-static void truncate_prompts(struct genreq *g, const struct engine_limits *l)
+void genreq_truncate(struct genreq *g, const struct engine_limits *l)
 {
     enum { NEW = 16 }; /* where the client does not say how many */
     int64_t keep = g->truncate, pool = (int64_t)l->n_pages * l->page_tokens;
@@ -180,33 +178,51 @@ static int check_count(const struct genreq *g, const struct gen_rules *u, struct
     return 0;
 }
 
-int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
-                struct err *e)
+/* Sequences, lengths, the size of the answer. */
+static int check_room(struct genreq *g, const struct gen_rules *u, struct err *e)
+{
+    int st = check_count(g, u, e);
+    for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
+        st = check_length(g, i, u, e);
+    return st ? st : cost_check(g, u, e);
+}
+
+const struct dialect dialect_text = {.where = TEXT, .prompt = "prompt", .max_tokens = "max_tokens"};
+const struct dialect dialect_chat = {
+    .chat = true, .where = CHAT, .prompt = "messages", .max_tokens = "max_tokens"};
+
+static int read_chat(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                     struct err *e)
+{
+    const char *name = g->dialect->prompt;
+    size_t cap = 0;
+    add_prompt(g, &cap);
+    int st = g->dialect->read
+                 ? g->dialect->read(g, d, u, e)
+                 : prompt_messages(u, d, g->add_generation_prompt, g->add_special, &g->ids, e);
+    g->first[1] = g->ids.n;
+    if (st == 0 && g->ids.n == 0)
+        return err_param(e, ST_INVALID_LENGTH, name, "The %s give no token.", name);
+    return st;
+}
+
+int genreq_make(struct genreq *g, const struct dialect *dialect, const char *body, size_t n,
+                const struct gen_rules *u, struct err *e)
 {
     struct json_doc d;
-    *g = (struct genreq){.chat = chat};
+    *g = (struct genreq){.dialect = dialect, .chat = dialect->chat};
     int st = json_parse(&d, body, n, e);
     if (st)
         return st;
     if (d.v[0].type != JSON_OBJ)
         st = err_set(e, ST_INVALID_TYPE, "The body must be a JSON object.");
     st = st ? st : fields_read(g, &d, u, e);
-    if (st == 0 && chat) {
-        size_t cap = 0;
-        add_prompt(g, &cap);
-        st = prompt_messages(u, &d, g->add_generation_prompt, g->add_special, &g->ids, e);
-        g->first[1] = g->ids.n;
-        if (st == 0 && g->ids.n == 0)
-            st = err_param(e, ST_INVALID_LENGTH, "messages", "The messages give no token.");
-    } else if (st == 0) {
-        st = read_prompts(g, &d, u, e);
-    }
     if (st == 0)
-        truncate_prompts(g, &u->s->limits);
-    st = st ? st : check_count(g, u, e);
-    for (int32_t i = 0; i < g->n_prompts && st == 0; i++)
-        st = check_length(g, i, u, e);
-    st = st ? st : cost_check(g, u, e);
+        st = g->chat ? read_chat(g, &d, u, e)
+                     : genreq_prompts(g, &d, u, "prompt", u->c->limits.max_prompts, e);
+    if (st == 0)
+        genreq_truncate(g, &u->s->limits);
+    st = st || dialect->count_only ? st : check_room(g, u, e);
     json_free(&d);
     return st;
 }
@@ -219,6 +235,7 @@ void genreq_fini(struct genreq *g)
     for (int32_t i = 0; g->echo_text && i < g->n_prompts; i++)
         buf_free(&g->echo_text[i]);
     free(g->echo_text);
+    buf_free(&g->shown);
     free(g->bias);
     free(g->mask);
     ids_free(&g->ids);

@@ -8,10 +8,34 @@
 #include "api.h"
 #include "json.h"
 #include "namespace.h"
+#include "tenants.h"
 
 enum { MAX_STOP_STRINGS = 16 };
 
+struct field;
+struct genreq;
+struct gen_rules;
+
+/* How one endpoint's bodies are read. */
+struct dialect {
+    bool chat;       /* one prompt, through the chat template */
+    bool count_only; /* nothing is generated: the prompt may have any length */
+    uint8_t where;   /* rows of the common field table: CHAT, TEXT, or BOTH for those of both */
+    const char *prompt, *max_tokens; /* the fields' names, for errors about lengths */
+    const struct field *rows;        /* of its own: they come before common ones of their name */
+    int n_rows;
+    /* Appends the prompt's ids; NULL: `messages` or `prompt` as OpenAI has them. */
+    int (*read)(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                struct err *e);
+    int32_t copies; /* how often a stream has all of the text again at its end */
+};
+extern const struct dialect dialect_text, dialect_chat;      /* genreq.c */
+extern const struct dialect dialect_messages, dialect_count; /* messages.c */
+extern const struct dialect dialect_responses;               /* responses.c */
+extern const struct dialect dialect_embed;                   /* embed_fields.c */
+
 struct genreq {
+    const struct dialect *dialect;
     bool chat;
     /* filled from the field table */
     int64_t n, max_tokens, max_completion_tokens, top_k, seed, min_tokens, priority, logprobs,
@@ -24,6 +48,10 @@ struct genreq {
         ids_as_texts, /* return_tokens_as_token_ids */
         fit_max,      /* max_tokens -1 */
         other_window; /* repeat_last_n: penalties over a part of the text */
+    /* embeddings */
+    int64_t dimensions; /* floats of a vector that are shown; INT64_MIN = all */
+    int32_t pooling;    /* CONF_POOLING_* */
+    bool base64, normalize;
     /* computed */
     int32_t n_logprobs; /* -1 = none */
     int32_t
@@ -42,6 +70,8 @@ struct genreq {
     char model[256];
     char request_id[132]; /* "" = none in the body */
     int32_t n_ignored;    /* unknown fields */
+    bool tell_cached;     /* messages: something is marked with cache_control */
+    struct buf shown;     /* responses: members of the answer that say what was asked */
     /* prompts: prompt i is ids.p[first[i] .. first[i+1]) and may generate max_new[i] tokens */
     struct ids ids;
     size_t *first;
@@ -55,11 +85,20 @@ struct gen_rules {
     const struct config *c;
     const struct str_list *names; /* that requests may use; the first is the default */
     const struct api_service *s;
+    const struct tenant *who; /* who asks; NULL: no tenant */
 };
 
 /* Parse and check everything up to admission. 0 or a request status. genreq_fini in every case. */
-int genreq_make(struct genreq *g, bool chat, const char *body, size_t n, const struct gen_rules *u,
-                struct err *e);
+int genreq_make(struct genreq *g, const struct dialect *dialect, const char *body, size_t n,
+                const struct gen_rules *u, struct err *e);
 void genreq_fini(struct genreq *g);
+
+/* Parts of genreq_make. The prompts that `key` has: a string, strings, ids, arrays of ids; at most
+ * `max`. */
+int genreq_prompts(struct genreq *g, const struct json_doc *d, const struct gen_rules *u,
+                   const char *key, int64_t max, struct err *e);
+/* truncate_prompt_tokens: the last so many of each prompt; -1: as many as leave room for the new
+ * ones. */
+void genreq_truncate(struct genreq *g, const struct engine_limits *l);
 
 #endif

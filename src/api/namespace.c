@@ -72,12 +72,12 @@ uint64_t ns_hash(const struct ns_key *key, const void *p, size_t n)
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-uint64_t ns_of(const struct ns_key *key, uint64_t tenant, const char *salt, size_t n_salt)
+uint64_t ns_of(const struct ns_key *key, uint64_t cache, const char *salt, size_t n_salt)
 {
-    unsigned char all[sizeof tenant + NS_MAX_SALT];
-    if (tenant == 0 && n_salt == 0)
+    unsigned char all[sizeof cache + NS_MAX_SALT];
+    if (cache == 0 && n_salt == 0)
         return 0;
-    memcpy(all, &tenant, sizeof tenant);
-    memcpy(all + sizeof tenant, salt, n_salt);
-    return ns_hash(key, all, sizeof tenant + n_salt);
+    memcpy(all, &cache, sizeof cache);
+    memcpy(all + sizeof cache, salt, n_salt);
+    return ns_hash(key, all, sizeof cache + n_salt);
 }

@@ -16,9 +16,10 @@ struct ns_key {
 struct ns_key ns_key_new(void);
 /* SipHash-2-4 of n bytes. */
 uint64_t ns_hash(const struct ns_key *key, const void *p, size_t n);
-/* The namespace of a tenant's requests with this salt (n_salt 0 = none). Two tenants never share
- * one, whatever salts they send, because the tenant is a part of what is hashed and nobody outside
- * knows the key. Only anonymous requests without a salt are in namespace 0. */
-uint64_t ns_of(const struct ns_key *key, uint64_t tenant, const char *salt, size_t n_salt);
+/* The namespace of requests with this salt (n_salt 0 = none) whose tenants use the cache of tenant
+ * `cache` (struct tenant). Two caches never share one, whatever salts are sent, because the cache
+ * is a part of what is hashed and nobody outside knows the key. Only anonymous requests without a
+ * salt are in namespace 0. */
+uint64_t ns_of(const struct ns_key *key, uint64_t cache, const char *salt, size_t n_salt);
 
 #endif

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_MESSAGES = 2048, MAX_RENDERED = 64 << 20 };
+enum { MAX_RENDERED = 64 << 20 };
 
 int wrong_type(struct err *e, const char *param, const char *want, const struct json *v)
 {

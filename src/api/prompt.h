@@ -5,6 +5,8 @@
 
 #include "genreq.h"
 
+enum { MAX_MESSAGES = 2048 };
+
 /* ST_INVALID_TYPE with what `param` must be and what it is. */
 int wrong_type(struct err *e, const char *param, const char *want, const struct json *v);
 /* A string. */

@@ -5,8 +5,10 @@
 #include "routes.h"
 
 #include "admin.h"
+#include "count.h"
+#include "embed.h"
+#include "events.h"
 #include "generate.h"
-#include "stream.h"
 #include "tokenize.h"
 
 #include <string.h>
@@ -14,17 +16,30 @@
 #define STREAM                                                                                     \
     .needs_service = true, .gone = stream_gone, .fail = stream_failed, .sweep = stream_sweep,      \
     .busy = stream_busy, .line = stream_line, .free = stream_free
+#define EMBED                                                                                      \
+    .needs_service = true, .gone = embed_gone, .fail = embed_failed, .sweep = embed_sweep,         \
+    .busy = embed_busy, .line = embed_line, .free = embed_free
+#define MESSAGES .error = messages_error, .id_header = "Request-Id"
+#define COUNT .needs_service = true, .free = count_free
 #define TOKENS .needs_service = true, .free = token_free
 
 /* clang-format off */
 static const struct handler rows[] = {
     {"/v1/completions",      "completions",      M_POST, .run = api_completions, STREAM},
     {"/v1/chat/completions", "chat_completions", M_POST, .run = api_chat, STREAM},
+    {"/v1/embeddings",       "embeddings",       M_POST, .run = api_embeddings, EMBED},
+    {"/v1/responses",        "responses",        M_POST, .run = api_responses, STREAM},
+    {"/v1/messages",         "messages",         M_POST, .run = api_messages, STREAM, MESSAGES},
+    {"/v1/messages/count_tokens", "count_tokens", M_POST, .run = api_count_tokens, COUNT, MESSAGES},
     {"/v1/models",           "models",           M_GET,  .run = api_models},
     {"/v1/models/",          "model",            M_GET,  .run = api_model},
     /* a base URL without /v1 */
     {"/completions",         "completions",      M_POST, .run = api_completions, STREAM},
     {"/chat/completions",    "chat_completions", M_POST, .run = api_chat, STREAM},
+    {"/embeddings",          "embeddings",       M_POST, .run = api_embeddings, EMBED},
+    {"/responses",           "responses",        M_POST, .run = api_responses, STREAM},
+    {"/messages",            "messages",         M_POST, .run = api_messages, STREAM, MESSAGES},
+    {"/messages/count_tokens", "count_tokens",   M_POST, .run = api_count_tokens, COUNT, MESSAGES},
     {"/models",              "models",           M_GET,  .run = api_models},
     {"/models/",             "model",            M_GET,  .run = api_model},
     {"/tokenize",            "tokenize",         M_POST, .run = api_tokenize, TOKENS},

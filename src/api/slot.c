@@ -29,21 +29,33 @@ void slots_close(struct slots *s)
     *s = (struct slots){0};
 }
 
-req_id slot_take(struct slots *s, struct choice *c)
+static req_id take(struct slots *s, struct choice *c, struct embed_input *in)
 {
     uint32_t i = s->free;
     struct slot *t = &s->v[i];
     s->free = t->next_free;
     t->gen++;
     t->c = c;
+    t->in = in;
     s->n_live++;
     return (req_id)t->gen << SLOT_BITS | i;
+}
+
+req_id slot_take(struct slots *s, struct choice *c)
+{
+    return take(s, c, NULL);
+}
+
+req_id slot_take_input(struct slots *s, struct embed_input *in)
+{
+    return take(s, NULL, in);
 }
 
 void slot_give(struct slots *s, req_id id)
 {
     uint32_t i = index_of(id);
     s->v[i].c = NULL;
+    s->v[i].in = NULL;
     s->v[i].next_free = s->free;
     s->free = i;
     s->n_live--;
@@ -55,4 +67,12 @@ struct choice *slot_find(const struct slots *s, req_id id)
     if (i >= s->n || s->v[i].gen != (uint32_t)(id >> SLOT_BITS))
         return NULL;
     return s->v[i].c;
+}
+
+struct embed_input *slot_find_input(const struct slots *s, req_id id)
+{
+    uint32_t i = index_of(id);
+    if (i >= s->n || s->v[i].gen != (uint32_t)(id >> SLOT_BITS))
+        return NULL;
+    return s->v[i].in;
 }

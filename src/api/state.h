@@ -14,6 +14,9 @@
 
 #include <stdatomic.h>
 
+struct tenants;
+struct tenant_use;
+
 enum { LOAD_LOADING, LOAD_READY, LOAD_FAILED };
 enum { N_ROUTES_MAX = N_HANDLERS_MAX - 1 };
 
@@ -39,7 +42,9 @@ struct api {
     struct slots slots;
     struct metrics m;
     struct ns_key cache_key; /* of this process: it hides one tenant's prompts from others */
-    struct buf scratch;      /* one token's text */
+    const struct tenants *tenants;
+    struct tenant_use *use; /* of each, see tenant.h */
+    struct buf scratch;     /* one token's text */
 };
 
 #endif

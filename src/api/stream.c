@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "cost.h"
+#include "embed.h"
 #include "events.h"
 #include "life.h"
 #include "log.h"
@@ -36,9 +37,24 @@ static void cancel_choice(struct choice *c, int reason)
     c->cancel_pending = st == ST_FULL; /* tried again by the sweep */
 }
 
+/* s is over for its tenant, and charged: what it generated, and its prompt unless it was the server
+ * that gave it up before a first token. */
+static void leave(struct stream *s, int reason)
+{
+    bool ours = reason && reason != ST_CANCELLED && reason != ST_DEADLINE;
+    int64_t made = 0;
+    if (!s->entered)
+        return;
+    s->entered = false;
+    for (int32_t i = 0; i < s->n_choices; i++)
+        made += s->choice[i].n_tokens;
+    tenant_leave(s->a, s->r, &s->need, made, ours && made == 0);
+}
+
 /* Nobody wants the rest of s any more. */
 static void cancel(struct stream *s, int reason)
 {
+    leave(s, reason);
     for (int32_t i = 0; i < s->n_choices; i++) {
         struct choice *c = &s->choice[i];
         if (!c->done) {
@@ -65,7 +81,7 @@ void stream_fail(struct stream *s, const struct err *e)
     if (!r->streaming)
         return;
     send_held(s, true);
-    event_error(s, e);
+    s->shape->error(s, e);
     r->ended = true;
     reply_more(r);
 }
@@ -200,7 +216,7 @@ static void no_memory(struct stream *s)
 /* Everything was sent or is in r->out. */
 static void end_stream(struct stream *s)
 {
-    event_done(s);
+    s->shape->done(s);
     s->r->ended = true;
     reply_more(s->r);
 }
@@ -209,14 +225,15 @@ static void all_done(struct stream *s, int64_t now)
 {
     struct req *r = s->r;
     struct buf b = {0};
+    leave(s, 0);
     hist_add(&s->a->m, H_E2E, (double)(now - r->arrival_us) * 1e-6);
     if (s->g.stream) {
         if (s->n_held == 0)
             end_stream(s);
         return;
     }
-    if (buf_room(&b, answer_bytes(s))) {
-        answer_json(s, &b);
+    if (buf_room(&b, s->shape->bytes(s))) {
+        s->shape->answer(s, &b);
         reply(r, 200, "application/json", b.p, b.n);
     } else {
         no_memory(s);
@@ -231,9 +248,20 @@ static bool client_is_full(const struct stream *s)
     return (int64_t)(s->r->out.n - s->r->out_at) > s->a->c->stream.buffer_bytes;
 }
 
+/* What the client has taken of r->out is dropped before it grows, so a long stream stays small. */
+static void compact(struct req *r)
+{
+    if (r->out_at == 0)
+        return;
+    memmove(r->out.p, r->out.p + r->out_at, r->out.n - r->out_at);
+    r->out.n -= r->out_at;
+    r->out_at = 0;
+}
+
 static void send_event(struct choice *c, const struct buf *text)
 {
-    event_token(c->s, c, text, c->done);
+    compact(c->s->r);
+    c->s->shape->token(c->s, c, text, c->done);
     if (!c->s->r->answered)
         reply_events(c->s->r);
     reply_more(c->s->r);
@@ -331,11 +359,13 @@ static void on_failed(struct choice *c, const struct out_rec *rec)
 }
 
 static void on_record(struct api *a, const struct out_rec *rec, const struct token_logprob *top,
-                      int64_t now)
+                      const float *vec, int64_t now)
 {
     struct choice *c = slot_find(&a->slots, rec->id);
-    if (!c)
+    if (!c) {
+        embed_record(a, rec, vec, now);
         return;
+    }
     struct req *r = c->s->r;
     bool end = rec->finish != FINISH_NONE;
     if (end)
@@ -352,13 +382,14 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 {
     const struct out_rec *rec = (const struct out_rec *)(m + 1);
     const struct token_logprob *top = (const struct token_logprob *)(rec + m->n_rec);
+    const float *vec = (const float *)(top + m->n_top);
     int64_t now = clock_us();
     if (m->h.kind != MSG_OUTBOX || n < sizeof *m)
         return;
     a->stats = m->stats;
     a->has_stats = true;
     for (int32_t i = 0; i < m->n_rec; i++)
-        on_record(a, &rec[i], top + rec[i].top0, now);
+        on_record(a, &rec[i], top + rec[i].top0, vec + rec[i].vec0, now); /* one of the two */
 }
 
 /* ---- start ---- */
@@ -366,7 +397,7 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
 static void set_up(struct stream *s)
 {
     const struct genreq *g = &s->g;
-    size_t n_kind = g->chat ? 9 : 5;
+    size_t n_kind = strlen(s->shape->id);
     s->n_choices = s->n_left = g->n_prompts * g->n_made;
     s->choice = xcalloc2((size_t)s->n_choices, sizeof *s->choice);
     for (int32_t i = 0; i < s->n_choices; i++) {
@@ -378,10 +409,11 @@ static void set_up(struct stream *s)
         detok_init(&c->detok, s->a->s.tok, g->skip_special);
         stopper_init(&c->stopper, g->stops);
     }
-    memcpy(s->object_id, g->chat ? "chatcmpl-" : "cmpl-", n_kind);
+    memcpy(s->object_id, s->shape->id, n_kind);
     random_hex(s->object_id + n_kind, 32);
     s->created = clock_unix_s();
-    event_prefix(s);
+    s->pre.soft = true;
+    s->shape->prefix(s);
 }
 
 enum { ECHO_EVENT = 4096 }; /* bytes of an event around its text */
@@ -434,12 +466,23 @@ void stream_begin(struct stream *s)
         return;
     }
     life_slots(a);
-    if (a->slots.n_live + (int64_t)s->g.n_prompts * s->g.n_made > a->slots.max_live) {
+    s->need = (struct tenant_need){(int64_t)s->g.ids.n, (int64_t)s->g.n_prompts * s->g.n_made};
+    if (!tenant_has_place(a, r, s->need.n_seqs)) {
         a->m.rejected++;
         reply_fail(r, ST_QUEUE_FULL, queue_full);
         return;
     }
+    if (tenant_enter(a, r, &s->need, &e)) {
+        a->m.rejected++;
+        reply_error(r, &e);
+        return;
+    }
+    s->entered = true;
     set_up(s);
+    if (s->pre.oom) {
+        no_memory(s);
+        return;
+    }
     int st = submit_all(s);
     if (st) {
         bool full = st == ST_QUEUE_FULL || st == ST_FULL;
@@ -550,6 +593,7 @@ void stream_free(struct req *r)
     }
     free(s->choice);
     buf_free(&s->pre);
+    buf_free(&s->whole);
     genreq_fini(&s->g);
     free(s);
 }

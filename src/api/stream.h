@@ -11,6 +11,7 @@
 #include "handler.h"
 #include "state.h"
 #include "stop.h"
+#include "tenant.h"
 
 struct stream;
 
@@ -44,10 +45,13 @@ struct choice {
 struct stream { /* r->user */
     struct api *a;
     struct req *r;
+    const struct shape *shape; /* how it is answered (events.h) */
     struct genreq g;
     int st;         /* of making g ... */
     struct err err; /* ... and why */
     bool admitted;  /* all its choices are in the engine */
+    bool entered;   /* it counts as one of its tenant's in flight, with: */
+    struct tenant_need need;
     bool queue_asked;
     struct choice *choice;             /* [n_choices] */
     int32_t n_choices, n_open, n_left; /* n_open: the engine still owes an end; n_left: not done */
@@ -55,7 +59,9 @@ struct stream { /* r->user */
     bool prompt_shown;                 /* chat: the ids of the prompt were sent */
     char object_id[48];
     int64_t created;
-    struct buf pre; /* the constant beginning of every event or answer */
+    struct buf pre;   /* the constant beginning of every event or answer */
+    struct buf whole; /* responses, streaming: all of the text so far */
+    int64_t n_events; /* responses, streaming: sent so far */
 };
 
 /* g was made: set up the choices and submit them; or refuse. */

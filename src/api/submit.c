@@ -4,6 +4,7 @@
 
 #include "hash.h"
 #include "random.h"
+#include "tenant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +32,6 @@ static int submit(struct choice *c, struct msg_submit *m, int32_t i)
     *m = (struct msg_submit){.id = slot_take(slots, c),
                              .arrival_us = s->r->arrival_us,
                              .priority = g->priority,
-                             .tenant = s->r->tenant,
-                             .cache_ns = ns_of(&s->a->cache_key, s->r->tenant, g->salt, g->n_salt),
                              .n_prompt = (int32_t)n,
                              .max_new = g->max_new[c->prompt],
                              .n_stop_ids = g->n_stop_ids,
@@ -44,6 +43,7 @@ static int submit(struct choice *c, struct msg_submit *m, int32_t i)
     m->h.kind = MSG_SUBMIT;
     m->h.bytes = (uint32_t)msg_submit_bytes(m);
     m->params.seed = seed_of(s, i);
+    tenant_fill(s->a, s->r, g->salt, g->n_salt, m);
     memcpy(tok, g->ids.p + g->first[c->prompt], n * sizeof *tok);
     memcpy(tok + n, g->stop_ids, (size_t)g->n_stop_ids * sizeof *tok);
     struct token_bias *bias = (struct token_bias *)(tok + n + g->n_stop_ids);

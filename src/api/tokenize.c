@@ -179,7 +179,7 @@ static void token_job(struct req *r, bool back)
 {
     struct token_call *k = r->user;
     const struct api *a = r->service;
-    const struct gen_rules rules = {a->c, &a->names, &a->s};
+    const struct gen_rules rules = {a->c, &a->names, &a->s, r->who};
     struct json_doc d;
     k->st = json_parse(&d, r->body.p ? r->body.p : "", r->body.n, &k->err);
     if (k->st == 0) {

@@ -130,6 +130,17 @@ int be_ready(struct be *be, int slot)
     return be->call->ready(be, slot);
 }
 
+int be_tune_begin(struct be *be, const char *cache)
+{
+    return be->call->tune_begin ? be->call->tune_begin(be, cache) : 1;
+}
+
+void be_tune_end(struct be *be)
+{
+    if (be->call->tune_end)
+        be->call->tune_end(be);
+}
+
 int be_graph_begin(struct be *be, uint64_t key)
 {
     return be->info.graphs ? be->call->graph_begin(be, key) : 0;

@@ -27,7 +27,9 @@ struct be_calls {
     void (*graph_only_record)(struct be *be, bool on);
     /* Fill op, call, info and priv of a lane whose root is set; on an error nothing is left. */
     int (*open_lane)(struct be *lane, struct err *e);
-    int (*set_share)(struct be *be, int32_t share); /* NULL where info.n_shares is 0 */
+    int (*set_share)(struct be *be, int32_t share);      /* NULL where info.n_shares is 0 */
+    int (*tune_begin)(struct be *be, const char *cache); /* NULL: there is nothing to choose */
+    void (*tune_end)(struct be *be);
 };
 
 /* Both bodies of every op, and the checks that each makes first (opcheck.c). */

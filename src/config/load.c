@@ -5,6 +5,7 @@
  * older value and one line in the error list, which is printed sorted by source and position.
  */
 #include "check.h"
+#include "keys.h"
 #include "listen.h"
 #include "mem.h"
 #include "status.h"
@@ -338,6 +339,23 @@ static void cross_check(struct loader *l)
         add_problem(l, 0, 0, why);
 }
 
+static void on_key_problem(void *arg, const struct key_place *at, const char *text)
+{
+    struct loader *l = arg;
+    l->label = at->file;
+    add_problem(l, at->line, at->col, text);
+}
+
+/* The tenants are read for their problems only: struct config holds no secrets. */
+static void check_tenants(struct loader *l)
+{
+    const struct key_sink sink = {l, on_key_problem};
+    struct tenants t;
+    l->source++;
+    tenants_read(&t, l->c, &sink);
+    tenants_free(&t);
+}
+
 static int by_position(const void *a, const void *b)
 {
     const struct problem *x = a, *y = b;
@@ -416,6 +434,9 @@ int config_load(struct config *c, int argc, char **argv, char **envp, enum confi
     load_flags(l, &cl);
     if (l->n_bad == 0)
         cross_check(l);
+    if (l->n_bad == 0 &&
+        (cl.action == CONFIG_RUN || cl.action == CONFIG_CHECK || cl.action == CONFIG_CHECK_DEEP))
+        check_tenants(l);
     st = report(l);
     free(l);
     return st;

@@ -202,8 +202,8 @@ static bool parse_string(void *at, const struct field *f, const char *text, char
     return true;
 }
 
-bool field_set_list(struct config *c, const struct field *f, const char *const *v, int32_t n,
-                    char *why, size_t n_why)
+bool field_set_list(void *base, const struct field *f, const char *const *v, int32_t n, char *why,
+                    size_t n_why)
 {
     if (n > (int32_t)f->max) {
         snprintf(why, n_why, "at most %d items, got %d", (int)f->max, (int)n);
@@ -212,7 +212,7 @@ bool field_set_list(struct config *c, const struct field *f, const char *const *
     for (int32_t i = 0; i < n; i++)
         if (v[i][0] == '\0' || strlen(v[i]) > ITEM_MAX)
             return complain(why, n_why, "list items have 1..256 characters%s%s", "", "");
-    struct str_list *l = (struct str_list *)((char *)c + f->offset), fresh = {0};
+    struct str_list *l = (struct str_list *)((char *)base + f->offset), fresh = {0};
     fresh.v = xcalloc2((size_t)n + 1, sizeof *fresh.v);
     for (int32_t i = 0; i < n; i++)
         fresh.v[fresh.n++] = xstrdup(v[i]);
@@ -246,8 +246,7 @@ static char *next_item(char **at)
 }
 
 /* "a,b", or the same as a YAML list in one line: "[a, 'b']". */
-static bool parse_list(struct config *c, const struct field *f, const char *text, char *why,
-                       size_t n)
+static bool parse_list(void *base, const struct field *f, const char *text, char *why, size_t n)
 {
     char *copy = xstrdup(text + strspn(text, " \t")), *at = copy;
     const char *v[LIST_MAX + 1];
@@ -266,14 +265,14 @@ static bool parse_list(struct config *c, const struct field *f, const char *text
     for (char *p; k <= LIST_MAX && (p = next_item(&at)) != NULL;)
         if (*p)
             v[k++] = p;
-    bool ok = field_set_list(c, f, v, k, why, n);
+    bool ok = field_set_list(base, f, v, k, why, n);
     free(copy);
     return ok;
 }
 
-bool field_parse(struct config *c, const struct field *f, const char *text, char *why, size_t n)
+bool field_parse(void *base, const struct field *f, const char *text, char *why, size_t n)
 {
-    void *at = (char *)c + f->offset;
+    void *at = (char *)base + f->offset;
     switch (f->type) {
     case F_BOOL:
         return parse_bool(at, text, why, n);
@@ -282,7 +281,7 @@ bool field_parse(struct config *c, const struct field *f, const char *text, char
     case F_STRING:
         return parse_string(at, f, text, why, n);
     case F_LIST:
-        return parse_list(c, f, text, why, n);
+        return parse_list(base, f, text, why, n);
     default:
         return parse_number(at, f, text, why, n);
     }

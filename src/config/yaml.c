@@ -143,6 +143,9 @@ static void pair(struct walk *w, struct frame *f, yaml_node_pair_t *p)
     if (at > 0)
         w->path[at++] = '.';
     memcpy(w->path + at, name, len + 1);
+    bool nothing = v->type == YAML_SCALAR_NODE && is_null(v);
+    if (w->sink->open && (v->type == YAML_MAPPING_NODE || nothing))
+        w->sink->open(w->sink->arg, w->path, nothing, line_of(k), col_of(k));
     if (v->type == YAML_SCALAR_NODE)
         leaf(w, v);
     else if (v->type == YAML_SEQUENCE_NODE)

@@ -13,6 +13,8 @@ struct conf_sink {
     void (*set)(void *arg, const char *path, const char *const *v, int32_t n, bool is_list,
                 int line, int col);
     void (*bad)(void *arg, int line, int col, const char *text);
+    /* A mapping, before what is in it, or nothing where one may be meant. May be NULL. */
+    void (*open)(void *arg, const char *path, bool nothing, int line, int col);
 };
 /* false when the file cannot be read at all (errno says why). */
 bool yaml_read(const char *file, const struct conf_sink *s);

@@ -20,6 +20,12 @@ static void count_seq(const struct engine *en, const struct seq *s)
 
 static int audit_seq(const struct seq *s, struct err *e)
 {
+    if (s->embed != EMBED_NONE && (s->n_max != s->n_prompt || s->n_tok != s->n_prompt))
+        return err_set(e, ST_INTERNAL, "seq %llu gives a vector, prompt %d tok %d max %d",
+                       (unsigned long long)s->id, s->n_prompt, s->n_tok, s->n_max);
+    if (s->embed == EMBED_MEAN && s->n_hit > 0)
+        return err_set(e, ST_INTERNAL, "seq %llu gives a mean and skips %d tokens",
+                       (unsigned long long)s->id, s->n_hit);
     if (s->n_known > s->n_tok || s->n_planned > s->n_tok || s->n_done > s->n_planned ||
         s->n_sent > s->n_pages || s->n_pub > s->n_pages || s->n_tok > s->n_max)
         return err_set(e, ST_INTERNAL,
@@ -63,7 +69,7 @@ int engine_audit(struct engine *en, struct err *e)
     const struct seqs *q = &en->seqs;
     memset(en->held, 0, (size_t)en->lim.n_pages * sizeof *en->held);
     memset(en->pins, 0, (size_t)kv_node_slots(en->kv) * sizeof *en->pins);
-    int32_t n_wait = 0, n_run = 0, n_off = 0, n_rows = 0;
+    int32_t n_wait = 0, n_run = 0, n_off = 0, n_rows = 0, n_embeds = 0;
     for (int32_t i = 0; i < q->n_slots; i++) {
         const struct seq *s = &q->seq[i];
         if (s->state == SEQ_FREE)
@@ -76,6 +82,7 @@ int engine_audit(struct engine *en, struct err *e)
         n_run += s->state == SEQ_RUNNING && !s->preempting;
         n_off += s->state == SEQ_DRAINING || s->preempting;
         n_rows += s->row >= 0;
+        n_embeds += s->embed != EMBED_NONE;
     }
     for (int32_t i = 0; i < en->n_lanes; i++) {
         count_limbo(en, &en->lane[i]);
@@ -89,5 +96,7 @@ int engine_audit(struct engine *en, struct err *e)
         return err_set(e, ST_INTERNAL,
                        "lists: waiting %d/%d running %d/%d draining %d/%d rows %d+%d", n_wait,
                        q->n_wait, n_run, q->n_run, n_off, q->n_draining, n_rows, q->n_free_rows);
+    if (n_embeds != q->n_embeds)
+        return err_set(e, ST_INTERNAL, "prompts for vectors: %d/%d", n_embeds, q->n_embeds);
     return kv_audit(en->kv, en->held, en->pins, e);
 }

@@ -19,7 +19,7 @@
  */
 #include "sched.h"
 
-#include "share.h"
+#include "split.h"
 
 enum { MIN_CHUNK = 64, MIN_LONE_CHUNK = 16, FIRST_CHUNK = 64, MAX_STEP_US = 1000000 };
 enum { SHORT_SHARE = 4, SHORT_LEAST = 64, LONG_SHARE = 4 };
@@ -80,7 +80,7 @@ int32_t sched_lane_budget(const struct sched *sc, int32_t share)
 
 int64_t sched_hold_us(const struct sched *sc, int64_t n_tokens, int64_t wait_us)
 {
-    double weights_us = share_decode_us(sc, 0), best = sc->cost.best_token_us;
+    double weights_us = split_decode_us(sc, 0), best = sc->cost.best_token_us;
     int64_t most = weights_us < HOLD_US ? (int64_t)weights_us : HOLD_US;
     bool worth_it = best <= 0 || (double)n_tokens * best >= weights_us;
     return worth_it || wait_us >= most ? 0 : most - wait_us;
@@ -109,7 +109,7 @@ void sched_note_step(struct sched *sc, const struct step *s, int64_t us)
     if (us < 1)
         us = 1;
     if (s->kind == STEP_DECODE) {
-        share_note_decode(sc, s->share, (double)us);
+        split_note_decode(sc, s->share, (double)us);
         return;
     }
     c->prefill_us[s->share] = c->prefill_us[s->share] * 0.75 + (double)us;
@@ -120,14 +120,14 @@ void sched_note_step(struct sched *sc, const struct step *s, int64_t us)
 
 int64_t sched_step_cost_us(const struct sched *sc, const struct step *s)
 {
-    if (s->kind == STEP_DECODE && share_decode_us(sc, s->share) > 0)
-        return (int64_t)share_decode_us(sc, s->share);
+    if (s->kind == STEP_DECODE && split_decode_us(sc, s->share) > 0)
+        return (int64_t)split_decode_us(sc, s->share);
     return (int64_t)(token_us(sc, s->share) * s->n_tokens);
 }
 
 int64_t sched_step_limit_us(const struct sched *sc, const struct step *s)
 {
-    double per_token = token_us(sc, s->share), decode = share_decode_us(sc, s->share);
+    double per_token = token_us(sc, s->share), decode = split_decode_us(sc, s->share);
     if (s->kind == STEP_DECODE && decode > 0)
         return (int64_t)(decode * LIMIT_FACTOR);
     if (per_token > 0)

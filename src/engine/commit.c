@@ -52,34 +52,55 @@ static void take_token(struct engine *en, struct seq *s, const struct step_resul
         seq_end(en, s);
 }
 
+/* Row i of the step in `slot` brought the vector of s: its end. Not inlined on purpose: rows that
+ * draw do not pay for it. */
+static __attribute__((noinline)) void take_vector(struct engine *en, const struct lane *ln,
+                                                  int slot, struct seq *s, int32_t i)
+{
+    if (PLANT(PLANT_VECTOR_SLOT) && i > 0)
+        i--;
+    int st = ln->ex.hidden(ln->ex.self, slot, i, outbox_vector(en, s));
+    if (st != 0) {
+        log_error("engine.vector", "id=%llu row=%d status=\"%s\"", (unsigned long long)s->id, i,
+                  st_text(st));
+        outbox_undo_vector(en);
+        outbox_end(en, s, FINISH_ERROR, ST_INTERNAL);
+    }
+    seq_end(en, s);
+}
+
 /* Row i of *r has no numbers. The request ends; one that had ended leaves nothing behind either. */
 static void numeric_error(struct engine *en, struct seq *s, const struct step_result *r, int32_t i)
 {
     seq_break(en, s);
     if (s->state != SEQ_RUNNING)
         return;
-    log_error("engine.numeric", "id=%llu token %d of it has no finite logits",
-              (unsigned long long)s->id, s->n_known);
+    log_error("engine.numeric", "id=%llu token %d of it has no finite %s",
+              (unsigned long long)s->id, s->n_known,
+              s->embed == EMBED_NONE ? "logits" : "hidden state");
     en->stats.numeric_errors++;
     outbox_end(en, s, FINISH_ERROR, r->row[i].status);
     seq_end(en, s);
 }
 
 /* Row i of the step. true while its seq goes on decoding. */
-static bool commit_row(struct engine *en, struct lane *ln, const struct step *step, struct seq *s,
-                       int32_t i)
+static bool commit_row(struct engine *en, struct lane *ln, int slot, struct seq *s, int32_t i)
 {
+    const struct step *step = ln->step[slot];
     const struct step_result *r = ln->result;
     s->n_inflight--;
     s->n_done = step->rows[i].first + step->rows[i].n;
     bool live = s->state == SEQ_RUNNING; /* also when marked for preemption: the token counts */
-    bool sampled = step->rows[i].want == STEP_WANT_SAMPLE;
+    int32_t want = step->rows[i].want;
+    bool sampled = want == STEP_WANT_SAMPLE;
     if (PLANT(PLANT_LATE_TOKEN) && !live && sampled)
         outbox_token(en, s, r->token[r->row[i].first], FINISH_NONE, -1, r, r->row[i].first);
     if (r->row[i].status != 0)
         numeric_error(en, s, r, i);
     else if (live && sampled)
         take_token(en, s, r, i);
+    else if (live && (want == STEP_WANT_HIDDEN || want == STEP_WANT_MEAN))
+        take_vector(en, ln, slot, s, i);
     if (seq_filled(en, s)) /* also what an ended one has computed */
         seq_publish(en, ln, s);
     seq_settle_if_idle(en, s);
@@ -109,7 +130,7 @@ void commit_step(struct engine *en, struct lane *ln, int slot, int64_t now_us)
     for (int32_t i = 0; i < step->n_rows; i++) {
         struct seq *s = &en->seqs.seq[f->who[i].seq];
         CHECK(s->gen == f->who[i].gen && s->n_inflight > 0);
-        going_on |= commit_row(en, ln, step, s, i);
+        going_on |= commit_row(en, ln, slot, s, i);
     }
     if (step->kind == STEP_DECODE) {
         en->stats.steps_decode++;

@@ -43,9 +43,10 @@ static void explain_seq(struct engine *en, const struct seq *s)
 {
     const char *state = s->state == SEQ_WAITING ? "waiting" : "running";
     log_info("engine.seq",
-             "id=%llu state=%s why=\"%s\" row=%d prompt=%d tokens=%d known=%d cached=%d done=%d "
+             "id=%llu tenant=%llu state=%s why=\"%s\" row=%d prompt=%d tokens=%d known=%d "
+             "cached=%d done=%d "
              "pages=%d inflight=%d priority=%lld boost=%d preempted=%d waited_us=%lld",
-             (unsigned long long)s->id, state,
+             (unsigned long long)s->id, (unsigned long long)en->seqs.tenant[s->tenant].key, state,
              s->state == SEQ_WAITING ? why_waiting(en, s) : why_running(en, s), s->row, s->n_prompt,
              s->n_tok, s->n_known, s->n_planned, s->n_done, s->n_pages, s->n_inflight,
              (long long)s->priority, (int)s->boost, s->n_preempted,

@@ -10,9 +10,11 @@
  * Why the arrays cannot overflow: since the last full send there was at most one commit that
  * brought tokens, one a row (when the engine stops, all requests end before what is in flight is
  * committed), and a request counts against the admission bound until its end was sent, so there is
- * at most one end for each of max_live. The exception is a message being sent: its ends are taken
- * off the count first, because whoever reads one may submit at once and must find the place free,
- * and are put back when the outbox is full; meanwhile at most max_live more slip in. Engine thread.
+ * at most one end for each of max_live. A step brings at most cap_vec vectors, which bounds what
+ * one message has of them to VECTOR_BYTES. The exception is a message being sent: its ends are
+ * taken off the count first, because whoever reads one may submit at once and must find the place
+ * free, and are put back when the outbox is full; meanwhile at most max_live more slip in. Engine
+ * thread.
  */
 #include "outbox.h"
 
@@ -23,18 +25,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { VECTOR_BYTES = 4 << 20 };
+
+static int32_t vectors_of(const struct engine_limits *l)
+{
+    if (l->hidden_dim <= 0)
+        return 0;
+    int32_t n = VECTOR_BYTES / (int32_t)sizeof(float) / l->hidden_dim; /* <= MAX_HIDDEN */
+    return n < l->max_seqs ? n : l->max_seqs;
+}
+
 int outbox_init(struct engine *en, struct err *e)
 {
     struct staging *o = &en->staging;
-    size_t rec, top, bytes;
+    size_t rec, top, bytes, vec;
+    o->cap_vec = vectors_of(&en->lim);
+    vec = (size_t)o->cap_vec * (size_t)en->lim.hidden_dim * sizeof *o->vec;
     o->cap_rec = 2 * en->lim.max_live + en->lim.max_seqs;
     o->cap_top = en->lim.max_seqs * MAX_LOGPROBS;
     if (!mul_size((size_t)o->cap_rec, sizeof *o->rec, &rec) ||
         !mul_size((size_t)o->cap_top, sizeof *o->top, &top) || !add_size(rec, top, &bytes) ||
-        !add_size(bytes, sizeof(struct msg_outbox), &bytes) || bytes > UINT32_MAX)
+        !add_size(bytes, sizeof(struct msg_outbox) + vec, &bytes) || bytes > UINT32_MAX)
         return err_set(e, ST_INVALID_VALUE, "too many requests for one message");
     o->rec = xalloc(rec);
     o->top = xalloc(top);
+    o->vec = xalloc(vec);
     o->buf = xalloc_aligned(64, bytes);
     return 0;
 }
@@ -43,6 +58,7 @@ void outbox_fini(struct engine *en)
 {
     free(en->staging.rec);
     free(en->staging.top);
+    free(en->staging.vec);
     free(en->staging.buf);
 }
 
@@ -86,6 +102,24 @@ void outbox_end(struct engine *en, const struct seq *s, int finish, int status)
     r->queue_us = s->queue_us;
 }
 
+float *outbox_vector(struct engine *en, const struct seq *s)
+{
+    struct staging *o = &en->staging;
+    CHECK(o->n_vec < o->cap_vec);
+    struct out_rec *r = add_rec(en, s->id, FINISH_VECTOR);
+    r->n_cached = s->n_hit;
+    r->queue_us = s->queue_us;
+    r->n_vec = en->lim.hidden_dim;
+    r->vec0 = o->n_vec++ * en->lim.hidden_dim;
+    return o->vec + r->vec0;
+}
+
+void outbox_undo_vector(struct engine *en)
+{
+    en->staging.n_rec--;
+    en->staging.n_vec--;
+}
+
 void outbox_refuse(struct engine *en, req_id id, int status)
 {
     add_rec(en, id, FINISH_ERROR)->status = status;
@@ -105,28 +139,56 @@ static void fill_stats(struct engine *en, struct engine_stats *st)
     *st = en->stats;
 }
 
+/* The log probabilities of n records go to `to`, and their places are counted from there. How many.
+ */
+static int32_t pack_top(const struct staging *o, struct out_rec *rec, int32_t n,
+                        struct token_logprob *to)
+{
+    int32_t first = 0, n_top = 0;
+    for (int32_t i = 0; i < n && o->n_top > 0; i++) {
+        if (rec[i].finish == FINISH_VECTOR)
+            continue;
+        if (rec[i].n_top > 0 && n_top == 0)
+            first = rec[i].top0;
+        rec[i].top0 = rec[i].n_top > 0 ? rec[i].top0 - first : 0;
+        n_top += rec[i].n_top;
+    }
+    memcpy(to, o->top + first, (size_t)n_top * sizeof *to);
+    return n_top;
+}
+
+/* The same for vectors; floats. */
+static int32_t pack_vec(const struct staging *o, struct out_rec *rec, int32_t n, float *to)
+{
+    int32_t first = 0, n_vec = 0;
+    for (int32_t i = 0; i < n && o->n_vec > 0; i++) {
+        if (rec[i].finish != FINISH_VECTOR)
+            continue;
+        first = n_vec == 0 ? rec[i].vec0 : first;
+        rec[i].vec0 -= first;
+        n_vec += rec[i].n_vec;
+    }
+    memcpy(to, o->vec + first, (size_t)n_vec * sizeof *to);
+    return n_vec;
+}
+
 /* Try to send records [at, at + n). */
 static bool send_range(struct engine *en, int32_t at, int32_t n)
 {
     struct staging *o = &en->staging;
     struct msg_outbox *m = (struct msg_outbox *)o->buf;
-    int32_t top0 = n > 0 ? o->rec[at].top0 : 0, n_top = 0;
     struct out_rec *rec = (struct out_rec *)(m + 1);
-    memcpy(rec, o->rec + at, (size_t)n * sizeof *rec);
+    struct token_logprob *top = (struct token_logprob *)(rec + n);
     int ends = 0;
+    memcpy(rec, o->rec + at, (size_t)n * sizeof *rec);
     for (int32_t i = 0; i < n; i++)
         ends += rec[i].finish != FINISH_NONE;
-    for (int32_t i = 0; i < n && o->n_top > 0; i++) {
-        if (rec[i].n_top > 0 && n_top == 0)
-            top0 = rec[i].top0;
-        rec[i].top0 = rec[i].n_top > 0 ? rec[i].top0 - top0 : 0;
-        n_top += rec[i].n_top;
-    }
-    memcpy(rec + n, o->top + top0, (size_t)n_top * sizeof *o->top);
-    size_t bytes = sizeof *m + (size_t)n * sizeof *rec + (size_t)n_top * sizeof *o->top;
+    m->n_top = pack_top(o, rec, n, top);
+    m->n_vec = pack_vec(o, rec, n, (float *)(top + m->n_top));
+    size_t bytes = sizeof *m + (size_t)n * sizeof *rec + (size_t)m->n_top * sizeof *top +
+                   (size_t)m->n_vec * sizeof *o->vec;
     m->h = (struct msg_head){.kind = MSG_OUTBOX, .bytes = (uint32_t)bytes};
     m->n_rec = n;
-    m->n_top = n_top;
     fill_stats(en, &m->stats);
     atomic_fetch_sub(&en->live, ends);
     if (!fault_point("outbox.send") && mbox_send(en->out, m, bytes) == 0)
@@ -154,7 +216,8 @@ bool outbox_send(struct engine *en)
     }
     o->blocked = at < o->n_rec;
     if (!o->blocked) {
-        o->n_rec = o->n_top = o->dirty = false;
+        o->n_rec = o->n_top = o->n_vec = 0;
+        o->dirty = false;
         return true;
     }
     memmove(o->rec, o->rec + at, (size_t)(o->n_rec - at) * sizeof *o->rec);

@@ -16,7 +16,7 @@
 #include "plant.h"
 #include "sched.h"
 #include "seq.h"
-#include "share.h"
+#include "split.h"
 
 #include <string.h>
 
@@ -56,10 +56,28 @@ static bool is_free_for(const struct lane *ln, const struct seq *s)
     return s->lane == ln->index || s->n_inflight == 0 || PLANT(PLANT_HANDED_EARLY);
 }
 
+/* Has the outbox room for one vector more when this step is done? */
+static bool fits_vector(const struct engine *en, const struct seq *s)
+{
+    return s->embed == EMBED_NONE || en->seqs.n_vectors < en->staging.cap_vec;
+}
+
+/* What a chunk of n tokens of s asks for; a vector is counted. */
+static int32_t want_of(struct engine *en, const struct seq *s, int32_t n)
+{
+    bool last = n == seq_need(s);
+    if (s->embed == EMBED_NONE)
+        return last ? STEP_WANT_SAMPLE : STEP_WANT_NONE;
+    en->seqs.n_vectors += last;
+    if (s->embed == EMBED_LAST)
+        return last ? STEP_WANT_HIDDEN : STEP_WANT_NONE;
+    return last ? STEP_WANT_MEAN : PLANT(PLANT_SUM_MISSED) ? STEP_WANT_NONE : STEP_WANT_SUM;
+}
+
 /* Put the next n tokens of s into the step as a row. Inlined on purpose: a decode row, n known to
  * be 1, is a tenth of a turn's cost otherwise. */
-static inline __attribute__((always_inline)) void pack_row(struct engine *en, struct lane *ln,
-                                                           int slot, struct seq *s, int32_t n)
+static inline __attribute__((always_inline)) void
+pack_row(struct engine *en, struct lane *ln, int slot, struct seq *s, int32_t n, int32_t want)
 {
     struct step *step = ln->step[slot];
     struct flight *f = ln->flight[slot];
@@ -75,9 +93,9 @@ static inline __attribute__((always_inline)) void pack_row(struct engine *en, st
         step->tokens[step->n_tokens] = PLANT(PLANT_STALE_TOKEN) ? s->tok[s->n_known - 1]
                                                                 : TOKEN_FROM_ROW;
     step->n_tokens += n;
-    r->want = first + n == s->n_tok ? STEP_WANT_SAMPLE : STEP_WANT_NONE;
+    r->want = want;
     step->sample[i] = s->params;
-    if (r->want == STEP_WANT_SAMPLE)
+    if (want == STEP_WANT_SAMPLE)
         area_pack(en, step, r, s);
     if (s->n_sent < s->n_pages || s->copy_node != KV_ROOT)
         pack_tables(en, ln, step, s);
@@ -94,7 +112,7 @@ static inline __attribute__((always_inline)) void pack_row(struct engine *en, st
     s->lane = (uint8_t)ln->index;
     s->n_inflight++;
     s->n_planned += n;
-    s->n_tok += r->want == STEP_WANT_SAMPLE; /* a placeholder for what this step will draw */
+    s->n_tok += want == STEP_WANT_SAMPLE; /* a placeholder for what this step will draw */
 }
 
 /* Push somebody out in favour of s, which lacks n_pages pages or a row. false: nobody may be now; a
@@ -157,7 +175,7 @@ static void plan_decode(struct engine *en, struct lane *ln, int slot)
         if (s->n_planned >= s->n_pages * en->lim.page_tokens && !make_room(en, s, s->n_planned + 1))
             continue;
         if (fits_step(ln, step, s))
-            pack_row(en, ln, slot, s, 1);
+            pack_row(en, ln, slot, s, 1, STEP_WANT_SAMPLE);
     }
     fair_charge_decode(&en->seqs, &en->sched);
 }
@@ -172,11 +190,11 @@ static int32_t plan_chunk(struct engine *en, struct lane *ln, int slot, struct s
         int32_t room = s->n_pages * en->lim.page_tokens - s->n_planned;
         n = n < room ? n : room;
     }
-    if (n == seq_need(s) && !fits_area(en, ln->step[slot], s))
-        n--; /* the last one draws: in a step of its own */
+    if (n == seq_need(s) && (!fits_area(en, ln->step[slot], s) || !fits_vector(en, s)))
+        n--; /* the last one draws or gives its vector: in a step of its own */
     if (n <= 0 || !fits_step(ln, ln->step[slot], s))
         return 0;
-    pack_row(en, ln, slot, s, n);
+    pack_row(en, ln, slot, s, n, want_of(en, s, n));
     return n;
 }
 
@@ -204,8 +222,9 @@ static bool plan_running(struct engine *en, struct lane *ln, int slot, int32_t m
         for (int32_t i = at; i < q->n_run && (pick < 0 || !is_short); i++) {
             const struct seq *s = &q->seq[q->run[i]];
             int32_t need = seq_need(s);
-            if (need <= 1 || (need <= max_tokens) != is_short || s->tried == q->plan_no ||
-                s->in_plan == q->plan_no || !is_free_for(ln, s))
+            if (!seq_wants_chunk(s) || (need <= max_tokens) != is_short || s->tried == q->plan_no ||
+                s->in_plan == q->plan_no || /* it may just have started */
+                !is_free_for(ln, s))
                 continue;
             if (pick < 0 ||
                 q->tenant[s->tenant].served < q->tenant[q->seq[q->run[pick]].tenant].served)
@@ -284,7 +303,7 @@ static struct demand look(const struct engine *en)
     struct demand d = {0};
     for (int32_t i = 0; i < en->seqs.n_run; i++) {
         const struct seq *s = &en->seqs.seq[en->seqs.run[i]];
-        d.n_chunked += seq_need(s) > 1;
+        d.n_chunked += seq_need(s) > 1 || (en->seqs.n_embeds > 0 && seq_wants_chunk(s));
         d.n_decoders += seq_need(s) == 1 && s->n_tok < s->n_max;
     }
     return d;
@@ -298,7 +317,7 @@ static int64_t hold_us(const struct engine *en)
     int64_t n_tokens = 0, least = INT64_MAX;
     for (int32_t i = 0; i < q->n_run + q->n_wait; i++) {
         const struct seq *s = &q->seq[i < q->n_run ? q->run[i] : q->wait[i - q->n_run]];
-        if (i < q->n_run && seq_need(s) <= 1)
+        if (i < q->n_run && !seq_wants_chunk(s))
             continue;
         n_tokens += seq_need(s);
         int64_t us = sched_hold_us(&en->sched, n_tokens, en->now_us - s->arrival_us);
@@ -343,7 +362,7 @@ static void plan_prompts(struct engine *en, struct lane *ln, int slot)
             return;
         }
     }
-    ln->step[slot]->share = beside ? share_pick(&en->sched) : 0;
+    ln->step[slot]->share = beside ? split_pick(&en->sched) : 0;
     bool alone = !beside && en->seqs.n_run + en->seqs.n_wait == 1;
     plan_prefill(en, ln, slot,
                  alone ? sched_prefill_budget(&en->sched, 0)
@@ -362,7 +381,7 @@ static void plan_tokens(struct engine *en, struct lane *ln, int slot)
     if (beside && d.n_chunked == 0)
         beside = lane_end_us(other, other->n_flight, en->now_us) >
                  lane_end_us(ln, ln->n_flight, en->now_us);
-    ln->step[slot]->share = beside ? share_pick(&en->sched) : 0;
+    ln->step[slot]->share = beside ? split_pick(&en->sched) : 0;
     plan_decode(en, ln, slot);
 }
 
@@ -370,6 +389,7 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
 {
     struct step *step = ln->step[slot];
     en->seqs.plan_no++;
+    en->seqs.n_vectors = 0;
     fair_expire(&en->seqs, &en->sched);
     step->version = STEP_VERSION;
     step->seq_no = ln->step_no + 1;

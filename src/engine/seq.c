@@ -77,6 +77,8 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->n_stop = m->n_stop_ids;
     memcpy(s->stop, tok + m->n_prompt, (size_t)m->n_stop_ids * sizeof *tok);
     s->params = m->params;
+    s->embed = (uint8_t)m->embed;
+    q->n_embeds += s->embed != EMBED_NONE;
     s->priority = m->priority;
     s->order = q->n_orders++;
     s->min_new = m->min_new;
@@ -84,6 +86,10 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->arrival_us = m->arrival_us;
     s->ns = m->cache_ns;
     s->n_hit = -1;
+    s->whole_pages = m->whole_pages != 0;
+    s->account = m->account;
+    if (s->account > 0)
+        kv_bound(en->kv, s->account, (int32_t)(m->cache_share * en->lim.n_pages));
     area_admit(en, s, m);
     s->tenant = fair_join(q, &en->sched, m);
     idmap_put(&q->ids, s->id, seq_index(q, s));
@@ -95,6 +101,12 @@ static int32_t pages_for(const struct engine *en, int32_t n_tokens)
     return (n_tokens + en->lim.page_tokens - 1) / en->lim.page_tokens;
 }
 
+/* Does it ask the prefix cache? A mean needs every token's hidden state, and no page has those. */
+static bool may_hit(const struct engine *en, const struct seq *s)
+{
+    return en->lim.prefix_cache && (s->embed != EMBED_MEAN || PLANT(PLANT_MEAN_HIT));
+}
+
 static void first_admission(struct engine *en, struct seq *s)
 {
     if (s->n_hit >= 0)
@@ -104,7 +116,7 @@ static void first_admission(struct engine *en, struct seq *s)
     if (s->queue_us < 0)
         s->queue_us = 0;
     en->stats.prompt_tokens += s->n_prompt;
-    if (en->lim.prefix_cache) {
+    if (may_hit(en, s)) {
         en->stats.prefix_queries += s->n_prompt;
         en->stats.prefix_hits += s->n_hit;
     }
@@ -128,7 +140,8 @@ static void start_copy(struct engine *en, struct seq *s, const struct kv_hit *hi
 
 /* WAITING -> RUNNING when the pages for all its tokens could be had with `reserve` left over. They
  * are not taken yet (chunks take them), but starting without them would only lead to preemption.
- * The last token is always computed, so a hit covers n_tok - 1 tokens at most. */
+ * The last token is always computed, so a hit covers n_tok - 1 tokens at most; of a prompt for a
+ * mean every token is. */
 bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
 {
     struct seqs *q = &en->seqs;
@@ -138,8 +151,13 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
         (sc->gate_seq == seq_index(q, s) && sched_gated(sc, kv_avail(en->kv))))
         return false;
     int32_t avail = kv_avail(en->kv);
-    if (en->lim.prefix_cache)
+    if (may_hit(en, s))
         kv_match(en->kv, s->ns, s->tok, s->n_tok - !PLANT(PLANT_HIT_LONG), s->pages, &hit);
+    if (s->whole_pages &&
+        hit.part != KV_ROOT) { /* it would tell a neighbour's text token by token */
+        kv_unpin(en->kv, hit.part);
+        hit.part = KV_ROOT;
+    }
     int32_t want = pages_for(en, s->n_tok) - hit.n_pages + reserve;
     if (hit.part != KV_ROOT && kv_avail(en->kv) < want) { /* its source may be the page we lack */
         kv_unpin(en->kv, hit.part);
@@ -196,6 +214,8 @@ static bool publish_page(struct engine *en, struct lane *ln, struct seq *s)
     s->node = node;
     s->n_pub++;
     page_id theirs = kv_node_page(en->kv, node);
+    if (theirs == mine)
+        kv_charge(en->kv, node, s->account);
     if (theirs == mine || s->state != SEQ_RUNNING || s->preempting || ln->n_limbo > MAX_COPIES)
         return true;
     kv_ref(en->kv, theirs);
@@ -257,6 +277,7 @@ static void settle(struct engine *en, struct seq *s)
         return;
     }
     fair_leave(q, &en->sched, s->tenant);
+    q->n_embeds -= s->embed != EMBED_NONE;
     s->state = SEQ_FREE;
     s->gen++;
     q->free[q->n_free++] = seq_index(q, s);

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "kv.h"
 #include "kv_audit.h"
+#include "kv_prefix.h"
 #include "log.h"
 #include "mem.h"
 #include "outbox.h"
@@ -39,6 +40,7 @@ void engine_limits_of(struct engine_limits *l, const struct config *c, const str
                                 .max_live = (int32_t)(rows + c->limits.queue_size),
                                 .max_model_len = f->max_model_len,
                                 .vocab = f->vocab,
+                                .hidden_dim = f->hidden_dim,
                                 .prefix_cache = c->kv.prefix_cache.enabled};
 }
 
@@ -63,6 +65,7 @@ static int check_bounds(const struct config *c, const struct engine_facts *f,
         {"n_eos", f->n_eos, 0, MAX_EOS},
         {"audit_every", f->audit_every, 0, INT32_MAX},
         {"n_shares", ex->n_shares, 0, MAX_SHARES},
+        {"hidden_dim", f->hidden_dim, 0, MAX_HIDDEN},
     };
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
         if (range[i].v < range[i].lo || range[i].v > range[i].hi)
@@ -148,6 +151,10 @@ int engine_new(struct engine **out, const struct config *c, const struct engine_
     int st = check_bounds(c, f, ex, e);
     if (st != 0)
         return st;
+    if (f->hidden_dim != 0 && (!ex->hidden || ex->hidden_dim != f->hidden_dim))
+        return err_param(e, ST_INVALID_VALUE, "hidden_dim",
+                         "hidden_dim is %d, but the executor's vectors have %d", f->hidden_dim,
+                         ex->hidden_dim);
     struct engine *en = xalloc(sizeof *en);
     engine_limits_of(&en->lim, c, f);
     en->facts = *f;
@@ -236,15 +243,30 @@ void engine_stop(struct engine *en, int status)
     engine_turn(en); /* what arrived while it ended is refused */
 }
 
+/* A prompt that gives a vector draws nothing, and brings nothing for a draw. */
+static int embed_check(const struct engine *en, const struct msg_submit *m)
+{
+    if (m->embed == EMBED_NONE)
+        return m->max_new < 1 ? ST_INVALID_VALUE : 0;
+    if (m->embed < 0 || m->embed >= N_EMBEDS || m->max_new != 0 || m->n_stop_ids != 0 ||
+        m->n_bias != 0 || m->n_mask != 0 || m->min_new != 0 || m->params.n_logprobs != -1 ||
+        has_penalty(&m->params))
+        return ST_INVALID_VALUE;
+    return en->lim.hidden_dim > 0 ? 0 : ST_UNSUPPORTED;
+}
+
 static int submit_check(const struct engine *en, const struct msg_submit *m)
 {
-    if (m->h.kind != MSG_SUBMIT || m->id == 0 || m->n_prompt < 1 || m->max_new < 1 ||
+    if (m->h.kind != MSG_SUBMIT || m->id == 0 || m->n_prompt < 1 || m->max_new < 0 ||
         m->n_stop_ids < 0 || m->n_stop_ids > MAX_STOP_IDS || m->params.n_logprobs < -1 ||
         m->params.n_logprobs > MAX_LOGPROBS || m->n_bias < 0 || m->n_bias > MAX_BIAS ||
         m->n_mask < 0 || m->n_mask > MSG_MASK_WORDS(en->lim.vocab) || m->weight < 0 ||
-        m->weight > MAX_WEIGHT || m->max_rows < 0)
+        m->weight > MAX_WEIGHT || m->max_rows < 0 || m->account < 0 || m->account >= KV_ACCOUNTS ||
+        !(m->cache_share >= 0 && m->cache_share <= 1))
         return ST_INVALID_VALUE;
-    int st = engine_fits(&en->lim, m->n_prompt, m->max_new, NULL);
+    int st = embed_check(en, m);
+    if (st == 0)
+        st = engine_fits(&en->lim, m->n_prompt, m->max_new, NULL);
     if (st != 0)
         return st;
     if (m->h.bytes != 0 && m->h.bytes != msg_submit_bytes(m))
@@ -300,7 +322,7 @@ int engine_fits(const struct engine_limits *l, int64_t n_prompt, int64_t max_new
     if (n_prompt > l->max_model_len || max_new > l->max_model_len - n_prompt)
         return misfit(why, ENGINE_BOUND_MODEL, l->max_model_len);
     int64_t pool = (int64_t)l->n_pages * l->page_tokens;
-    if (n_prompt + max_new - 1 > pool) /* the token drawn last needs no room */
+    if (n_prompt + max_new - (max_new > 0) > pool) /* the token drawn last needs no room */
         return misfit(why, ENGINE_BOUND_POOL, pool);
     return 0;
 }

@@ -71,8 +71,9 @@ struct seq {
     bool preempting; /* off run[], waits for n_inflight == 0 to give everything back */
     bool boost;      /* preempted so often that nobody may preempt it again */
     bool has_area;   /* its draws need the step's area, see area.h */
-    bool broken;     /* its logits were no numbers: nothing it computed is published */
-    uint8_t lane;    /* LANE_* whose steps may name it; changes at n_inflight == 0 only */
+    uint8_t embed; /* enum embed_kind; n_max is n_prompt then, and the last chunk brings the end */
+    bool broken;   /* its logits were no numbers: nothing it computed is published */
+    uint8_t lane;  /* LANE_* whose steps may name it; changes at n_inflight == 0 only */
 
     struct sample_params params;
 
@@ -86,6 +87,8 @@ struct seq {
     int32_t n_bias, n_ban; /* pairs; ids that must not be drawn before min_new tokens are */
     bool has_mask, has_counts;
     bool counted; /* the device has its counts since it got its row */
+    bool whole_pages;
+    int32_t account; /* both as in struct msg_submit */
     token_id stop[MAX_STOP_IDS];
     char odd[64]; /* an odd number of cache lines, so that the rows use all sets of a cache */
 };
@@ -134,6 +137,8 @@ struct seqs {
     uint64_t n_orders;
     uint64_t n_choices; /* counts passes over the tenants' scratch */
     uint64_t plan_no;   /* counts plans: seqs with in_plan == plan_no are in the one being built */
+    int32_t n_vectors;  /* that the plan being built brings */
+    int32_t n_embeds;   /* live seqs that are to give one */
 };
 
 /* ---- what the scheduler knows ---- */
@@ -141,7 +146,7 @@ struct seqs {
 /* Ways to split a device between two lanes that the engine can keep apart. */
 enum { MAX_SHARES = 31 };
 
-/* Measured, by step.share: [0] is the whole device; see budget.c and share.c. */
+/* Measured, by step.share: [0] is the whole device; see budget.c and split.c. */
 struct cost {
     /* Decayed sums: their ratio is the cost of a token. */
     double prefill_us[MAX_SHARES + 1], prefill_tokens[MAX_SHARES + 1];
@@ -154,7 +159,7 @@ struct sched {
     int64_t max_decode_gap_us; /* 0 = no bound */
     struct cost cost;
     int32_t n_shares;       /* of the executors; 0: the device cannot be split, or one lane */
-    int32_t share;          /* the split that steps planned now run on, see share.c */
+    int32_t share;          /* the split that steps planned now run on, see split.c */
     int32_t share_age;      /* decode steps that were committed on it */
     double since_decode_us; /* estimated prefill work submitted since the last decode step */
     double vclock;          /* what a tenant would have been served, had each got its share */
@@ -174,10 +179,12 @@ struct sched {
 struct staging {
     struct out_rec *rec;
     struct token_logprob *top;
-    int32_t n_rec, n_top, cap_rec, cap_top;
-    char *buf;    /* the packed message */
-    bool dirty;   /* statistics changed since the last message */
-    bool blocked; /* the outbox was full */
+    float *vec; /* [cap_vec][hidden_dim] */
+    int32_t n_rec, n_top, n_vec, cap_rec, cap_top;
+    int32_t cap_vec; /* vectors: as many as one step may bring, see plan.c */
+    char *buf;       /* the packed message */
+    bool dirty;      /* statistics changed since the last message */
+    bool blocked;    /* the outbox was full */
 };
 
 struct engine {
@@ -215,6 +222,13 @@ struct engine {
 static inline int32_t seq_need(const struct seq *s)
 {
     return s->n_tok - s->n_planned;
+}
+/* It waits for a prefill step; with one token left, and that not for a vector, for a decode step.
+ */
+static inline bool seq_wants_chunk(const struct seq *s)
+{
+    int32_t need = seq_need(s);
+    return need > 1 || (need == 1 && s->embed != EMBED_NONE);
 }
 static inline int32_t seq_index(const struct seqs *q, const struct seq *s)
 {

@@ -13,6 +13,7 @@
 #include "conn.h"
 #include "log.h"
 #include "mem.h"
+#include "tenants.h"
 #include "wake.h"
 
 #include <microhttpd.h>
@@ -139,8 +140,10 @@ static void access_line(const struct exchange *x, int status)
     char tail[256] = "";
     if (told)
         h->line(&x->r, tail, sizeof tail);
+    const struct tenant *who = x->r.who;
     log_write(told ? LOG_INFO : LOG_DEBUG, "http.request",
-              "id=%s method=%s handler=%s status=%d total_ms=%.1f%s", x->r.id, x->head.method,
+              "id=%s%s%s method=%s handler=%s status=%d total_ms=%.1f%s", x->r.id,
+              who ? " tenant=" : "", who ? tenant_label(who) : "", x->head.method,
               h ? h->name : "none", status, (double)(clock_us() - x->r.arrival_us) / 1e3, tail);
 }
 

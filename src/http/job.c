@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* job.c - work of a request that is too long for the loop when its body is large.
+/* job.c - work of a request that is too long for the loop when it is on much.
  *
  * Loop thread, but for on_work. The pool is libuv's; who is next is decided here. There are two
  * lanes, small jobs and large ones. Each lane always gets a thread when it has work and none yet;
@@ -100,9 +100,14 @@ static void start_jobs(struct http *h)
 
 void req_job(struct req *r, void (*job)(struct req *), void (*done)(struct req *))
 {
+    req_job_of(r, r->body.n, job, done);
+}
+
+void req_job_of(struct req *r, size_t bytes, void (*job)(struct req *), void (*done)(struct req *))
+{
     struct exchange *x = exchange_of(r);
     struct http *h = r->http;
-    if (r->body.n <= INLINE_BYTES) {
+    if (bytes <= INLINE_BYTES) {
         job(r);
         done(r);
         exchange_sleep(x);
@@ -112,7 +117,7 @@ void req_job(struct req *r, void (*job)(struct req *), void (*done)(struct req *
     x->pool.done = done;
     x->pool.work.data = x;
     x->pool.pending = true;
-    x->pool.lane = r->body.n <= SMALL_BYTES ? LANE_SMALL : LANE_LARGE;
+    x->pool.lane = bytes <= SMALL_BYTES ? LANE_SMALL : LANE_LARGE;
     enqueue(&h->jobs.lane[x->pool.lane], x);
     exchange_sleep(x);
     start_jobs(h);

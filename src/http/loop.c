@@ -40,9 +40,9 @@ const char *http_address(const struct http *h)
     return h->in.address;
 }
 
-bool http_has_keys(const struct http *h)
+const struct tenants *http_tenants(const struct http *h)
 {
-    return h->keys.n > 0;
+    return &h->tenants;
 }
 
 int http_connections(const struct http *h)
@@ -213,7 +213,7 @@ static int loop_open(struct http *h, struct err *e)
 
 static int open_all(struct http *h, struct err *e)
 {
-    int st = keys_load(&h->keys, h->c->auth.api_keys_file, h->c->auth.api_key_env, e);
+    int st = tenants_load(&h->tenants, h->c, e);
     if (st == 0)
         st = accept_open(h, e);
     if (st == 0)
@@ -330,6 +330,6 @@ void http_free(struct http *h)
     intake_fini(h);
     if (h->wire.watch_fd >= 0)
         close(h->wire.watch_fd);
-    keys_free(&h->keys);
+    tenants_free(&h->tenants);
     free(h);
 }

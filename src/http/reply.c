@@ -35,6 +35,8 @@ static void add_headers(const struct exchange *x, struct MHD_Response *resp, con
     const char *o;
     MHD_add_response_header(resp, "Server", "quire/" QUIRE_VERSION);
     MHD_add_response_header(resp, "X-Request-Id", r->id);
+    if (r->handler && r->handler->id_header)
+        MHD_add_response_header(resp, r->handler->id_header, r->id);
     if (ctype)
         MHD_add_response_header(resp, "Content-Type", ctype);
     if (x->head.allow)
@@ -101,7 +103,10 @@ void reply_error(struct req *r, const struct err *e)
         r->retry_after = retry_after(r, e);
     if (e->st == ST_DRAINING)
         exchange_of(r)->answer.close = true;
-    r->http->hooks.error(&b, e);
+    if (r->handler && r->handler->error)
+        r->handler->error(&b, r, e);
+    else
+        r->http->hooks.error(&b, e);
     if (b.oom)
         req_drop(r);
     else

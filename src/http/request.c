@@ -55,15 +55,18 @@ void request_id(struct exchange *x, const char *given)
 
 static int check_auth(struct req *r, const struct head_fields *hd, struct err *e)
 {
-    const struct keys *keys = &r->http->keys;
-    if (keys->n == 0 || r->handler->open)
+    const struct tenants *all = &r->http->tenants;
+    if (all->n_keys == 0)
         return 0;
     const char *key = NULL;
     if (hd->auth && strncasecmp(hd->auth, "bearer ", 7) == 0)
         key = hd->auth + 7 + strspn(hd->auth + 7, " ");
     else if (hd->api_key)
         key = hd->api_key;
-    if (key && keys_check(keys, key, strlen(key), &r->tenant))
+    r->who = key ? tenants_find(all, key, strlen(key)) : NULL;
+    if (r->who)
+        r->tenant = r->who->id;
+    if (r->who || r->handler->open)
         return 0;
     return err_set(e, ST_UNAUTHORIZED,
                    key ? "The API key is not known here."

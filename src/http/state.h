@@ -8,7 +8,6 @@
 #ifndef QUIRE_HTTP_STATE_H
 #define QUIRE_HTTP_STATE_H
 
-#include "auth.h"
 #include "chunks.h"
 #include "config.h"
 #include "head.h"
@@ -121,7 +120,7 @@ struct http {
     const struct handler *table;
     int n_handlers;
     struct http_hooks hooks;
-    struct keys keys;
+    struct tenants tenants;
     int32_t max_connections; /* as set, or what the limit of open files leaves */
     struct {                 /* accept.c and raw.c: sockets that microhttpd does not have */
         char address[300];

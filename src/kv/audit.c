@@ -129,6 +129,55 @@ static int audit_children(const struct kv *kv, node_id parent, int32_t *seen, st
     return 0;
 }
 
+/* K10, one account: its order holds `want` candidates, in order, and all of them are its own. */
+static int audit_order(const struct kv *kv, int32_t account, int32_t want, struct err *e)
+{
+    node_id *stack = kv->tally, last = KV_ROOT, at = kv->account[account].root;
+    int32_t depth = 0, n = 0;
+    while (at != 0 || depth > 0) {
+        for (; at != 0; at = kv->node[at].sooner) {
+            if (depth == kv->n_slots || kv->node[at].account != account || kv->node[at].heap_at < 0)
+                FAIL("K10 node %d is in the order of account %d and no candidate of it", at,
+                     account);
+            stack[depth++] = at;
+        }
+        at = stack[--depth];
+        int64_t key = kv->ev.key[kv->node[at].heap_at];
+        if (last != KV_ROOT && kv->ev.key[kv->node[last].heap_at] > key)
+            FAIL("K10 node %d comes after node %d and is worth less", at, last);
+        last = at;
+        n++;
+        at = kv->node[at].later;
+    }
+    if (n != want)
+        FAIL("K10 account %d has %d candidates in its order, counted %d", account, n, want);
+    return 0;
+}
+
+static int audit_accounts(const struct kv *kv, struct err *e)
+{
+    int32_t idle[KV_ACCOUNTS] = {0}, candidates[KV_ACCOUNTS] = {0}, n_over = 0;
+    for (node_id n = 1; n < kv->n_slots; n++) {
+        const struct node *nd = &kv->node[n];
+        if (nd->parent < 0)
+            continue;
+        idle[nd->account] += nd->lock == 0;
+        candidates[nd->account] += nd->heap_at >= 0;
+    }
+    for (int32_t i = 1; i < KV_ACCOUNTS; i++) {
+        const struct account *a = &kv->account[i];
+        n_over += a->idle > a->most;
+        if (a->idle != idle[i])
+            FAIL("K10 account %d keeps %d pages, counted %d", i, a->idle, idle[i]);
+        int st = audit_order(kv, i, candidates[i], e);
+        if (st != 0)
+            return st;
+    }
+    if (n_over != kv->n_over)
+        FAIL("K10 %d accounts are beyond their bounds, counted %d", kv->n_over, n_over);
+    return 0;
+}
+
 int kv_audit(const struct kv *kv, const int32_t *held, const int32_t *pins, struct err *e)
 {
     int32_t seen = 0;
@@ -137,6 +186,8 @@ int kv_audit(const struct kv *kv, const int32_t *held, const int32_t *pins, stru
         st = audit_free(kv, e);
     if (st == 0)
         st = audit_nodes(kv, pins, e);
+    if (st == 0)
+        st = audit_accounts(kv, e);
     for (node_id n = 0; n < kv->n_slots && st == 0; n++)
         if (kv->node[n].parent >= 0)
             st = audit_children(kv, n, &seen, e);

@@ -11,7 +11,7 @@
  * evict_hit and evict_pop.
  */
 #include "plant.h"
-#include "tree.h"
+#include "share.h"
 
 enum { MAX_USES = 1 << 20, USES_SHIFT = 42 }; /* together below 2^63 */
 
@@ -98,7 +98,9 @@ static void sift(struct kv *kv, int32_t i, node_id n, int64_t key)
 
 static void heap_remove(struct kv *kv, node_id n)
 {
-    int32_t i = kv->node[n].heap_at, last = --kv->ev.n;
+    int32_t i = kv->node[n].heap_at;
+    share_remove(kv, n);
+    int32_t last = --kv->ev.n;
     kv->node[n].heap_at = -1;
     if (i != last)
         sift(kv, i, kv->ev.heap[last], kv->ev.key[last]);
@@ -116,13 +118,16 @@ void evict_update(struct kv *kv, node_id n)
     }
     kv->ev.n++;
     sift(kv, kv->ev.n - 1, n, nd->forgotten ? INT64_MIN : kv->ev.ops->worth(&kv->ev, &nd->stat));
+    share_insert(kv, n);
 }
 
 node_id evict_pop(struct kv *kv)
 {
     if (kv->ev.n == 0)
         return KV_ROOT;
-    node_id n = kv->ev.heap[0];
+    node_id n = share_pick(kv);
+    if (n == KV_ROOT)
+        n = kv->ev.heap[0];
     heap_remove(kv, n);
     return n;
 }

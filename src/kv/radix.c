@@ -9,7 +9,7 @@
  */
 #include "check.h"
 #include "plant.h"
-#include "tree.h"
+#include "share.h"
 
 #include <string.h>
 
@@ -40,6 +40,7 @@ void kv_pin(struct kv *kv, node_id n)
         if (kv->node[n].lock++ > 0)
             return;
         kv->n_locked++;
+        share_idle(kv, n, false);
         evict_update(kv, n);
     }
 }
@@ -54,6 +55,7 @@ void kv_unpin(struct kv *kv, node_id n)
         if (--kv->node[n].lock > 0)
             return;
         kv->n_locked--;
+        share_idle(kv, n, true);
         evict_update(kv, n);
     }
 }
@@ -176,6 +178,7 @@ void radix_remove(struct kv *kv, node_id n)
 {
     node_id parent = kv->node[n].parent;
     treap_remove(kv, n);
+    share_idle(kv, n, false);
     kv->node[n].parent = kv->node[n].page = -1;
     kv->unused[kv->n_unused++] = n;
     kv->n_nodes--;
@@ -207,10 +210,12 @@ static bool renew(struct kv *kv, node_id n, page_id page)
     struct node *nd = &kv->node[n];
     if (nd->lock > 0)
         return false;
+    kv_pin(kv, n); /* candidates are in order of their pages, too */
     kv_ref(kv, page);
     kv_unref(kv, nd->page);
     nd->page = page;
     nd->forgotten = false;
+    kv_unpin(kv, n);
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tree.h - the state shared by the files of this room, lower ones first: pool.c (pages), evict.c
- * (which goes first), radix.c (the tree), kv.c (taking a page may evict), audit.c. */
+/* tree.h - the state shared by the files of this room, lower ones first: pool.c (pages), share.c
+ * (who keeps how many), evict.c (which goes first), radix.c (the tree), kv.c (taking a page may
+ * evict), audit.c. */
 #ifndef QUIRE_KV_TREE_H
 #define QUIRE_KV_TREE_H
 
@@ -25,8 +26,10 @@ struct node {
     int32_t pins;  /* seqs and copies that named exactly this node */
     int32_t lock;  /* pins + children with lock > 0; 0 = nothing live at or below */
     page_id page;
-    int32_t heap_at; /* place in the heap, -1 = not there */
-    bool forgotten;  /* its page is not to be trusted: never matched, first to go */
+    int32_t heap_at;       /* place in the heap, -1 = not there */
+    bool forgotten;        /* its page is not to be trusted: never matched, first to go */
+    int32_t account;       /* whose idle page it is */
+    node_id sooner, later; /* in the account's order of candidates, see share.c */
     uint64_t ns;
     struct node_stat stat;
 };
@@ -50,6 +53,13 @@ struct evict_state {
     int32_t n;
 };
 
+/* Who keeps how many idle pages. */
+struct account {
+    int32_t idle; /* its nodes with lock 0 */
+    int32_t most; /* beyond that its candidates go before all others */
+    node_id root; /* its candidates, a treap by worth */
+};
+
 struct kv {
     struct kv_config c;
     int32_t *refs;  /* [n_pages] */
@@ -63,6 +73,8 @@ struct kv {
     int32_t n_nodes, n_locked; /* without the root; of these with lock > 0 */
     uint64_t rng;              /* treap priorities */
     struct evict_state ev;
+    struct account account[KV_ACCOUNTS]; /* [0] is unused: nobody's bound */
+    int32_t n_over;                      /* accounts with more than their bound */
     int32_t *tally; /* [n_slots] scratch of the audit: a count a page, then the walk's stack */
 };
 
@@ -76,7 +88,8 @@ void evict_insert(struct kv *kv, node_id n);
 void evict_hit(struct kv *kv, node_id n);
 /* A leaf nobody uses is in the heap; call after any change of lock or kids. */
 void evict_update(struct kv *kv, node_id n);
-/* Take the leaf of least worth out of the heap; KV_ROOT: there is none. It is still in the tree. */
+/* Take the leaf that goes first out of the heap: the least of an account beyond its bound, or else
+ * of all. KV_ROOT: there is none. It is still in the tree. */
 node_id evict_pop(struct kv *kv);
 /* The policy's table row; NULL when there is no such policy. */
 const struct evict_ops *evict_ops_of(int32_t policy);

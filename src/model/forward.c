@@ -244,3 +244,26 @@ int forward_outputs(struct model *m, int32_t kind, const struct step_slot *sl)
         st = sample(m, kind, sl);
     return st;
 }
+
+int forward_products(struct model *m, int32_t n)
+{
+    int32_t dim = m->cfg.dim;
+    bool seen[MAX_LAYER_KINDS] = {false};
+    int st = n <= m->logit_rows ? logits(m, m->last, n) : 0;
+    m->bv.n_tokens = n;
+    for (int32_t l = 0; st == 0 && l < m->cfg.n_layers; l++) {
+        const struct layer_dims *d = &m->d.kind[m->cfg.kind_of[l]];
+        const struct layer_weights *w = &m->w.layer[l];
+        if (seen[m->cfg.kind_of[l]])
+            continue;
+        seen[m->cfg.kind_of[l]] = true;
+        st = gemm(m, m->qkv, m->h, &w->wqkv, w->bqkv, dim, d->n_qkv);
+        if (st == 0)
+            st = gemm(m, m->h, m->attn, &w->wo, w->bo, d->n_q, dim);
+        if (st == 0)
+            st = gemm(m, m->gate_up, m->h, &w->w_gate_up, w->b_gate_up, dim, 2 * d->ffn_dim);
+        if (st == 0)
+            st = gemm(m, m->h, m->act, &w->w_down, w->b_down, d->ffn_dim, dim);
+    }
+    return st;
+}

@@ -11,4 +11,8 @@ int forward_layers(struct model *m, int32_t kind);
  * states, draws. 0 or ST_*. */
 int forward_outputs(struct model *m, int32_t kind, const struct step_slot *sl);
 
+/* Every product of a pass of n tokens (of n rows that draw) once, with whatever the workspace
+ * holds: for devices that measure them. n is at most what a step may have. 0 or ST_*. */
+int forward_products(struct model *m, int32_t n);
+
 #endif

@@ -326,7 +326,7 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
     st = fill(m, s, o, t, e);
     t3 = clock_us();
     if (st == 0)
-        st = model_warm(m, o->warm, e);
+        st = model_warm(m, o->warm, o->gemm_cache, e);
     if (st != 0) {
         model_free(m);
         return st;

@@ -9,6 +9,7 @@
 #include "warm.h"
 
 #include "executor.h"
+#include "forward.h"
 #include "mem.h"
 
 #include <stdlib.h>
@@ -118,11 +119,32 @@ static int warm_graphs(struct warmer *w, bool all)
     return st;
 }
 
-int model_warm(struct model *m, int how, struct err *e)
+/* Products of every size that a step can have, for a device that measures them or has measured. */
+static int tune(struct model *m, const char *cache)
+{
+    int st = be_tune_begin(m->be, cache);
+    if (st != 0)
+        return st == 1 ? 0 : st;
+    for (int32_t n = 1; st == 0; n = gemm_bucket(n + 1)) {
+        n = n < m->max_tokens ? n : m->max_tokens;
+        st = forward_products(m, n);
+        if (n == m->max_tokens)
+            break;
+    }
+    if (st == 0)
+        st = be_sync(m->be);
+    be_tune_end(m->be);
+    return st;
+}
+
+int model_warm(struct model *m, int how, const char *gemm_cache, struct err *e)
 {
     struct warmer w = {.m = m};
     if (how == WARM_NONE)
         return 0;
+    int tuned = gemm_cache && how != WARM_ANSWER ? tune(m, gemm_cache) : 0;
+    if (tuned != 0)
+        return err_set(e, tuned, "the matrix products of the model failed: %s", st_text(tuned));
     model_executor(m, 0, &w.ex);
     w.s = xalloc(sizeof *w.s);
     w.r = xalloc(sizeof *w.r);

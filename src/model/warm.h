@@ -5,7 +5,8 @@
 
 #include "state.h"
 
-/* `how` is enum warm of model.h. 0, or the status of the pass that failed. */
-int model_warm(struct model *m, int how, struct err *e);
+/* `how` is enum warm of model.h, gemm_cache as in model_opts. 0, or the status of the pass that
+ * failed. */
+int model_warm(struct model *m, int how, const char *gemm_cache, struct err *e);
 
 #endif

@@ -233,6 +233,14 @@ static cudaError_t m_event_sync(cudaEvent_t e)
     CALL("event_sync");
     return cudaSuccess;
 }
+static cudaError_t m_event_elapsed(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    (void)from;
+    (void)to;
+    CALL("event_elapsed");
+    *ms = mock.algo == mock.fast_algo ? 1.0f : 2.0f;
+    return cudaSuccess;
+}
 static cudaError_t m_capture_begin(cudaStream_t s, enum cudaStreamCaptureMode mode)
 {
     (void)s;
@@ -337,6 +345,7 @@ const struct cuda_rt cuda_rt_real = {.device_count = m_device_count,
                                      .event_record = m_event_record,
                                      .event_query = m_event_query,
                                      .event_sync = m_event_sync,
+                                     .event_elapsed = m_event_elapsed,
                                      .capture_begin = m_capture_begin,
                                      .capture_end = m_capture_end,
                                      .graph_instantiate = m_graph_instantiate,
@@ -537,9 +546,28 @@ static cublasStatus_t l_heuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t d,
     (void)p;
     if (step("lt heuristic", 0) != 0)
         return CUBLAS_STATUS_INTERNAL_ERROR;
-    memset(r, 0, sizeof *r);
-    *n = want > 0;
+    *n = want < 3 ? want : 3;
+    for (int i = 0; i < *n; i++) {
+        r[i] = (cublasLtMatmulHeuristicResult_t){0};
+        r[i].algo.data[0] = (uint64_t)i + 1;
+    }
+    mock.n_heuristics++;
     return CUBLAS_STATUS_SUCCESS;
+}
+static cublasStatus_t l_check(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
+                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                              cublasLtMatrixLayout_t e, const cublasLtMatmulAlgo_t *algo,
+                              cublasLtMatmulHeuristicResult_t *r)
+{
+    (void)h;
+    (void)d;
+    (void)a;
+    (void)b;
+    (void)c;
+    (void)e;
+    *r = (cublasLtMatmulHeuristicResult_t){0};
+    return algo->data[0] >= 1 && algo->data[0] <= 3 ? CUBLAS_STATUS_SUCCESS
+                                                    : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 static cublasStatus_t l_matmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const void *alpha,
                                const void *a, cublasLtMatrixLayout_t la, const void *b,
@@ -559,11 +587,11 @@ static cublasStatus_t l_matmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const
     (void)lc;
     (void)out;
     (void)ld;
-    (void)algo;
     (void)ws;
     (void)n;
     (void)s;
     int r = step("lt matmul", 0);
+    mock.algo = (int)algo->data[0];
     return r == 0                       ? CUBLAS_STATUS_SUCCESS
            : r == cudaErrorInvalidValue ? CUBLAS_STATUS_INVALID_VALUE
                                         : CUBLAS_STATUS_EXECUTION_FAILED;
@@ -585,6 +613,7 @@ int cuda_lt_load(struct cuda_lt *lt, struct err *e)
                            .cublasLtMatmulPreferenceCreate = l_pref,
                            .cublasLtMatmulPreferenceDestroy = l_pref_free,
                            .cublasLtMatmulPreferenceSetAttribute = l_pref_set,
+                           .cublasLtMatmulAlgoCheck = l_check,
                            .cublasLtMatmulAlgoGetHeuristic = l_heuristic};
     return 0;
 }

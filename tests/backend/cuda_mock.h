@@ -27,7 +27,9 @@ struct mock {
     int for_ever; /* like a lost context: every later call answers the same */
     /* what was seen */
     int64_t n_calls, n_matching, n_after_loss, n_failed; /* after_loss: but for releases */
-    int64_t n_graph_launches, n_graphs, n_eager;
+    int64_t n_graph_launches, n_graphs, n_eager, n_heuristics;
+    int algo;      /* of the last product: 1 to 3 by the library's order */
+    int fast_algo; /* the one that takes half the time of the others */
     size_t device_used, host_used;
     char failed[64], after_loss[64]; /* the call that failed first; the first one after a loss */
 };

@@ -10,6 +10,7 @@
 #include "log.h"
 #include "mem.h"
 #include "model.h"
+#include "model/warm.h"
 #include "tiny_model.h"
 
 #include <driver_types.h>
@@ -445,6 +446,47 @@ static void test_refused(void **state)
     log_set(LOG_ERROR, LOG_TEXT);
 }
 
+/* The second of three candidates is twice as fast: it is taken, kept in the file, and the next
+ * start asks for nothing. Another card's file and a broken line are not believed. */
+static void test_tune(void **state)
+{
+    (void)state;
+    char path[TINY_DIR_BYTES + 8], line[512];
+    snprintf(path, sizeof path, "%s/gemm", dir);
+    for (int start = 0; start < 4; start++) {
+        struct be *be;
+        struct model *m;
+        struct err e;
+        mock_reset();
+        mock.fast_algo = 2;
+        mock.cc = start == 3 ? 80 : 90;
+        assert_int_equal(open_gpu(&be, 0, &e), 0);
+        assert_int_equal(load(be, &m, pool_bytes(), 64, &e), 0);
+        assert_int_equal(model_warm(m, WARM_PASSES, path, &e), 0);
+        assert_int_equal(mock.algo, 2);
+        if (start == 0 || start == 3)
+            assert_true(mock.n_heuristics > 10);
+        else
+            assert_int_equal(mock.n_heuristics, start == 1 ? 0 : 1);
+        model_free(m);
+        be_close(be);
+        nothing_left();
+        if (start == 1) { /* an algorithm that the library does not have */
+            FILE *f = fopen(path, "r+");
+            assert_non_null(fgets(line, sizeof line, f));
+            long at = ftell(f);
+            assert_non_null(fgets(line, sizeof line, f));
+            char *algo = strstr(line, " 0000000000000002");
+            assert_non_null(algo);
+            algo[16] = '7';
+            fseek(f, at, SEEK_SET);
+            fputs(line, f);
+            fclose(f);
+        }
+    }
+    remove(path);
+}
+
 int main(void)
 {
     log_set(LOG_ERROR, LOG_TEXT);
@@ -452,9 +494,10 @@ int main(void)
     tiny_model_write(dir, &tiny);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_usable_gpu), cmocka_unit_test(test_every_call_of_the_start),
-        cmocka_unit_test(test_shares),        cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_healthy),       cmocka_unit_test(test_lost_context),
-        cmocka_unit_test(test_retry),         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_shares),        cmocka_unit_test(test_tune),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_healthy),
+        cmocka_unit_test(test_lost_context),  cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_refused),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     tiny_model_remove(dir);

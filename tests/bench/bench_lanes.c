@@ -130,6 +130,8 @@ int main(int argc, char **argv)
                             .pool_bytes = page * (rows + 1) * stride + page,
                             .max_seqs = rows + 1,
                             .max_step_tokens = chunk,
+                            .gemm_cache = getenv("QUIRE_GEMM_CACHE"),
+                            .warm = WARM_PASSES,
                             .lanes = 2};
     if (model_load(&m, src, be, &mo, &e) != 0) {
         fprintf(stderr, "%s\n", e.msg);

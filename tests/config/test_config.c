@@ -465,15 +465,23 @@ static void test_shipped_files(void **state)
 {
     (void)state;
     static const char *const names[] = {"quired.yaml", "demo.yaml", "one-gpu.yaml"};
-    char path[500], *want = NULL;
+    char path[500], set[550], *want = NULL;
     size_t n_want, n_got;
     for (size_t i = 0; i < 3; i++) {
         struct config c;
         snprintf(path, sizeof path, QUIRE_SOURCE_DIR "/configs/%s", names[i]);
-        if (load(&c, path, NULL, "--check-config", NULL) != 0)
+        if (load(&c, path, NULL, "--check-config", "--set=auth.api_keys_file=") != 0)
             fail_msg("%s", errors);
         config_free(&c);
     }
+    snprintf(set, sizeof set, "--set=auth.tenants_file=" QUIRE_SOURCE_DIR "/configs/tenants.yaml");
+    struct config c;
+    if (load(&c, path, NULL, "--check-config", set) != ST_INVALID_VALUE ||
+        strcmp(errors,
+               "auth.api_keys_file: error: cannot read /etc/quired/api-keys: No such file or "
+               "directory\n") != 0)
+        fail_msg("%s", errors);
+    config_free(&c);
     want = NULL;
     FILE *f = open_memstream(&want, &n_want);
     config_print_defaults(f);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_engine.c - the real engine over a small random model on the GPU, with one lane and with two:
  * two steps in flight, a pool far too small for the rows, shared prefixes, duplicates, random
- * cancels, an audit every turn. Every request must give what it gives alone, as long as the two best
- * tokens are not so close that 16-bit sums of another batch may swap them.
+ * cancels, an audit every turn. Every request must give what it gives alone, as long as the two
+ * best tokens are not so close that 16-bit sums of another batch may swap them.
  *
  *   cuda_test_engine [requests] [cpu]      skipped without a GPU
  */

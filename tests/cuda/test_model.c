@@ -241,7 +241,7 @@ static void test_numeric(void **state)
             assert_int_equal(model_run_go(&x), 0);
             assert_int_equal(x.r->row[0].status, with ? ST_NUMERIC : 0);
         }
-        assert_int_equal(model_warm(x.m, WARM_PASSES, &e), with ? ST_FORMAT : 0);
+        assert_int_equal(model_warm(x.m, WARM_PASSES, NULL, &e), with ? ST_FORMAT : 0);
         void *norm = (void *)(uintptr_t)x.m->w.final_norm;
         assert_int_equal(be_upload(x.be, norm, &nan, sizeof nan), 0);
         assert_int_equal(be_sync(x.be), 0);

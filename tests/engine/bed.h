@@ -24,8 +24,12 @@ struct bed {
     token_id got[MAX_REQ][MAX_GOT];
     int order[MAX_REQ], n_ended; /* in order of the first token */
     int first[MAX_REQ], n_first;
+    float vec[MAX_REQ][HM_DIM];
+    int32_t n_vec[MAX_REQ];
     int64_t steps_at_first[MAX_REQ]; /* submitted when the first token came */
     int32_t weight[4], max_rows[4];  /* by tenant, 0 = the default */
+    int32_t account[4];              /* likewise; an account may keep a quarter of the pages */
+    bool whole_pages;
 };
 
 /* No request but those that have BAD_TOKEN among theirs meets it: the vocabulary that is drawn from
@@ -83,6 +87,7 @@ static inline struct engine_fixture small(void)
     x.f.n_pages = 400;
     x.f.max_model_len = 1200;
     x.f.vocab = VOCAB;
+    x.f.hidden_dim = HM_DIM;
     x.c.kv.page_tokens = 4;
     x.c.scheduler.max_seqs = 4;
     x.c.scheduler.max_step_tokens = 256;
@@ -107,7 +112,7 @@ struct extra {
     const token_id *stop;
     const struct token_bias *bias;
     const uint32_t *mask;
-    int32_t n_stop, n_bias, n_mask, min_new;
+    int32_t n_stop, n_bias, n_mask, min_new, embed;
     int with_eos;
     int64_t arrival_us;
     struct sample_params params; /* n_logprobs 0 stands for none */
@@ -127,11 +132,15 @@ static inline int try_ask(struct bed *b, int i, const token_id *tok, int n, int 
                            .tenant = tenant,
                            .weight = tenant < 4 ? b->weight[tenant] : 0,
                            .max_rows = tenant < 4 ? b->max_rows[tenant] : 0,
+                           .account = tenant < 4 ? b->account[tenant] : 0,
+                           .cache_share = 0.25,
+                           .whole_pages = b->whole_pages,
                            .ignore_eos = !x->with_eos,
                            .n_stop_ids = x->n_stop,
                            .n_bias = x->n_bias,
                            .n_mask = x->n_mask,
                            .min_new = x->min_new,
+                           .embed = x->embed,
                            .params = x->params};
     if (h.params.n_logprobs == 0)
         h.params.n_logprobs = -1;
@@ -167,7 +176,12 @@ static inline int turn(struct bed *b)
     while ((m = mbox_next(b->out, NULL)) != NULL)
         for (int32_t k = 0; k < m->n_rec; k++) {
             const struct out_rec *r = (const struct out_rec *)(m + 1) + k;
+            const struct token_logprob
+                *top = (const struct token_logprob *)((const struct out_rec *)(m + 1) + m->n_rec);
             int i = (int)r->id - 1;
+            if (r->finish == FINISH_VECTOR)
+                memcpy(b->vec[i], (const float *)(top + m->n_top) + r->vec0, sizeof b->vec[i]);
+            b->n_vec[i] += r->finish == FINISH_VECTOR ? r->n_vec : 0;
             b->hit[i] = r->n_cached;
             if (r->token >= 0 && b->n_got[i]++ == 0) {
                 b->steps_at_first[i] = (int64_t)b->en->lane[0].step_no;

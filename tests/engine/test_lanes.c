@@ -6,7 +6,7 @@
 
 #include "bed.h"
 #include "engine/sched.h"
-#include "engine/share.h"
+#include "engine/split.h"
 
 enum { N_SHARES = 7 };
 
@@ -234,8 +234,8 @@ static void test_hold(void **state)
 static void note(struct sched *sc, double whole_us, int n)
 {
     for (int i = 0; i < n; i++) {
-        int32_t k = share_pick(sc);
-        share_note_decode(sc, k, whole_us * (N_SHARES + 1) / k);
+        int32_t k = split_pick(sc);
+        split_note_decode(sc, k, whole_us * (N_SHARES + 1) / k);
     }
 }
 
@@ -245,7 +245,7 @@ static void test_pick(void **state)
 {
     (void)state;
     struct sched sc = {.n_shares = N_SHARES, .max_decode_gap_us = 40000};
-    assert_int_equal(share_pick(&sc), 4); /* nothing is known */
+    assert_int_equal(split_pick(&sc), 4); /* nothing is known */
     note(&sc, 10000, 100);
     assert_int_equal(sc.share, 3); /* 26.7 ms; on 2 parts it is 40 */
     note(&sc, 5000, 100);
@@ -266,7 +266,7 @@ static void test_pick(void **state)
     note(&free, 10000, 100);
     assert_int_equal(free.share, 4); /* no bound: the middle */
     struct sched whole = {.max_decode_gap_us = 40000};
-    assert_int_equal(share_pick(&whole), 0);
+    assert_int_equal(split_pick(&whole), 0);
 }
 
 /* What a load does to one split is expected of the others. */
@@ -275,15 +275,15 @@ static void test_costs_move_together(void **state)
     (void)state;
     struct sched sc = {.n_shares = 3, .max_decode_gap_us = 1000};
     for (int i = 0; i < 50; i++) {
-        share_note_decode(&sc, 0, 1000);
-        share_note_decode(&sc, 2, 1500);
+        split_note_decode(&sc, 0, 1000);
+        split_note_decode(&sc, 2, 1500);
     }
-    assert_float_equal(share_decode_us(&sc, 0), 1000, 1);
-    assert_float_equal(share_decode_us(&sc, 2), 1500, 1);
-    assert_float_equal(share_decode_us(&sc, 1), 3000, 1); /* never tried: the worst */
+    assert_float_equal(split_decode_us(&sc, 0), 1000, 1);
+    assert_float_equal(split_decode_us(&sc, 2), 1500, 1);
+    assert_float_equal(split_decode_us(&sc, 1), 3000, 1); /* never tried: the worst */
     for (int i = 0; i < 100; i++)
-        share_note_decode(&sc, 0, 2000);
-    assert_float_equal(share_decode_us(&sc, 2), 3000, 10);
+        split_note_decode(&sc, 0, 2000);
+    assert_float_equal(split_decode_us(&sc, 2), 3000, 10);
 }
 
 static void test_chunks(void **state)

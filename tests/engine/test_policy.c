@@ -240,6 +240,65 @@ static void test_row_bound(void **state)
     bed_free(b);
 }
 
+/* What a tenant may keep in the cache: while nobody else needs pages, everything; then its own go
+ * first down to its share, and the other tenant's stay. */
+static void test_cache_share(void **state)
+{
+    (void)state;
+    for (int bounded = 0; bounded <= 1; bounded++) {
+        struct engine_fixture x = small(); /* 400 pages of 4 tokens */
+        struct bed *b = bed_new(&x);
+        token_id tok[80];
+        b->account[1] = bounded ? 7 : 0;
+        for (int i = 0; i < 40; i++) { /* 0 to 9 of tenant 2, then 30 of tenant 1, 20 pages each */
+            for (int k = 0; k < 80; k++)
+                tok[k] = i * 20 + k % 20;
+            ask(b, i, tok, 80, 1, 0, i < 10 ? 2 : 1);
+            until_idle(b);
+        }
+        int kept[2] = {0};
+        for (int i = 0; i < 40; i++) { /* asked again: the newest first, so that nothing is lost */
+            for (int k = 0; k < 80; k++)
+                tok[k] = (39 - i) * 20 + k % 20;
+            b->whole_pages = true;
+            ask(b, 40 + i, tok, 80, 1, 0, 39 - i < 10 ? 2 : 1);
+            until_idle(b);
+            kept[39 - i < 10] += b->hit[40 + i] > 0;
+        }
+        if (bounded)
+            assert_true(kept[1] == 10 && kept[0] >= 5 && kept[0] <= 10);
+        else
+            assert_true(kept[1] < 10);
+        bed_free(b);
+    }
+}
+
+/* With whole pages the count of cached tokens says nothing about a page that is not all known. */
+static void test_whole_pages(void **state)
+{
+    (void)state;
+    struct engine_fixture x = small();
+    x.f.n_pages = 4000; /* nothing is evicted */
+    struct bed *b = bed_new(&x);
+    token_id tok[40];
+    for (int k = 0; k < 40; k++)
+        tok[k] = k;
+    ask(b, 0, tok, 40, 2, 0, 1);
+    until_idle(b);
+    for (int same = 0; same < 40; same++) {
+        for (int whole = 0; whole <= 1; whole++) {
+            int i = 1 + 2 * same + whole;
+            b->whole_pages = whole;
+            for (int k = 0; k < 40; k++)
+                tok[k] = k < same ? k : 500 + i;
+            ask(b, i, tok, 40, 1, 0, 2);
+            until_idle(b);
+            assert_int_equal(b->hit[i], whole ? same / 4 * 4 : same);
+        }
+    }
+    bed_free(b);
+}
+
 /* On a device of 50 tokens a second, a prompt of 3,000 is a minute of work in steps of a
  * second or so, each within what the engine says it may take; a cancel in the middle is done at
  * once. */
@@ -343,7 +402,8 @@ int main(void)
         cmocka_unit_test(test_no_starvation),    cmocka_unit_test(test_light_beside_heavy),
         cmocka_unit_test(test_kept_row_expires), cmocka_unit_test(test_weights),
         cmocka_unit_test(test_row_bound),        cmocka_unit_test(test_short_passes_long),
-        cmocka_unit_test(test_slow_device),      cmocka_unit_test(test_once_a_step),
+        cmocka_unit_test(test_slow_device),      cmocka_unit_test(test_cache_share),
+        cmocka_unit_test(test_whole_pages),      cmocka_unit_test(test_once_a_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

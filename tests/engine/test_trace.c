@@ -26,16 +26,17 @@ static void seeds(int depth, int lanes)
     printf(
         "depth %d, lanes %d: %d traces, %lld requests, %lld tokens, %lld steps (%lld overlapped, "
         "%lld beside the other lane, %lld on a part, %lld rows handed over), "
-        "%lld preemptions, %lld cancels, %lld tokens hit, %lld partial copies, %lld evictions: "
+        "%lld preemptions, %lld cancels, %lld tokens hit, %lld partial copies, %lld evictions, "
+        "%lld vectors: "
         "0 mismatches, 0 audit failures, 0 stalls, 0 leaks\n",
         depth, lanes, last - first + 1, (long long)sum.requests, (long long)sum.tokens,
         (long long)sum.hm.steps, (long long)sum.hm.overlapped, (long long)sum.hm.beside,
         (long long)sum.hm.shared, (long long)sum.hm.handed, (long long)sum.preemptions,
         (long long)sum.cancels, (long long)sum.hits, (long long)sum.hm.copies,
-        (long long)sum.evicted);
+        (long long)sum.evicted, (long long)sum.vectors);
     if (last > first) { /* the traces must reach what they claim to test */
         assert_true(sum.preemptions > 10 && sum.cancels > 10 && sum.hits > 100);
-        assert_true(sum.numeric > 10);
+        assert_true(sum.numeric > 10 && sum.vectors > 100);
         assert_true(sum.hm.copies > 10 && sum.evicted > 100);
         assert_true(depth == 1 ? sum.hm.overlapped == 0 : sum.hm.overlapped > 1000);
         assert_true(lanes == 1 ? sum.hm.beside == 0 : sum.hm.beside > 5 * (last - first));
@@ -105,9 +106,9 @@ static int run_long(int64_t n_steps, int lanes)
     for (; sum.hm.steps < n_steps && !tr_bad(&sum); seed++)
         tr_run(seed, 1 + (int)(seed % 2), lanes, 0, &sum);
     printf(
-        "two lanes: %lld steps, %lld of them beside the other lane's, %lld requests, %lld tokens, "
+        "lanes %d: %lld steps, %lld of them beside the other lane's, %lld requests, %lld tokens, "
         "%lld preemptions, %lld evictions: %s\n",
-        (long long)sum.hm.steps, (long long)sum.hm.beside, (long long)sum.requests,
+        lanes, (long long)sum.hm.steps, (long long)sum.hm.beside, (long long)sum.requests,
         (long long)sum.tokens, (long long)sum.preemptions, (long long)sum.evicted,
         tr_bad(&sum) ? sum.why : "no page lost, no failed audit, no wrong token");
     if (tr_bad(&sum))

@@ -25,7 +25,7 @@ enum { TR_MAX_REQ = 24, TR_MAX_LEN = 160, TR_VOCAB = 40, TR_MAX_TURNS = 30000 };
 struct tr_req {
     struct msg_submit *m;
     token_id want[TR_MAX_LEN], got[TR_MAX_LEN];
-    float logprob[TR_MAX_LEN];
+    float logprob[TR_MAX_LEN], vector[HM_DIM];
     struct naive_out out;
     int32_t n_got, finish, status, cancel_at, cancel_after;
     int64_t arrive;
@@ -34,7 +34,7 @@ struct tr_req {
 struct tr_result {
     int64_t mismatches, audit_failures, stalls, leaks, violations, errors;
     int64_t tokens, turns, preemptions, hits, evicted, cancels, requests, max_gap_us, dropped,
-        numeric;
+        numeric, vectors;
     struct hm_counts hm;
     char why[640];
 };
@@ -85,6 +85,7 @@ static void tr_config(struct trace *t, int depth)
     c->limits.queue_size = TR_MAX_REQ;
     f->max_model_len = TR_MAX_LEN;
     f->vocab = TR_VOCAB;
+    f->hidden_dim = HM_DIM;
     f->n_eos = 1;
     f->eos[0] = 3;
     f->cache_seed = t->rng;
@@ -135,6 +136,15 @@ static void tr_inputs(struct trace *t, struct msg_submit *m)
         m->params.repetition_penalty = 1.5f;
 }
 
+/* A prompt that gives a vector instead of an answer. */
+static void tr_embed(struct trace *t, struct tr_req *q)
+{
+    q->m->embed = tr_rand(t, 2) ? EMBED_LAST : EMBED_MEAN;
+    q->m->max_new = q->m->n_stop_ids = q->m->min_new = 0;
+    q->m->params.n_logprobs = -1;
+    naive_vector(q->m, q->vector);
+}
+
 static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
 {
     struct tr_req *q = &t->req[i];
@@ -160,7 +170,10 @@ static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
     q->m->max_new = 1 + tr_rand(t, tr_rand(t, 3) ? (most < 24 ? most : 24) : most);
     for (int k = 0; k < q->m->n_stop_ids; k++)
         tok[n + k] = tr_rand(t, TR_VOCAB);
-    tr_inputs(t, q->m);
+    if (tr_rand(t, 5) == 0)
+        tr_embed(t, q);
+    else
+        tr_inputs(t, q->m);
     q->arrive = tr_rand(t, 4) ? tr_rand(t, 120) : 0;
     q->cancel_at = tr_rand(t, 6) ? -1 : (int)q->arrive + tr_rand(t, 60);
     q->cancel_after = tr_rand(t, 8) ? -1 : tr_rand(t, 12);
@@ -188,7 +201,22 @@ static int32_t tr_hit_bound(const struct trace *t, const struct tr_req *q)
     return best;
 }
 
-static void tr_record(struct trace *t, const struct out_rec *r, const struct token_logprob *top)
+/* The end of a prompt with embed. */
+static void tr_vector(struct trace *t, const struct tr_req *q, const struct out_rec *r,
+                      const float *vec)
+{
+    int64_t *bad = &t->r->mismatches;
+    if (r->finish != FINISH_VECTOR || r->n_vec != HM_DIM || q->n_got > 0)
+        tr_fault(t, bad, "wrong end of a vector", (int64_t)r->id, r->n_vec);
+    else if (memcmp(vec + r->vec0, q->vector, sizeof q->vector) != 0)
+        tr_fault(t, bad, "wrong vector", (int64_t)r->id, r->vec0);
+    if (r->n_cached < 0 || r->n_cached > (q->m->embed == EMBED_MEAN ? 0 : tr_hit_bound(t, q)))
+        tr_fault(t, bad, "impossible hit of a vector", (int64_t)r->id, r->n_cached);
+    t->r->vectors++;
+}
+
+static void tr_record(struct trace *t, const struct out_rec *r, const struct token_logprob *top,
+                      const float *vec)
 {
     int64_t *bad = &t->r->mismatches;
     if (r->id < 1 || r->id > (req_id)t->n_req) {
@@ -219,7 +247,9 @@ static void tr_record(struct trace *t, const struct out_rec *r, const struct tok
     q->ended = 1;
     q->finish = r->finish;
     q->status = r->status;
-    if (r->finish == FINISH_ERROR && r->status == ST_NUMERIC && t->spoiled)
+    if (r->finish == FINISH_VECTOR || (q->m->embed != EMBED_NONE && r->token >= 0))
+        tr_vector(t, q, r, vec);
+    else if (r->finish == FINISH_ERROR && r->status == ST_NUMERIC && t->spoiled)
         t->r->numeric++;
     else if (r->finish == FINISH_ERROR)
         tr_fault(t, &t->r->errors, "request failed", (int64_t)r->id, r->status);
@@ -237,8 +267,9 @@ static void tr_take(struct trace *t)
     while ((m = mbox_next(t->out, NULL)) != NULL) {
         const struct out_rec *rec = (const struct out_rec *)(m + 1);
         const struct token_logprob *top = (const struct token_logprob *)(rec + m->n_rec);
+        const float *vec = (const float *)(top + m->n_top);
         for (int32_t i = 0; i < m->n_rec; i++)
-            tr_record(t, &rec[i], top);
+            tr_record(t, &rec[i], top, vec);
     }
 }
 

@@ -479,7 +479,7 @@ static void test_never_run(void **s)
     assert_int_equal(api_new(&rig.a, &rig.c, NULL, &e), ST_IO);
     rig_set(&rig, "http.listen", "127.0.0.1:0");
     rig_set(&rig, "auth.api_keys_file", "/nonexistent/keys");
-    assert_int_equal(api_new(&rig.a, &rig.c, NULL, &e), ST_IO);
+    assert_int_equal(api_new(&rig.a, &rig.c, NULL, &e), ST_INVALID_VALUE);
     config_free(&rig.c);
 }
 

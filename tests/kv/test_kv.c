@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PAGES = 40, MAX_PT = 5, MAX_CURSORS = 6, MAX_PATH = 12, ALPHABET = 3 };
+enum { N_ACCOUNTS = 4, MAX_PAGES = 40, MAX_PT = 5, MAX_CURSORS = 6, MAX_PATH = 12, ALPHABET = 3 };
 
 struct flat { /* one cached page, in the naive model */
-    int used, parent, uses;
+    int used, parent, uses, account;
     uint64_t ns;
     token_id tok[MAX_PT];
     int64_t last, created;
@@ -31,6 +31,7 @@ struct world {
     struct kv_config c;
     struct flat flat[MAX_PAGES + 1]; /* by page + 1; 0 = the root */
     struct cursor cur[MAX_CURSORS];
+    int most[N_ACCOUNTS]; /* idle pages; [0]: no bound */
     int64_t tick;
     uint64_t rng;
 };
@@ -105,15 +106,38 @@ static int n_children(const struct world *w, int n)
     return c;
 }
 
-/* The leaf that must go: least worth, not in use. 0: none. */
-static int naive_victim(const struct world *w)
+/* The leaf that must go: least worth, not in use, of that account (-1: of any). 0: none. */
+static int least_of(const struct world *w, int account)
 {
     int best = 0;
     for (int i = 1; i <= w->c.n_pages; i++)
-        if (w->flat[i].used && n_children(w, i) == 0 && !on_path(w, i) &&
+        if (w->flat[i].used && (account < 0 || w->flat[i].account == account) &&
+            n_children(w, i) == 0 && !on_path(w, i) &&
             (!best || worth(w, &w->flat[i]) < worth(w, &w->flat[best])))
             best = i;
     return best;
+}
+
+static int idle_of(const struct world *w, int account)
+{
+    int n = 0;
+    for (int i = 1; i <= w->c.n_pages; i++)
+        n += w->flat[i].used && w->flat[i].account == account && !on_path(w, i);
+    return n;
+}
+
+/* The account that is furthest beyond its bound and has a leaf to give goes first. */
+static int naive_victim(const struct world *w)
+{
+    int best = 0, most = 0;
+    for (int i = 1; i < N_ACCOUNTS; i++) {
+        int beyond = idle_of(w, i) - w->most[i];
+        if (beyond > most && least_of(w, i)) {
+            most = beyond;
+            best = least_of(w, i);
+        }
+    }
+    return best ? best : least_of(w, -1);
 }
 
 static page_id take(struct world *w)
@@ -207,6 +231,8 @@ static void op_publish(struct world *w, struct cursor *c)
     if (!want) {
         *f = (struct flat){.used = 1, .parent = parent, .ns = c->ns, .created = w->tick + 1};
         memcpy(f->tok, tok, (size_t)pt * sizeof *tok);
+        f->account = (int)(c->ns * 2) + rnd(w, 2);
+        kv_charge(w->kv, n, f->account);
     } else if (rnd(w, 2)) { /* use the one that was there */
         kv_ref(w->kv, kv_node_page(w->kv, n));
         kv_unref(w->kv, p);
@@ -236,6 +262,11 @@ static void run(uint64_t seed, int n_ops)
     assert_int_equal(kv_new(&w->kv, &w->c, NULL), 0);
     for (int i = 0; i < n_ops; i++) {
         struct cursor *c = &w->cur[rnd(w, MAX_CURSORS)];
+        if (i % 50 == 0) { /* bounds may change at any time */
+            int account = 1 + rnd(w, N_ACCOUNTS - 1);
+            w->most[account] = rnd(w, w->c.n_pages + 1);
+            kv_bound(w->kv, account, w->most[account]);
+        }
         if (!c->used)
             op_match(w, c);
         else if (rnd(w, 5) == 0)
@@ -341,6 +372,46 @@ static void test_audit_sees_grandchild(void **state)
     kv_free(kv);
 }
 
+/* An account within its bound keeps its pages while others beyond theirs lose their oldest. */
+static void test_accounts(void **state)
+{
+    (void)state;
+    struct kv *kv;
+    const struct kv_config c = {.n_pages = 8, .page_tokens = 1, .seed = 5};
+    assert_int_equal(kv_new(&kv, &c, NULL), 0);
+    kv_bound(kv, 1, 2);
+    kv_bound(kv, 2, 7);
+    page_id page[8];
+    for (token_id t = 0; t < 8; t++) { /* 0 to 2 are the second account's and the oldest */
+        page[t] = kv_take(kv);
+        node_id n = kv_publish(kv, KV_ROOT, 0, &t, page[t]);
+        kv_charge(kv, n, t < 3 ? 2 : 1);
+        kv_unref(kv, page[t]);
+        kv_unpin(kv, n);
+    }
+    for (token_id t = 3; t < 6; t++) /* the first has five pages and may keep two */
+        assert_int_equal(kv_take(kv), page[t]);
+    assert_int_equal(kv_take(kv), page[0]); /* now the oldest of all */
+    kv_bound(kv, 2, 0);
+    assert_int_equal(kv_take(kv), page[1]);
+    int32_t held[8] = {0}, pins[9] = {0};
+    struct err e;
+    for (int t = 0; t < 6; t++)
+        held[page[t]] = t != 2;
+    assert_int_equal(kv_audit(kv, held, pins, &e), 0);
+    kv->account[2].idle++; /* the audit counts for itself */
+    assert_int_equal(kv_audit(kv, held, pins, &e), ST_INTERNAL);
+    assert_non_null(strstr(e.msg, "K10"));
+    kv->account[2].idle--;
+    node_id root = kv->account[1].root;
+    kv->account[1].root = 0;
+    assert_int_equal(kv_audit(kv, held, pins, &e), ST_INTERNAL);
+    assert_non_null(strstr(e.msg, "K10"));
+    kv->account[1].root = root;
+    assert_int_equal(kv_audit(kv, held, pins, &e), 0);
+    kv_free(kv);
+}
+
 /* Two policies side by side: what was used often, and what is old. */
 static void test_policies(void **state)
 {
@@ -426,7 +497,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_differential), cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_audit_sees),   cmocka_unit_test(test_audit_sees_grandchild),
-        cmocka_unit_test(test_policies),     cmocka_unit_test(test_forget),
+        cmocka_unit_test(test_policies),     cmocka_unit_test(test_accounts),
+        cmocka_unit_test(test_forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

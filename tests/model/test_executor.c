@@ -343,14 +343,14 @@ static void test_numeric(void **state)
     assert_int_equal(model_run_go(&x), 0);
     assert_int_equal(x.r->row[0].status, 0);
     assert_int_equal(x.r->row[1].status, ST_NUMERIC);
-    assert_int_equal(model_warm(x.m, WARM_ANSWER, &e), 0);
-    assert_int_equal(model_warm(x.m, WARM_PASSES, &e),
+    assert_int_equal(model_warm(x.m, WARM_ANSWER, NULL, &e), 0);
+    assert_int_equal(model_warm(x.m, WARM_PASSES, NULL, &e),
                      ST_FORMAT); /* its prompts have BAD in them */
     *at_matrix(&x.m->w.embed, BAD, 3) = 0.1f;
-    assert_int_equal(model_warm(x.m, WARM_PASSES, &e), 0);
+    assert_int_equal(model_warm(x.m, WARM_PASSES, NULL, &e), 0);
     *(float *)(uintptr_t)x.m->w.final_norm = NAN;
     for (int how = WARM_ANSWER; how <= WARM_GRAPHS; how++) {
-        assert_int_equal(model_warm(x.m, how, &e), ST_FORMAT);
+        assert_int_equal(model_warm(x.m, how, NULL, &e), ST_FORMAT);
         assert_non_null(strstr(e.msg, "no number"));
     }
     model_run_close(&x);

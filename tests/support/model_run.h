@@ -2,7 +2,7 @@
 /* model_run.h - drive a model's executor by hand: rows with pages of their own, one step at a time.
  *
  * For tests and benchmarks of src/model, without the engine. Row r owns the pages
- * [r * stride, (r + 1) * stride). One thread.
+ * [r * stride, (r + 1) * stride). QUIRE_GEMM_CACHE names a file of measured products. One thread.
  */
 #ifndef QUIRE_MODEL_RUN_H
 #define QUIRE_MODEL_RUN_H
@@ -55,6 +55,7 @@ static inline int model_run_open_dt(struct model_run *x, const struct model_sour
                             .weight_dt = dt,
                             .page_tokens = 16,
                             .warm = bc->graphs == 2 ? WARM_GRAPHS : WARM_NONE,
+                            .gemm_cache = getenv("QUIRE_GEMM_CACHE"),
                             .pool_bytes = page * rows * x->stride + page,
                             .max_seqs = rows,
                             .max_step_tokens = max_step_tokens};

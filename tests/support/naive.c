@@ -90,3 +90,18 @@ void naive_generate(const struct msg_submit *m, int32_t vocab, const token_id *e
     }
     free(banned);
 }
+
+void naive_vector(const struct msg_submit *m, float *v)
+{
+    const token_id *tok = (const token_id *)(m + 1);
+    uint64_t acc = 0;
+    float sum[HM_DIM] = {0};
+    for (int32_t pos = 0; pos < m->n_prompt; pos++) {
+        acc = hm_mix(acc, hm_entry(acc, tok[pos], pos));
+        hm_hidden(acc, v);
+        for (int j = 0; j < HM_DIM; j++)
+            sum[j] += v[j];
+    }
+    for (int j = 0; m->embed == EMBED_MEAN && j < HM_DIM; j++)
+        v[j] = sum[j] / (float)m->n_prompt;
+}

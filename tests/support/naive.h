@@ -14,4 +14,7 @@ struct naive_out {
 void naive_generate(const struct msg_submit *m, int32_t vocab, const token_id *eos, int32_t n_eos,
                     struct naive_out *out);
 
+/* The vector that a prompt with embed must give; [HM_DIM]. */
+void naive_vector(const struct msg_submit *m, float *v);
+
 #endif

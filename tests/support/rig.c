@@ -51,6 +51,11 @@ static void rig_gate(struct rig_exec *x)
     pthread_mutex_unlock(&x->lock);
 }
 
+static token_id last_of(const struct step *s, int32_t i)
+{
+    return s->tokens[s->rows[i].token0 + s->rows[i].n - 1];
+}
+
 static int rig_wait(void *self, int slot, struct step_result *r)
 {
     struct rig_exec *x = self;
@@ -64,7 +69,11 @@ static int rig_wait(void *self, int slot, struct step_result *r)
     if (st)
         return st;
     for (int32_t i = 0; i < s->n_rows; i++) {
-        int32_t n = s->rows[i].want == STEP_WANT_SAMPLE, j = step_result_add(r, i, n);
+        int32_t want = s->rows[i].want;
+        int32_t n = want == STEP_WANT_SAMPLE, j = step_result_add(r, i, n);
+        bool vector = want == STEP_WANT_HIDDEN || want == STEP_WANT_MEAN;
+        if (vector && last_of(s, i) == '!')
+            step_result_undo(r, i, ST_NUMERIC);
         if (n == 0)
             continue;
         int64_t at = s->rows[i].first + s->rows[i].n;
@@ -74,6 +83,17 @@ static int rig_wait(void *self, int slot, struct step_result *r)
         r->n_top[j] = s->sample[i].n_logprobs > 0 ? s->sample[i].n_logprobs : 0;
         for (int32_t k = 0; k < r->n_top[j]; k++)
             r->top[j][k] = (struct token_logprob){k ? (t + k) % 256 : t, -0.5f - (float)k};
+    }
+    return 0;
+}
+
+static int rig_hidden(void *self, int slot, int32_t i, float *dst)
+{
+    const struct step *s = ((struct rig_exec *)self)->step[slot];
+    bool mean = s->rows[i].want == STEP_WANT_MEAN;
+    for (int j = 0; j < RIG_DIM; j++) {
+        float v = (float)(1 + j) + (float)last_of(s, i) / 100;
+        dst[j] = mean ? -v : v;
     }
     return 0;
 }
@@ -146,6 +166,7 @@ void rig_defaults(struct rig *r)
                             .n_lanes = 1,
                             .max_model_len = 2048,
                             .vocab = RIG_VOCAB,
+                            .hidden_dim = RIG_DIM,
                             .steps_in_flight = MAX_INFLIGHT,
                             .n_eos = 1,
                             .eos = {RIG_EOS},
@@ -179,8 +200,12 @@ void rig_listen(struct rig *r)
 void rig_load(struct rig *r)
 {
     struct err e = {0};
-    struct executor ex = {
-        .self = &r->ex, .submit = rig_submit, .wait = rig_wait, .ready = rig_ready};
+    struct executor ex = {.self = &r->ex,
+                          .submit = rig_submit,
+                          .wait = rig_wait,
+                          .ready = rig_ready,
+                          .hidden = rig_hidden,
+                          .hidden_dim = RIG_DIM};
     struct text_source none = {.bos_id = -1, .eos_id = -1};
     static const char template[] =
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rig.h - a whole server in one process: the real front end, engine and tokenizer (256 bytes plus
  * two specials), and an executor that writes a script: the token at position p of any sequence is
- * byte script[p % length]. A raw socket is the client.
+ * byte script[p % length]. Element j of a hidden state is 1 + j plus a hundredth of the last token
+ * of its chunk, less than 0 where a mean was asked for; after a '!' it is no number. A raw socket
+ * is the client.
  *
  * No test here depends on how fast anything is: rig_hold stops the executor between two steps, so
  * what must still be running is, however long the test is kept off the processor; waiting is
@@ -25,7 +27,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { RIG_VOCAB = 258, RIG_BOS = 256, RIG_EOS = 257, RIG_LIMIT_S = 120 };
+enum { RIG_VOCAB = 258, RIG_BOS = 256, RIG_EOS = 257, RIG_LIMIT_S = 120, RIG_DIM = 8 };
 
 struct rig_exec {
     const char *script;

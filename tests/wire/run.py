@@ -16,4 +16,5 @@ except ImportError:
         sys.exit(77)
 os.environ["QUIRED"] = quired
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+os.environ["QUIRE_WIRE_UNTIMED"] = "1"
 os.execv(python, [python, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *(os.path.join(here, r) for r in rest)])

@@ -220,6 +220,37 @@ def test_responses_stream(client):
     assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == final.output_text
 
 
+def test_responses_types(server):
+    """Every answer and event has all that openai-python's types require, with the right types."""
+    pydantic = pytest.importorskip("pydantic")
+    from openai.types.responses import Response, ResponseStreamEvent
+
+    asks = (
+        {"input": "x", "max_output_tokens": 4},
+        {
+            "input": [{"role": "user", "content": "x"}],
+            "instructions": "Be brief.",
+            "max_output_tokens": 4,
+            "metadata": {"k": "v"},
+            "reasoning": {"effort": "low"},
+            "text": {"verbosity": "low"},
+            "user": "u",
+            "max_tool_calls": 1,
+            "tool_choice": "none",
+            "store": True,
+        },
+    )
+    event = pydantic.TypeAdapter(ResponseStreamEvent)
+    for ask in asks:
+        r = Response.model_validate_json(server.post("/v1/responses", ask).body, strict=True)
+        assert r.output[0].content[0].text and r.usage.output_tokens <= 4
+        data = re.findall(rb"^data: (.*)$", server.post("/v1/responses", {**ask, "stream": True}).body, re.M)
+        events = [event.validate_json(d, strict=True) for d in data]
+        assert events[-1].response.output[0].content[0].text == "".join(
+            e.delta for e in events if e.type == "response.output_text.delta"
+        )
+
+
 def test_messages_by_hand(server):
     """Anthropic's shape without its SDK."""
     ask = {"model": "tiny", "max_tokens": 12, "messages": CHAT, "system": "Be brief.", "temperature": 0}

@@ -42,6 +42,7 @@ extern "C" {
     X(event_record, cudaEventRecord)                                                               \
     X(event_query, cudaEventQuery)                                                                 \
     X(event_sync, cudaEventSynchronize)                                                            \
+    X(event_elapsed, cudaEventElapsedTime)                                                         \
     X(capture_begin, cudaStreamBeginCapture)                                                       \
     X(capture_end, cudaStreamEndCapture)                                                           \
     X(graph_instantiate, cudaGraphInstantiate)                                                     \

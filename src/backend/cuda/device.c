@@ -10,6 +10,7 @@
 #include "backend/open.h"
 #include "cuda_be.h"
 #include "gemm.h"
+#include "gemm_plan.h"
 #include "graph.h"
 #include "log.h"
 #include "matrix.h"
@@ -241,6 +242,8 @@ static const struct be_calls cuda_calls = {
     .graph_only_record = cuda_graph_only_record,
     .open_lane = cuda_open_lane,
     .set_share = cuda_set_share,
+    .tune_begin = cuda_tune_begin,
+    .tune_end = cuda_tune_end,
 };
 
 #define X(n) .n = cuda_##n,

@@ -8,49 +8,21 @@
  */
 #include "gemm.h"
 
-#include "lt.h"
+#include "gemm_plan.h"
 #include "mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE_BYTES = 32 << 20, MAX_PLANS = 4096 };
-
-#define NO_ALGORITHM SIZE_MAX
-
-struct plan {
-    int32_t bucket, n_in, n_out, dt, out_dt, has_bias, n_sms;
-    cublasLtMatmulAlgo_t algo;
-    size_t workspace; /* NO_ALGORITHM: the library has none for this shape */
-};
-
-struct cuda_gemm {
-    struct cuda_lt lt;
-    cublasLtHandle_t handle;
-    cublasLtMatmulPreference_t pref;
-    void *workspace;
-    struct plan *plan; /* open addressing by shape */
-    int n_plans;
-};
-
-/* The descriptors of one call; cheap to make, so nothing is shared between calls. */
-struct call {
-    cublasLtMatmulDesc_t op;
-    cublasLtMatrixLayout_t a, b, d;
-};
-
-int cuda_gemm_open(struct cuda_be *c, struct err *e)
+static int start_library(struct cuda_be *c, struct cuda_gemm *g, struct err *e)
 {
-    struct cuda_gemm *g = xalloc(sizeof *g);
-    c->gemm = g;
-    g->plan = xcalloc2(MAX_PLANS, sizeof *g->plan);
+    size_t most = GEMM_WORKSPACE;
     int st = cuda_lt_load(&g->lt, e);
     if (st != 0)
         return st;
-    if (cuda_result(c, c->rt->alloc(&g->workspace, WORKSPACE_BYTES), "cudaMalloc") != 0)
+    if (cuda_result(c, c->rt->alloc(&g->workspace, GEMM_WORKSPACE), "cudaMalloc") != 0)
         return err_set(e, ST_NOMEM, "no room for %d MiB of cuBLASLt workspace",
-                       WORKSPACE_BYTES >> 20);
-    size_t most = WORKSPACE_BYTES;
+                       GEMM_WORKSPACE >> 20);
     cublasStatus_t r = g->lt.cublasLtCreate(&g->handle);
     if (r == CUBLAS_STATUS_SUCCESS)
         r = g->lt.cublasLtMatmulPreferenceCreate(&g->pref);
@@ -61,6 +33,14 @@ int cuda_gemm_open(struct cuda_be *c, struct err *e)
         return err_set(e, ST_DEVICE, "cuBLASLt %zu does not start: status %d",
                        g->lt.cublasLtGetVersion(), (int)r);
     return 0;
+}
+
+int cuda_gemm_open(struct cuda_be *c, struct err *e)
+{
+    struct cuda_gemm *g = xalloc(sizeof *g);
+    c->gemm = g;
+    g->plans = c->root ? c->root->gemm->plans : xalloc(sizeof *g->plans);
+    return start_library(c, g, e);
 }
 
 void cuda_gemm_close(struct cuda_be *c)
@@ -74,7 +54,8 @@ void cuda_gemm_close(struct cuda_be *c)
         g->lt.cublasLtDestroy(g->handle);
     if (g->workspace)
         c->rt->release(g->workspace);
-    free(g->plan);
+    if (!c->root)
+        free(g->plans);
     free(g);
     c->gemm = NULL;
 }
@@ -84,7 +65,7 @@ static cudaDataType_t lt_type(int32_t dt)
     return dt == DT_BF16 ? CUDA_R_16BF : dt == DT_F16 ? CUDA_R_16F : CUDA_R_32F;
 }
 
-static void call_fini(struct cuda_gemm *g, struct call *k)
+static void call_fini(struct cuda_gemm *g, struct gemm_call *k)
 {
     if (k->d)
         g->lt.cublasLtMatrixLayoutDestroy(k->d);
@@ -96,7 +77,7 @@ static void call_fini(struct cuda_gemm *g, struct call *k)
         g->lt.cublasLtMatmulDescDestroy(k->op);
 }
 
-static cublasStatus_t set_bias(struct cuda_gemm *g, struct call *k, const struct op_gemm *o)
+static cublasStatus_t set_bias(struct cuda_gemm *g, struct gemm_call *k, const struct op_gemm *o)
 {
     cublasLtEpilogue_t ep = CUBLASLT_EPILOGUE_BIAS;
     cudaDataType_t type = lt_type(o->dt);
@@ -112,7 +93,7 @@ static cublasStatus_t set_bias(struct cuda_gemm *g, struct call *k, const struct
 }
 
 /* On a part of the card, tell the library how many processors there are. */
-static cublasStatus_t set_sms(const struct cuda_be *c, struct call *k)
+static cublasStatus_t set_sms(const struct cuda_be *c, struct gemm_call *k)
 {
     int32_t n = c->n_sms;
     return c->share == 0 ? CUBLAS_STATUS_SUCCESS
@@ -120,14 +101,14 @@ static cublasStatus_t set_sms(const struct cuda_be *c, struct call *k)
                                k->op, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, &n, sizeof n);
 }
 
-static cublasStatus_t call_init(struct cuda_be *c, struct call *k, const struct op_gemm *o,
+static cublasStatus_t call_init(struct cuda_be *c, struct gemm_call *k, const struct op_gemm *o,
                                 int32_t m)
 {
     struct cuda_gemm *g = c->gemm;
     cublasOperation_t t = CUBLAS_OP_T;
     cudaDataType_t in = lt_type(o->dt), out = lt_type(o->out_dt);
     uint64_t n_in = (uint64_t)o->n_in, n_out = (uint64_t)o->n_out;
-    *k = (struct call){0};
+    *k = (struct gemm_call){0};
     cublasStatus_t r = g->lt.cublasLtMatmulDescCreate(&k->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (r == CUBLAS_STATUS_SUCCESS)
         r = g->lt.cublasLtMatmulDescSetAttribute(k->op, CUBLASLT_MATMUL_DESC_TRANSA, &t, sizeof t);
@@ -144,24 +125,13 @@ static cublasStatus_t call_init(struct cuda_be *c, struct call *k, const struct 
     return r;
 }
 
-/* 1 2 4 8, then multiples of 8 to 64, of 64 to 512, of 256 to 2048, of 1024 beyond. */
-static int32_t bucket_of(int32_t m)
-{
-    int32_t step = m <= 64 ? 8 : m <= 512 ? 64 : m <= 2048 ? 256 : 1024, b = 1;
-    if (m > 8)
-        return (m + step - 1) / step * step;
-    while (b < m)
-        b *= 2;
-    return b;
-}
-
-static struct plan *find_plan(struct cuda_gemm *g, const struct plan *want)
+struct gemm_plan *cuda_gemm_find(struct gemm_plans *t, const struct gemm_plan *want)
 {
     uint32_t h = (uint32_t)want->n_in * 2654435761u ^ (uint32_t)want->n_out * 40503u ^
                  (uint32_t)want->bucket * 97u ^
                  (uint32_t)(want->n_sms * 27 + want->dt * 9 + want->out_dt * 3 + want->has_bias);
-    for (int i = 0; i < MAX_PLANS; i++) {
-        struct plan *p = &g->plan[(h + (uint32_t)i) % MAX_PLANS];
+    for (int i = 0; i < MAX_GEMM_PLANS; i++) {
+        struct gemm_plan *p = &t->plan[(h + (uint32_t)i) % MAX_GEMM_PLANS];
         if (p->bucket == 0 ||
             (p->bucket == want->bucket && p->n_in == want->n_in && p->n_out == want->n_out &&
              p->dt == want->dt && p->out_dt == want->out_dt && p->has_bias == want->has_bias &&
@@ -171,17 +141,19 @@ static struct plan *find_plan(struct cuda_gemm *g, const struct plan *want)
     return NULL;
 }
 
-/* The library's first choice for the top of the bucket. */
-static int choose(struct cuda_be *c, const struct op_gemm *o, struct plan *p)
+/* The library's first choice for the top of the bucket; while tuning, the fastest. */
+static int choose(struct cuda_be *c, const struct op_gemm *o, struct gemm_plan *p)
 {
     struct cuda_gemm *g = c->gemm;
-    struct call k;
-    cublasLtMatmulHeuristicResult_t best;
-    int n = 0;
+    struct gemm_call k;
+    cublasLtMatmulHeuristicResult_t found[MAX_GEMM_CHOICES];
+    int n = 0, best = 0, most = g->tune ? MAX_GEMM_CHOICES : 1;
     cublasStatus_t r = call_init(c, &k, o, p->bucket);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->lt.cublasLtMatmulAlgoGetHeuristic(g->handle, k.op, k.a, k.b, k.d, k.d, g->pref, 1,
-                                                 &best, &n);
+        r = g->lt.cublasLtMatmulAlgoGetHeuristic(g->handle, k.op, k.a, k.b, k.d, k.d, g->pref, most,
+                                                 found, &n);
+    if (r == CUBLAS_STATUS_SUCCESS && n > 1 && o->m == p->bucket)
+        best = cuda_tune_pick(c, &k, o, found, n);
     call_fini(g, &k);
     if (r == CUBLAS_STATUS_NOT_SUPPORTED || r == CUBLAS_STATUS_INVALID_VALUE ||
         (r == CUBLAS_STATUS_SUCCESS && n < 1)) {
@@ -189,42 +161,66 @@ static int choose(struct cuda_be *c, const struct op_gemm *o, struct plan *p)
         return 0;
     }
     if (r == CUBLAS_STATUS_SUCCESS) {
-        p->algo = best.algo;
-        p->workspace = best.workspaceSize;
+        p->algo = found[best].algo;
+        p->workspace = found[best].workspaceSize;
     }
     return cuda_lt_result(c, r, "cublasLtMatmulAlgoGetHeuristic");
 }
 
-static int get_plan(struct cuda_be *c, const struct op_gemm *o, struct plan *out)
+/* Can the library do what the file says? */
+static bool still_good(struct cuda_be *c, const struct op_gemm *o, struct gemm_plan *p)
 {
     struct cuda_gemm *g = c->gemm;
-    struct plan want = {.bucket = bucket_of(o->m),
-                        .n_in = o->n_in,
-                        .n_out = o->n_out,
-                        .dt = o->dt,
-                        .out_dt = o->out_dt,
-                        .has_bias = o->bias != NULL,
-                        .n_sms = c->n_sms};
-    struct plan *p = find_plan(g, &want);
-    if (p && p->bucket != 0) {
+    struct gemm_call k;
+    cublasLtMatmulHeuristicResult_t r;
+    bool ok = call_init(c, &k, o, p->bucket) == CUBLAS_STATUS_SUCCESS &&
+              g->lt.cublasLtMatmulAlgoCheck(g->handle, k.op, k.a, k.b, k.d, k.d, &p->algo, &r) ==
+                  CUBLAS_STATUS_SUCCESS &&
+              r.workspaceSize <= GEMM_WORKSPACE;
+    call_fini(g, &k);
+    p->workspace = ok ? r.workspaceSize : 0;
+    p->unchecked = false;
+    return ok;
+}
+
+static int get_plan(struct cuda_be *c, const struct op_gemm *o, struct gemm_plan *out)
+{
+    struct gemm_plans *t = c->gemm->plans;
+    struct gemm_plan want = {.bucket = gemm_bucket(o->m),
+                             .n_in = o->n_in,
+                             .n_out = o->n_out,
+                             .dt = o->dt,
+                             .out_dt = o->out_dt,
+                             .has_bias = o->bias != NULL,
+                             .n_sms = c->n_sms};
+    struct gemm_plan *p = cuda_gemm_find(t, &want);
+    if (p && p->bucket != 0 && (!p->unchecked || still_good(c, o, p))) {
         *out = *p;
         return 0;
     }
     int st = choose(c, o, &want);
-    if (st == 0 && p && g->n_plans < MAX_PLANS - 1) {
+    if (st == 0 && p && (p->bucket != 0 || t->n < MAX_GEMM_PLANS - 1)) {
+        t->n += p->bucket == 0;
         *p = want;
-        g->n_plans++;
     }
     *out = want;
     return st;
 }
 
+cublasStatus_t cuda_gemm_run(struct cuda_be *c, const struct gemm_call *k, const struct op_gemm *o,
+                             const cublasLtMatmulAlgo_t *algo)
+{
+    const struct cuda_gemm *g = c->gemm;
+    float one = 1.0f, zero = 0.0f;
+    return g->lt.cublasLtMatmul(g->handle, k->op, &one, o->w->data, k->a, o->in, k->b, &zero,
+                                o->out, k->d, o->out, k->d, algo, g->workspace, GEMM_WORKSPACE,
+                                c->stream);
+}
+
 static int gemm_lt(struct cuda_be *c, const struct op_gemm *o)
 {
-    struct cuda_gemm *g = c->gemm;
-    struct plan p;
-    struct call k;
-    float one = 1.0f, zero = 0.0f;
+    struct gemm_plan p;
+    struct gemm_call k;
     int st = get_plan(c, o, &p);
     if (st != 0)
         return st;
@@ -232,10 +228,8 @@ static int gemm_lt(struct cuda_be *c, const struct op_gemm *o)
         return ST_UNSUPPORTED;
     cublasStatus_t r = call_init(c, &k, o, o->m);
     if (r == CUBLAS_STATUS_SUCCESS)
-        r = g->lt.cublasLtMatmul(g->handle, k.op, &one, o->w->data, k.a, o->in, k.b, &zero, o->out,
-                                 k.d, o->out, k.d, &p.algo, g->workspace, WORKSPACE_BYTES,
-                                 c->stream);
-    call_fini(g, &k);
+        r = cuda_gemm_run(c, &k, o, &p.algo);
+    call_fini(c->gemm, &k);
     return cuda_lt_result(c, r, "cublasLtMatmul");
 }
 

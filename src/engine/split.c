@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* share.c - policy: how the device is split while prompts and answers are computed side by side.
+/* split.c - policy: how the device is split while prompts and answers are computed side by side.
  *
  * Splits are ordered by the part of the decode lane. A small part is good for throughput: decode
  * steps wait for memory, prefill does not. So decode gets the smallest part on which its step is
@@ -14,7 +14,7 @@
  * with more margin, so that it does not go back and forth. Without a target: the middle. Decisions
  * only; steps in flight keep their split. Engine thread.
  */
-#include "share.h"
+#include "split.h"
 
 enum { SMOOTH = 8, DOWN_AFTER = 16 }; /* decode steps */
 static const double most_of_target = 0.9, down_to = 0.75;
@@ -25,7 +25,7 @@ static double part(const struct sched *sc, int32_t share)
     return share > 0 ? share : sc->n_shares + 1;
 }
 
-double share_decode_us(const struct sched *sc, int32_t share)
+double split_decode_us(const struct sched *sc, int32_t share)
 {
     const double *us = sc->cost.decode_us;
     if (us[share] > 0)
@@ -39,7 +39,7 @@ double share_decode_us(const struct sched *sc, int32_t share)
     return us[0] * part(sc, 0) / part(sc, share);
 }
 
-void share_note_decode(struct sched *sc, int32_t share, double us)
+void split_note_decode(struct sched *sc, int32_t share, double us)
 {
     double *all = sc->cost.decode_us, old = all[share];
     double now = old > 0 ? old + (us - old) / SMOOTH : us;
@@ -56,7 +56,7 @@ static void move(struct sched *sc, int32_t share)
     sc->share_age = 0;
 }
 
-int32_t share_pick(struct sched *sc)
+int32_t split_pick(struct sched *sc)
 {
     const double target = (double)sc->max_decode_gap_us;
     if (sc->n_shares == 0)
@@ -66,11 +66,11 @@ int32_t share_pick(struct sched *sc)
     if (target <= 0)
         return sc->share;
     int32_t k = sc->share;
-    while (k < sc->n_shares && share_decode_us(sc, k) > target * most_of_target)
+    while (k < sc->n_shares && split_decode_us(sc, k) > target * most_of_target)
         k++;
     if (k > sc->share)
         move(sc, k);
-    else if (k > 1 && sc->share_age >= DOWN_AFTER && share_decode_us(sc, k - 1) <= target * down_to)
+    else if (k > 1 && sc->share_age >= DOWN_AFTER && split_decode_us(sc, k - 1) <= target * down_to)
         move(sc, k - 1);
     return sc->share;
 }
