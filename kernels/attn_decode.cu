@@ -19,6 +19,7 @@
  */
 #include "attn.h"
 #include "common.cuh"
+#include "prefill.h"
 
 namespace
 {
@@ -479,7 +480,9 @@ extern "C" int cuda_attn_setup(void)
 
 extern "C" size_t cuda_attn_work_bytes(int32_t max_rows, int32_t n_heads, int32_t head_dim)
 {
-    return (1024 + 2 * (size_t)max_rows) * slot_bytes(n_heads, head_dim);
+    size_t decode = (1024 + 2 * (size_t)max_rows) * slot_bytes(n_heads, head_dim);
+    size_t prefill = (size_t)160 * 192 * slot_bytes(1, head_dim); /* a slot per multiprocessor */
+    return decode > prefill ? decode : prefill;
 }
 
 extern "C" int cuda_attn_decode(struct be *be, const struct op_attn *o)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* attn_prefill.cu - op_attn_prefill: causal attention of many new tokens over paged KV, on tensor
- * cores (mma.sync), with the online softmax.
+ * cores (mma.sync), with the online softmax: for cards other than Hopper, and for what
+ * attn_prefill_sm90.cu leaves alone.
  *
  * A "line" is one query head of one new token. The lines of a row that share a KV head stand one
  * after the other, token by token, and are cut into tiles of Br; a block owns one tile of one KV
@@ -14,8 +15,7 @@
  */
 #include "attn.h"
 #include "common.cuh"
-
-#include <type_traits>
+#include "prefill.h"
 
 namespace
 {
@@ -74,28 +74,6 @@ __device__ place find_tile(const rows_view &rows, int32_t group)
     }
     __syncthreads();
     return found;
-}
-
-/* Eight activations, of type dt, as the type of the pool. */
-template <class T> __device__ __forceinline__ uint4 load_q(const void *q, size_t at, int32_t dt)
-{
-    uint4 v = *(const uint4 *)((const uint16_t *)q + at);
-    bool same = (dt == DT_BF16) == std::is_same<T, bf16>::value;
-    if (same)
-        return v;
-    float x[8];
-    if (dt == DT_BF16)
-        load8((const bf16 *)&v, x);
-    else
-        load8((const f16 *)&v, x);
-    uint4 w;
-    store8((T *)&w, x);
-    return w;
-}
-
-__device__ __forceinline__ void store_out2(void *out, size_t at, int32_t dt, float a, float b)
-{
-    *(uint32_t *)((uint16_t *)out + at) = dt == DT_BF16 ? pack2<bf16>(a, b) : pack2<f16>(a, b);
 }
 
 /* What a block works on: a tile of lines of one row, for one KV head. */
@@ -357,8 +335,8 @@ __device__ __forceinline__ void store_lines(const lines<DP> &x, const prefill &p
 #pragma unroll
             for (int n = 0; n < DP / 8; n++)
                 if (n * 8 < hd)
-                    store_out2(p.out, to + n * 8 + (lane & 3) * 2, p.dt, x.o[m][n][2 * h] * inv,
-                               x.o[m][n][2 * h + 1] * inv);
+                    *(uint32_t *)((uint16_t *)p.out + to + n * 8 + (lane & 3) * 2) = pack_out(
+                        p.dt, x.o[m][n][2 * h] * inv, x.o[m][n][2 * h + 1] * inv);
         }
 }
 
@@ -439,6 +417,7 @@ extern "C" void cuda_prefill_setup(void)
     allow_all<bf16>();
     allow_all<f16>();
     (void)cudaGetLastError();
+    cuda_prefill_sm90_setup();
 }
 
 extern "C" int cuda_attn_prefill(struct be *be, const struct op_attn *o)
@@ -448,6 +427,9 @@ extern "C" int cuda_attn_prefill(struct be *be, const struct op_attn *o)
         return st;
     if (o->dt == DT_F32)
         return ST_UNSUPPORTED;
+    st = cuda_prefill_sm90(cuda_of(be), o);
+    if (st != ST_UNSUPPORTED)
+        return st;
     prefill p = {.out = o->out,
                  .q = o->q,
                  .qkv_stride = o->qkv_stride,

@@ -14,6 +14,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <stdint.h>
+#include <type_traits>
 
 typedef __nv_bfloat16 bf16;
 typedef __half f16;
@@ -109,6 +110,28 @@ __device__ __forceinline__ void store8(float *p, const float *x)
 {
     ((float4 *)p)[0] = make_float4(x[0], x[1], x[2], x[3]);
     ((float4 *)p)[1] = make_float4(x[4], x[5], x[6], x[7]);
+}
+
+/* Eight activations, of type dt, as the type of the pool. */
+template <class T> __device__ __forceinline__ uint4 load_q(const void *q, size_t at, int32_t dt)
+{
+    uint4 v = *(const uint4 *)((const uint16_t *)q + at);
+    bool same = (dt == DT_BF16) == std::is_same<T, bf16>::value;
+    if (same)
+        return v;
+    float x[8];
+    if (dt == DT_BF16)
+        load8((const bf16 *)&v, x);
+    else
+        load8((const f16 *)&v, x);
+    uint4 w;
+    store8((T *)&w, x);
+    return w;
+}
+/* Two results as activations of type dt. */
+__device__ __forceinline__ uint32_t pack_out(int32_t dt, float a, float b)
+{
+    return dt == DT_BF16 ? pack2<bf16>(a, b) : pack2<f16>(a, b);
 }
 
 template <class V> __device__ __forceinline__ V warp_sum(V x)

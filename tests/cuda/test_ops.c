@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every op of the list on the GPU against the naive reference in double: random cases in both
  * storage types, then the shapes that attention and sampling turn on. Skipped without a GPU.
- * QUIRE_GPU_SMALL=1: fewer and smaller cases, for compute-sanitizer. */
+ * QUIRE_GPU_SMALL=1: fewer and smaller cases, for compute-sanitizer.
+ *
+ *   cuda_test_ops [cases] [test, such as test_attn*] */
 #include "op_cases.h"
 #include "testing.h"
 
@@ -219,6 +221,8 @@ int main(int argc, char **argv)
         n_cases = 6;
     if (argc > 1)
         n_cases = atoi(argv[1]);
+    if (argc > 2)
+        cmocka_set_test_filter(argv[2]);
     if (op_rig_open(&rig, BE_CUDA, 0) != 0) {
         printf("skipped: no GPU here\n");
         return SKIPPED;

@@ -14,8 +14,6 @@ extern "C" {
 /* One-time function attributes (shared memory above 48 KiB) of all attention kernels: 0 or a
  * cudaError_t. */
 int cuda_attn_setup(void);
-/* The part of it that attn_prefill.cu knows. */
-void cuda_prefill_setup(void);
 /* be_attn_work_bytes. */
 size_t cuda_attn_work_bytes(int32_t max_rows, int32_t n_heads, int32_t head_dim);
 

@@ -69,7 +69,7 @@ struct cuda_gemm;   /* cuBLASLt and the choice of algorithms: gemm.c */
 struct cuda_graphs; /* recorded decode steps: graph.c */
 struct cuda_shares; /* how the processors can be split: share.c */
 
-enum { ARRIVED = MAX_ROWS * 256, MAX_CUDA_PARTS = 4 };
+enum { ARRIVED = MAX_ROWS * 256, QUEUE = 2, MAX_CUDA_PARTS = 4 };
 
 struct cuda_part {
     cudaStream_t stream;
@@ -93,7 +93,8 @@ struct cuda_be {
     struct cuda_block *device_blocks, *host_blocks;
     void *stage[2]; /* pinned, for loading; freed by the seal */
     cudaEvent_t stage_done[2];
-    int32_t *arrived;       /* [ARRIVED] device counters of attn_decode, zero between launches */
+    int32_t *arrived;       /* [ARRIVED + QUEUE] device counters, zero between launches: of
+                               attn_decode, and behind them the queue of attn_prefill */
     struct step *step_copy; /* pinned: a step whose memory the device cannot read */
     struct cuda_gemm *gemm;
     struct cuda_graphs *graphs;

@@ -291,9 +291,9 @@ static int open_queues(struct cuda_be *c, struct err *e)
         r = (cudaError_t)cuda_sample_setup();
     c->hopper = c->cc >= 90 && cuda_kernels_arch() >= 90;
     if (r == cudaSuccess)
-        r = c->rt->alloc((void **)&c->arrived, ARRIVED * sizeof *c->arrived);
+        r = c->rt->alloc((void **)&c->arrived, (ARRIVED + QUEUE) * sizeof *c->arrived);
     if (r == cudaSuccess)
-        r = c->rt->memset_async(c->arrived, 0, ARRIVED * sizeof *c->arrived, c->stream);
+        r = c->rt->memset_async(c->arrived, 0, (ARRIVED + QUEUE) * sizeof *c->arrived, c->stream);
     if (r != cudaSuccess)
         return err_set(e, ST_DEVICE, "GPU %d cannot be used: %s (%s)", c->device,
                        c->rt->error_text(r), c->rt->error_name(r));
