@@ -6,18 +6,18 @@
 #include "trace.h"
 
 #ifdef __SANITIZE_ADDRESS__
-enum { SEEDS = 200, FAULT_SEEDS = 2 };
+enum { SEEDS = 200, LANE_SEEDS = 100, FAULT_SEEDS = 2 };
 #elif defined(__SANITIZE_THREAD__)
-enum { SEEDS = 50, FAULT_SEEDS = 1 };
+enum { SEEDS = 50, LANE_SEEDS = 50, FAULT_SEEDS = 1 };
 #else
-enum { SEEDS = 1000, FAULT_SEEDS = 4 };
+enum { SEEDS = 1000, LANE_SEEDS = 500, FAULT_SEEDS = 4 };
 #endif
 
 static void seeds(int depth, int lanes)
 {
     struct tr_result sum = {0};
     int first = getenv("QUIRE_SEED") ? atoi(getenv("QUIRE_SEED")) : 1;
-    int last = getenv("QUIRE_SEED") ? first : SEEDS / lanes;
+    int last = getenv("QUIRE_SEED") ? first : lanes > 1 ? LANE_SEEDS : SEEDS;
     for (int seed = first; seed <= last; seed++) {
         tr_run((uint64_t)seed, depth, lanes, 0, &sum);
         if (tr_bad(&sum))

@@ -8,6 +8,7 @@
 #include "mem.h"
 #include "status.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -274,6 +275,11 @@ static void run_row(struct hm_lane *ln, struct slot *a, int32_t i)
         *entry(hm, t, r->first + k) = e;
         acc = hm_mix(acc, e);
         give_back(ln, a, i, k, acc);
+    }
+    if (r->want == STEP_WANT_SUM || r->want == STEP_WANT_MEAN) { /* a sum keeps what is no number */
+        if (broken)
+            hm->sum[r->row][0] = NAN;
+        broken |= isnan(hm->sum[r->row][0]);
     }
     int32_t n = r->want == STEP_WANT_SAMPLE && !broken, j = step_result_add(res, i, n);
     bool asked = r->n_score > 0 || r->want == STEP_WANT_SAMPLE || r->want == STEP_WANT_HIDDEN ||
