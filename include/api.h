@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct chat;
+struct text_info;
 struct tok;
 
 /* What the loaded model brings. Everything pointed to outlives http_run. */
@@ -32,7 +33,8 @@ struct api_service {
      */
     double temperature, top_p, min_p, repetition;
     int32_t top_k;
-    const char *kv_dtype; /* for cache_config_info; may be NULL */
+    const char *kv_dtype;         /* for cache_config_info; may be NULL */
+    const struct text_info *info; /* for /props and /tokenizer_info; may be NULL */
 };
 
 /* Times that are no settings; tests make them short. */

@@ -96,9 +96,10 @@ static inline bool req_id_ok(const char *s, size_t n)
     return true;
 }
 
-/* The service behind all handlers. All are required but retry_after. */
+/* The service behind all handlers. All are required but retry_after and paths. */
 struct http_hooks {
     void *arg;
+    const char *paths; /* which path of the table lists the others; a 404 may name it */
     int (*ready)(void *arg,
                  struct err *e); /* 0, or why a handler that needs the service must not run */
     bool (*serving)(void *arg);  /* false: a drain has nobody to wait for */

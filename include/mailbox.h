@@ -22,7 +22,7 @@ void mbox_free(struct mbox *m);
 int mbox_send(struct mbox *m, const void *msg, size_t n);
 
 /* Receiver: takes all queued messages; walk them with mbox_next until NULL. The bytes stay valid
- * until the next mbox_take. Returns the number of messages. */
+ * until that NULL or the next mbox_take. Returns the number of messages. */
 int mbox_take(struct mbox *m);
 const void *mbox_next(struct mbox *m, size_t *n);
 

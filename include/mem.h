@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mem.h - allocation, checked size arithmetic, fault points.
  *
- * xalloc, xrealloc, xstrdup abort on exhaustion: for start-up. What a connection or a request needs
- * comes from try_alloc, whose NULL ends that one alone, and from soft buffers (buf.h).
+ * xalloc, xrealloc, xstrdup abort on exhaustion: for start-up, and for what is small, which a
+ * reserve stands behind. What else a connection or a request needs comes from try_alloc, whose NULL
+ * ends that one alone, and from soft buffers (buf.h).
  * struct arena is for work of unknown size (templates, names of a file): capped, NULL at the cap.
  * Sizes that come from files or requests are only multiplied through mul_size/add_size.
  */
@@ -21,6 +22,15 @@ char *xstrdup(const char *s) __attribute__((malloc, warn_unused_result));
 char *xstrndup(const char *s, size_t n) __attribute__((malloc, warn_unused_result));
 /* Zeroed, aligned to 64 bytes or more (power of two). Freed with free(). */
 void *xalloc_aligned(size_t align, size_t n) __attribute__((malloc, warn_unused_result));
+
+/* A reserve of n bytes behind xalloc and the others that abort: when there is no memory they give
+ * it back and try again, so that what is small and already promised can be finished. Until
+ * mem_refill got it again nothing new should be begun: it says whether the reserve is whole (or
+ * none was ever asked for). mem_room: could a piece of n bytes be had now? For work whose many
+ * small pieces could come to so much. Any thread. */
+void mem_reserve(size_t n);
+bool mem_refill(void);
+bool mem_room(size_t n);
 
 /* As xalloc, or NULL. */
 void *try_alloc(size_t n) __attribute__((malloc, warn_unused_result));
@@ -44,10 +54,12 @@ static inline bool add_size(size_t a, size_t b, size_t *out)
 }
 
 /* Bump allocator. One owner thread. arena_alloc returns zeroed, 16-byte aligned memory, or NULL
- * when `cap` bytes would be passed or malloc fails. arena_reset keeps the first chunk. */
+ * when `cap` bytes would be passed or malloc fails (then oom is set). arena_reset keeps the first
+ * chunk. */
 struct arena {
     struct arena_chunk *head;
     size_t used, cap;
+    bool oom;
 };
 void arena_init(struct arena *a, size_t cap);
 void *arena_alloc(struct arena *a, size_t n);

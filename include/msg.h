@@ -111,6 +111,9 @@ struct out_rec {
     int64_t queue_us; /* arrival to first admission */
 };
 
+/* Buckets of a step's tokens: up to 1, 8, 16, 32 ... 16384, and above. */
+enum { N_STEP_BUCKETS = 14 };
+
 /* A copied snapshot; counters count from process start. */
 struct engine_stats {
     int32_t n_waiting, n_running, n_pages, n_pages_free, n_pages_cached;
@@ -122,6 +125,7 @@ struct engine_stats {
     int64_t numeric_errors;   /* requests ended by ST_NUMERIC */
     int64_t fair_preemptions; /* of preemptions: a tenant beyond its share made room for another */
     int64_t step_host_us, step_wait_us; /* summed over steps: own work; waiting for the device */
+    int64_t step_tokens[N_STEP_BUCKETS], step_tokens_sum; /* steps by their tokens; all tokens */
 };
 
 /* Followed by struct out_rec rec[n_rec], struct token_logprob top[n_top], float vec[n_vec]. */

@@ -48,7 +48,7 @@ OWNER = {
             "dtype random fault text_source",
     "config": "config tenants",
     "jinja": "jinja",
-    "text": "tokenizer detok stop chat ends",
+    "text": "tokenizer detok stop chat ends text_info",
     "kv": "kv kv_prefix kv_audit",
     "engine": "engine msg step",
     "checkpoint": "checkpoint model_config weight_rows",

@@ -23,8 +23,9 @@ for p in promtool nginx haproxy; do
     command -v $p >/dev/null || [ -x /usr/sbin/$p ] || echo "clients: no $p here; its tests are skipped"
 done
 
-export QUIRE_CLIENTS_ALL=1 PYTHONDONTWRITEBYTECODE=1
+export QUIRE_CLIENTS_ALL=1 PYTHONDONTWRITEBYTECODE=1 QUIRE_SCHEMATHESIS_EXAMPLES=${QUIRE_SCHEMATHESIS_EXAMPLES:-60}
 export LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_TELEMETRY=False LANGSMITH_TRACING=false DO_NOT_TRACK=1
 "$venv/bin/pip" freeze --disable-pip-version-check | grep -iE "^(openai|langchain-openai|litellm|instructor|llama-index-llms|anthropic|llm|schemathesis|prometheus)"
 cd "$root/tests/wire"
-exec "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider test_clients_light.py test_clients_full.py test_smuggling.py
+exec "$venv/bin/python" -m pytest -q -rs -p no:cacheprovider test_clients_light.py test_clients_full.py test_openapi.py \
+    test_descriptions.py test_smuggling.py

@@ -49,7 +49,7 @@ static int open_ends(struct daemon *d, struct err *e)
     return 0;
 }
 
-static int open_text(struct daemon *d, struct err *e)
+static int open_text(struct daemon *d, const struct config *c, struct err *e)
 {
     const struct text_source *text = model_source_text(d->source);
     int st = tok_open(&d->tok, text, e);
@@ -59,6 +59,7 @@ static int open_text(struct daemon *d, struct err *e)
         log_warn("model.no_template", "chat_completions=\"answered 400\"");
         st = 0;
     }
+    st = st ? st : text_info_read(&d->info, text, c->tokenizer.info_endpoint, e);
     return st ? st : open_ends(d, e);
 }
 
@@ -85,7 +86,7 @@ int daemon_open_files(struct daemon *d, const struct config *c, struct err *e)
     if (model_source_open(&d->source, &o, e) != 0)
         return EXIT_NO_MODEL;
     int64_t t1 = clock_us();
-    int st = open_text(d, e);
+    int st = open_text(d, c, e);
     int changed = model_source_check(d->source, e); /* then any other reason is a consequence */
     if (changed != 0 || st != 0) {
         if (!changed)
@@ -291,7 +292,8 @@ static void describe(struct daemon *d, const struct config *c, const struct engi
         .min_p = own && !isnan(m->gen_min_p) ? (double)m->gen_min_p : -1,
         .repetition = own && !isnan(m->gen_repetition) ? (double)m->gen_repetition : -1,
         .top_k = own ? m->gen_top_k : -1,
-        .kv_dtype = dtype_names[d->kv_dt]};
+        .kv_dtype = dtype_names[d->kv_dt],
+        .info = &d->info};
 }
 
 int daemon_load(struct daemon *d, const struct config *given, struct api *a, struct err *e)
@@ -336,6 +338,7 @@ void daemon_unload(struct daemon *d)
     be_close(d->be);
     chat_close(d->chat);
     tok_close(d->tok);
+    text_info_fini(&d->info);
     model_source_close(d->source);
     *d = (struct daemon){0};
 }

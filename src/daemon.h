@@ -10,6 +10,7 @@
 #include "config.h"
 #include "ends.h"
 #include "model.h"
+#include "text_info.h"
 
 /* sysexits(3), as the service unit sees them. */
 enum {
@@ -26,6 +27,7 @@ struct daemon {
     struct tok *tok;
     struct chat *chat; /* NULL: the model has no template */
     struct ends ends;  /* what ends a generation */
+    struct text_info info;
     struct be *be;
     struct model *model;
     struct engine *engine;

@@ -11,6 +11,7 @@
 #include "daemon.h"
 #include "log.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -177,6 +178,10 @@ int main(int argc, char **argv)
         signal(SIGHUP, SIG_IGN); /* settings are read once; a reload must not end the service */
         signal(SIGUSR1, SIG_IGN);
         signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more */
+        /* Large pieces come from the system and go back to it: left alone, malloc raises both
+         * bounds to what it saw, and keeps up to 64 MiB of what one crowd needed. */
+        mallopt(M_MMAP_THRESHOLD, 1 << 20);
+        mallopt(M_TRIM_THRESHOLD, 4 << 20);
         rc = act(&c, action);
     }
     config_free(&c);

@@ -13,9 +13,14 @@
 
 #include <string.h>
 
-static void send_buf(struct req *r, int status, const char *ctype, struct buf *b)
+static const char no_memory[] = "This server has no memory left for this request.";
+
+static void send_json(struct req *r, int status, struct buf *b)
 {
-    reply(r, status, ctype, b->p ? b->p : "", b->n);
+    if (b->oom)
+        reply_fail(r, ST_NOMEM, no_memory);
+    else
+        reply(r, status, "application/json", b->p, b->n);
     buf_free(b);
 }
 
@@ -47,20 +52,20 @@ static void put_model(const struct api *a, struct buf *b, const char *name, bool
 void api_models(struct req *r)
 {
     const struct api *a = r->service;
-    struct buf b = {0};
+    struct buf b = {.soft = true};
     out_str(&b, "{\"object\":\"list\",\"data\":[");
     for (int32_t i = 0; i < a->names.n; i++) {
         out_str(&b, i ? "," : "");
         put_model(a, &b, a->names.v[i], false);
     }
     out_str(&b, "]}");
-    send_buf(r, 200, "application/json", &b);
+    send_json(r, 200, &b);
 }
 
 void api_model(struct req *r)
 {
     const struct api *a = r->service;
-    struct buf b = {0};
+    struct buf b = {.soft = true};
     struct err e;
     if (!model_is_served(&a->names, r->tail, strlen(r->tail))) {
         err_param(&e, ST_MODEL_NOT_FOUND, "model", "The model '%.64s' does not exist.", r->tail);
@@ -68,13 +73,13 @@ void api_model(struct req *r)
         return;
     }
     put_model(a, &b, r->tail, true);
-    send_buf(r, 200, "application/json", &b);
+    send_json(r, 200, &b);
 }
 
 static void not_ready(struct req *r)
 {
     struct api *a = r->service;
-    struct buf b = {0};
+    struct buf b = {.soft = true};
     struct err e;
     int load = atomic_load(&a->life.load);
     const char *phase = atomic_load(&a->life.phase);
@@ -90,12 +95,12 @@ static void not_ready(struct req *r)
     }
     err_set(&e, ST_LOADING, "The model is still loading.");
     out_error(&b, &e);
-    b.n--; /* the closing brace: two more keys */
+    b.n -= b.n > 0; /* the closing brace: two more keys */
     out_str(&b, ",\"phase\":");
     out_json(&b, phase ? phase : "start", strlen(phase ? phase : "start"));
     out_fmt(&b, ",\"progress\":%.6g}", atomic_load(&a->life.progress_ppm) * 1e-6);
-    r->retry_after = 2;
-    send_buf(r, 503, "application/json", &b);
+    r->retry_after = life_retry(a, ST_LOADING);
+    send_json(r, 503, &b);
 }
 
 static void ok(struct req *r)
@@ -132,20 +137,25 @@ void api_live(struct req *r)
 
 void api_version(struct req *r)
 {
-    struct buf b = {0};
+    struct buf b = {.soft = true};
 #ifdef NDEBUG
     const char *build = "release";
 #else
     const char *build = "debug";
 #endif
     out_fmt(&b, "{\"version\":\"%s\",\"build\":\"%s\"}", QUIRE_VERSION, build);
-    send_buf(r, 200, "application/json", &b);
+    send_json(r, 200, &b);
 }
 
 void api_metrics(struct req *r)
 {
-    struct buf b = {0};
-    metrics_text(r->service, &b);
+    static const char type[] = "text/plain; version=0.0.4; charset=utf-8";
+    struct buf b = {.soft = true};
+    bool whole = metrics_text(r->service, &b);
     tenant_metrics(r->service, r->who, &b);
-    send_buf(r, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
+    if (whole && !b.oom)
+        reply(r, 200, type, b.p, b.n);
+    else
+        reply_fail(r, ST_NOMEM, no_memory);
+    buf_free(&b);
 }

@@ -13,7 +13,11 @@
 #include <string.h>
 
 #define OUTBOX_RESERVE ((size_t)1 << 20)
-#define OUTBOX_MAX ((size_t)256 << 20)
+/* Some steps of all rows with all their logprobs. The engine waits when the loop does not follow:
+ * what lies here is what everybody's next token waits for, and nobody asks for sockets meanwhile.
+ */
+#define OUTBOX_MAX ((size_t)2 << 20)
+#define MEM_RESERVE ((size_t)8 << 20) /* behind the small pieces of all requests */
 
 struct http *api_http(struct api *a)
 {
@@ -76,6 +80,11 @@ static void on_count(void *arg, const struct handler *h, const char *method, int
     metrics_http(&a->m, h ? (int)(h - a->table) : a->n_handlers, method, status);
 }
 
+static int on_retry(void *arg, const struct err *e)
+{
+    return life_retry(arg, e->st);
+}
+
 /* What the engine posted last, then nothing any more. */
 static void on_over(void *arg)
 {
@@ -111,6 +120,7 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
 {
     struct api *a = xalloc(sizeof *a);
     const struct http_hooks hooks = {.arg = a,
+                                     .paths = "/docs",
                                      .ready = on_check,
                                      .serving = on_serving,
                                      .failed = on_failed,
@@ -118,12 +128,15 @@ int api_new(struct api **out, const struct config *c, const struct api_limits *l
                                      .dump = on_dump,
                                      .error = out_error,
                                      .count = on_count,
+                                     .retry_after = on_retry,
                                      .over = on_over,
                                      .failed_exit_us = l ? l->failed_exit_us : 500000};
     *out = NULL;
+    mem_reserve(MEM_RESERVE);
     a->c = c;
     a->limits = (struct api_limits){l ? l->watchdog_us : 10000000, hooks.failed_exit_us};
     a->start_unix_s = clock_unix_s();
+    a->start_us = a->tokens.last_us = clock_us();
     a->cache_key = ns_key_new();
     a->names = c->model.served_names;
     if (a->names.n == 0) {
@@ -151,6 +164,10 @@ void api_free(struct api *a)
     mbox_free(a->outbox);
     slots_close(&a->slots);
     buf_free(&a->scratch);
+    for (int i = 0; i < 2; i++) {
+        buf_free(&a->described[i].json);
+        buf_free(&a->described[i].html);
+    }
     free(a->own_name);
     free(a);
 }

@@ -15,7 +15,7 @@
 struct count { /* r->user */
     int st;
     struct err err;
-    int32_t n_ignored;
+    struct ignored ignored;
     size_t n;
 };
 
@@ -29,7 +29,8 @@ static void count(struct req *r)
     k->st = genreq_make(&g, &dialect_count, r->body.p ? r->body.p : "", r->body.n, &rules, &k->err);
     k->err.st = k->st;
     k->n = g.ids.n;
-    k->n_ignored = g.n_ignored;
+    k->ignored = g.ignored; /* moved */
+    g.ignored = (struct ignored){0};
     genreq_fini(&g);
     buf_free(&r->body);
 }
@@ -39,7 +40,8 @@ static void counted(struct req *r)
     struct count *k = r->user;
     struct api *a = r->service;
     struct buf b = {0};
-    a->m.ignored_parameters += k->n_ignored;
+    a->m.ignored_parameters += k->ignored.n;
+    ignored_count(&a->ignored, &k->ignored, r->id);
     if (k->st) {
         reply_error(r, &k->err);
         return;
@@ -57,5 +59,7 @@ void api_count_tokens(struct req *r)
 
 void count_free(struct req *r)
 {
-    free(r->user);
+    struct count *k = r->user;
+    ignored_free(&k->ignored);
+    free(k);
 }

@@ -12,6 +12,7 @@
 #include "embed_req.h"
 #include "life.h"
 #include "mem.h"
+#include "prompt.h"
 #include "reply.h"
 #include "state.h"
 #include "tenant.h"
@@ -308,7 +309,9 @@ static void prepare(struct req *r)
 {
     struct embedding *x = r->user;
     const struct gen_rules rules = {x->a->c, &x->a->names, &x->a->s, x->r->who};
-    x->st = embed_make(&x->g, r->body.p ? r->body.p : "", r->body.n, &rules, &x->err);
+    x->st = prompt_room(r->body.n, &x->err);
+    if (x->st == 0)
+        x->st = embed_make(&x->g, r->body.p ? r->body.p : "", r->body.n, &rules, &x->err);
     if (x->st)
         x->err.st = x->st;
     buf_free(&r->body);
@@ -317,7 +320,8 @@ static void prepare(struct req *r)
 static void prepared(struct req *r)
 {
     struct embedding *x = r->user;
-    x->a->m.ignored_parameters += x->g.n_ignored;
+    x->a->m.ignored_parameters += x->g.ignored.n;
+    ignored_count(&x->a->ignored, &x->g.ignored, r->id);
     if (x->st)
         reply_error(r, &x->err);
     else

@@ -28,13 +28,19 @@ struct field {
     double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
     double only;                             /* read_only: the one value that is built */
     uint8_t where;                           /* CHAT, TEXT, BOTH or EMBED */
+    const char *reader; /* the name of `read`: openapi_fields.c knows by it what the row takes */
     bool required;
 };
 
 #define ROW(n, w, r, ...)                                                                          \
     {                                                                                              \
-        .name = n, .where = w, .read = r, __VA_ARGS__                                              \
+        .name = n, .where = w, .read = r, .reader = #r, __VA_ARGS__                                \
     }
+
+/* The rows of a dialect: its own, then common ones, then those of other servers. NULL: not of this
+ * dialect. The first row of a name counts. */
+int field_rows(const struct dialect *l);
+const struct field *field_row(const struct dialect *l, int i);
 
 int refuse(struct err *e, const char *param);
 int read_int(struct reader *r, const struct field *f, const struct json *v);

@@ -427,12 +427,13 @@ static const struct field fields[] = {
     ROW("function_call", BOTH, only_none),
     /* completions */
     ROW("suffix", TEXT, empty_string),
-    ROW("echo", BOTH, read_bool, TO(echo)),
+    ROW("echo", TEXT, read_bool, TO(echo)),
     ROW("best_of", TEXT, read_int, TO(best_of), .lo = 0, .hi = 20),
     /* chat; `logprobs` means two things */
     ROW("logprobs", CHAT, read_bool, TO(want_logprobs)),
     ROW("logprobs", TEXT, read_int, TO(logprobs), .limit = limit_logprobs),
     ROW("top_logprobs", CHAT, read_int, TO(top_logprobs), .lo = 0, .limit = limit_logprobs),
+    ROW("echo", CHAT, only_false),
     ROW("chat_template_kwargs", CHAT, any_object),
     ROW("add_generation_prompt", CHAT, read_bool, TO(add_generation_prompt)),
     ROW("continue_final_message", CHAT, any_bool),
@@ -461,13 +462,12 @@ static const struct field fields[] = {
 enum { N_FIELDS = sizeof fields / sizeof *fields };
 enum { N_SEEN = MAX_OWN + N_FIELDS + MAX_FOREIGN };
 
-static int count_rows(const struct dialect *l)
+int field_rows(const struct dialect *l)
 {
     return l->n_rows + N_FIELDS + n_foreign;
 }
 
-/* The dialect's own, then common ones, then those of other servers. NULL: not of this dialect. */
-static const struct field *row(const struct dialect *l, int i)
+const struct field *field_row(const struct dialect *l, int i)
 {
     int k = i - l->n_rows;
     if (k < 0)
@@ -486,8 +486,6 @@ static int check_combinations(struct reader *r)
     if (g->chat && g->top_logprobs > 0 && !g->want_logprobs)
         return err_param(r->e, ST_INVALID_COMBINATION, "top_logprobs",
                          "'top_logprobs' needs 'logprobs': true.");
-    if (g->chat && g->echo)
-        return refuse(r->e, "echo");
     if (g->echo && g->logprobs != INT64_MIN)
         return err_param(r->e, ST_UNSUPPORTED, "logprobs",
                          "'logprobs' together with 'echo' is not supported by this server.");
@@ -574,8 +572,8 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
 /* The row of a key in this kind of request, or -1. */
 static int find_field(const struct dialect *l, const struct json *v)
 {
-    for (int i = 0, n = count_rows(l); v->n_key && i < n; i++) {
-        const struct field *f = row(l, i);
+    for (int i = 0, n = field_rows(l); v->n_key && i < n; i++) {
+        const struct field *f = field_row(l, i);
         if (f && f->name[0] == v->key[0] && strlen(f->name) == v->n_key &&
             memcmp(f->name, v->key, v->n_key) == 0)
             return i;
@@ -596,7 +594,7 @@ static int match_fields(struct reader *r, const struct json **seen)
             name[utf8_valid_prefix(name, strlen(name))] = '\0';
             return err_param(r->e, ST_UNSUPPORTED, name, "Unknown parameter '%s'.", name);
         } else {
-            r->g->n_ignored++;
+            ignored_add(&r->g->ignored, v);
         }
     }
     return 0;
@@ -605,8 +603,8 @@ static int match_fields(struct reader *r, const struct json **seen)
 static int read_fields(struct reader *r, const struct json *const *seen)
 {
     const struct dialect *l = r->g->dialect;
-    for (int i = 0, n = count_rows(l); i < n; i++) {
-        const struct field *f = row(l, i);
+    for (int i = 0, n = field_rows(l); i < n; i++) {
+        const struct field *f = field_row(l, i);
         const struct json *v = seen[i];
         bool given = v && v->type != JSON_NULL;
         if (!given && f && f->required)

@@ -7,6 +7,7 @@
 
 #include "events.h"
 #include "mem.h"
+#include "prompt.h"
 #include "reply.h"
 
 /* A job: it sees its own request's body and what is immutable once the model is loaded. */
@@ -14,8 +15,10 @@ static void prepare(struct req *r)
 {
     struct stream *s = r->user;
     const struct gen_rules rules = {s->a->c, &s->a->names, &s->a->s, r->who};
-    s->st = genreq_make(&s->g, s->g.dialect, r->body.p ? r->body.p : "", r->body.n, &rules,
-                        &s->err);
+    s->st = prompt_room(r->body.n, &s->err);
+    if (s->st == 0)
+        s->st = genreq_make(&s->g, s->g.dialect, r->body.p ? r->body.p : "", r->body.n, &rules,
+                            &s->err);
     if (s->st)
         s->err.st = s->st;
     buf_free(&r->body);
@@ -24,7 +27,8 @@ static void prepare(struct req *r)
 static void prepared(struct req *r)
 {
     struct stream *s = r->user;
-    s->a->m.ignored_parameters += s->g.n_ignored;
+    s->a->m.ignored_parameters += s->g.ignored.n;
+    ignored_count(&s->a->ignored, &s->g.ignored, r->id);
     if (s->st)
         reply_error(r, &s->err);
     else

@@ -239,6 +239,7 @@ void genreq_fini(struct genreq *g)
     free(g->bias);
     free(g->mask);
     ids_free(&g->ids);
+    ignored_free(&g->ignored);
     free(g->first);
     free(g->max_new);
 }

@@ -6,6 +6,7 @@
 #define QUIRE_API_GENREQ_H
 
 #include "api.h"
+#include "ignored.h"
 #include "json.h"
 #include "namespace.h"
 #include "tenants.h"
@@ -47,7 +48,8 @@ struct genreq {
         return_ids,   /* return_token_ids */
         ids_as_texts, /* return_tokens_as_token_ids */
         fit_max,      /* max_tokens -1 */
-        other_window; /* repeat_last_n: penalties over a part of the text */
+        other_window, /* repeat_last_n: penalties over a part of the text */
+        tell_cached;  /* messages: something is marked with cache_control */
     /* embeddings */
     int64_t dimensions; /* floats of a vector that are shown; INT64_MIN = all */
     int32_t pooling;    /* CONF_POOLING_* */
@@ -68,10 +70,9 @@ struct genreq {
     uint32_t n_salt;
     struct sample_params sample;
     char model[256];
-    char request_id[132]; /* "" = none in the body */
-    int32_t n_ignored;    /* unknown fields */
-    bool tell_cached;     /* messages: something is marked with cache_control */
-    struct buf shown;     /* responses: members of the answer that say what was asked */
+    char request_id[132];   /* "" = none in the body */
+    struct ignored ignored; /* unknown fields */
+    struct buf shown;       /* responses: members of the answer that say what was asked */
     /* prompts: prompt i is ids.p[first[i] .. first[i+1]) and may generate max_new[i] tokens */
     struct ids ids;
     size_t *first;

@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "hash.h"
+#include "mem.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +43,20 @@ int life_check(const struct api *a, struct err *e)
         return err_set(e, ST_DRAINING, "The server is shutting down.");
     if (!life_serves(a))
         return err_set(e, ST_ENGINE_DOWN, "The engine is not available.");
+    if (!mem_refill())
+        return err_set(e, ST_NOMEM, "This server has no memory left for this request.");
     return 0;
+}
+
+int life_retry(const struct api *a, int st)
+{
+    int64_t now = clock_us(), ready = atomic_load(&a->life.ready_us);
+    const struct retry_facts f = {.serves = life_serves(a),
+                                  .waiting = a->slots.n_live - a->stats.n_running,
+                                  .ends = meter_rate(&a->ends, now, a->slots.n_live > 0),
+                                  .loading_s = (double)((ready ? ready : now) - a->start_us) * 1e-6,
+                                  .loaded = ready ? 1 : atomic_load(&a->life.progress_ppm) * 1e-6};
+    return retry_seconds(st, &f);
 }
 
 void life_slots(struct api *a)
@@ -76,6 +90,7 @@ void api_set_ready(struct api *a, const struct api_service *s)
     else
         fingerprint_of(a);
     a->s.fingerprint = a->fingerprint;
+    atomic_store(&a->life.ready_us, clock_us());
     atomic_store(&a->life.load, LOAD_READY);
     http_wake(a->http);
 }
@@ -83,6 +98,7 @@ void api_set_ready(struct api *a, const struct api_service *s)
 void api_fail(struct api *a, const char *why)
 {
     atomic_store(&a->life.phase, why);
+    atomic_store(&a->life.ready_us, clock_us());
     atomic_store(&a->life.load, LOAD_FAILED);
     http_wake(a->http);
 }

@@ -14,6 +14,9 @@ bool life_failed(const struct api *a); /* the engine gave up, for good. Loop thr
 bool life_serves(const struct api *a);
 /* 0, or why a request that needs the engine is refused. */
 int life_check(const struct api *a, struct err *e);
+/* Seconds after which a client that is told status st (429, 503) may come back: retry.h's rule on
+ * what was measured. */
+int life_retry(const struct api *a, int st);
 /* The admission slots exist once the model is loaded: the first request may come before the wake-up
  * of api_set_ready does. */
 void life_slots(struct api *a);

@@ -46,7 +46,7 @@ static int read_thinking(struct reader *r, const struct field *f, const struct j
     return only_types(r, f, v, "disabled", "disabled");
 }
 
-static int read_choice(struct reader *r, const struct field *f, const struct json *v)
+static int read_choice_type(struct reader *r, const struct field *f, const struct json *v)
 {
     return only_types(r, f, v, "none", "auto");
 }
@@ -64,7 +64,7 @@ static const struct field rows[] = {
     ROW("metadata", BOTH, read_user),
     ROW("cache_control", BOTH, read_cache),
     ROW("tools", BOTH, read_no_items),
-    ROW("tool_choice", BOTH, read_choice),
+    ROW("tool_choice", BOTH, read_choice_type),
     ROW("thinking", BOTH, read_thinking),
     ROW("mcp_servers", BOTH, read_no_items),
     ROW("container", BOTH, not_built),

@@ -5,6 +5,7 @@
 #include "chat.h"
 #include "clock.h"
 #include "json_make.h"
+#include "mem.h"
 #include "tokenizer.h"
 
 #include <ctype.h>
@@ -37,6 +38,16 @@ int prompt_ids(const struct json_doc *d, const struct json *arr, int32_t vocab, 
                          vocab - 1);
     }
     return 0;
+}
+
+/* A byte of text becomes at most a piece of 16 bytes and an id of 4, both in arrays that grow by
+ * half while the old ones live, beside its normalised form. */
+int prompt_room(size_t body, struct err *e)
+{
+    enum { SMALL = 64 << 10, WORK = 48 };
+    if (body <= SMALL || mem_room(body * WORK))
+        return 0;
+    return err_set(e, ST_NOMEM, "This server has no memory left for this request.");
 }
 
 int prompt_text(const struct gen_rules *u, const struct json *v, bool special, const char *param,
@@ -223,10 +234,6 @@ static void write_call(struct writer *w, const struct json *call)
 
 static void write_calls(struct writer *w, const struct json *v)
 {
-    if (v->type != JSON_ARR) {
-        json_make_copy(&w->m, w->d, v);
-        return;
-    }
     json_make_open(&w->m, (struct view){v->key, v->n_key}, JSON_ARR);
     for (const struct json *k = json_child(w->d, v); k; k = json_next(w->d, k))
         write_call(w, k);
@@ -290,6 +297,10 @@ static int write_message(struct writer *w, const struct json *m, int i)
         const struct json *v = json_get(w->d, m, passed[k]);
         if (!v || v->type == JSON_NULL)
             continue;
+        if (k == 1 && v->type != JSON_ARR) {
+            snprintf(at, sizeof at, "messages[%d].tool_calls", i);
+            return wrong_type(w->e, at, "an array", v);
+        }
         if (k == 1)
             write_calls(w, v);
         else
@@ -412,14 +423,12 @@ static int cut_after_last(const struct json_doc *d, struct buf *text, struct spa
     return 0;
 }
 
-int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool add_generation_prompt,
-                    bool add_special, struct ids *out, struct err *e)
+int prompt_render(const struct gen_rules *u, const struct json_doc *d, bool add_generation_prompt,
+                  struct buf *text, struct spans *spans, struct err *e)
 {
     const struct api_service *s = u->s;
-    bool parse = u->c->security.parse_special_in_messages;
     struct json_doc vars;
-    struct buf text = {0};
-    struct spans spans = {0};
+    struct spans none = {0};
     bool go_on = says_true(d, "continue_final_message");
     if (!s->chat)
         return err_param(e, ST_TEMPLATE, "messages", "This model has no chat template.");
@@ -436,15 +445,27 @@ int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool ad
         st = err_set(e, w.m.st, "Out of memory.");
     const struct chat_args args = {&vars, clock_unix_s(), MAX_RENDERED};
     if (st == 0)
-        st = chat_render(s->chat, &args, &text, parse ? NULL : &spans, e);
+        st = chat_render(s->chat, &args, text, spans, e);
     if (st == 0 && go_on)
-        st = cut_after_last(d, &text, &spans, e);
-    if (st == 0)
-        st = chat_encode(s->tok, &text, &spans,
-                         (add_special ? TOK_SPECIAL : 0) | (parse ? TOK_PARSE_SPECIAL : 0), out, e);
+        st = cut_after_last(d, text, spans ? spans : &none, e);
     if (st && e && !e->param[0])
         snprintf(e->param, sizeof e->param, "messages");
     json_free(&vars);
+    return st;
+}
+
+int prompt_messages(const struct gen_rules *u, const struct json_doc *d, bool add_generation_prompt,
+                    bool add_special, struct ids *out, struct err *e)
+{
+    bool parse = u->c->security.parse_special_in_messages;
+    struct buf text = {0};
+    struct spans spans = {0};
+    int st = prompt_render(u, d, add_generation_prompt, &text, parse ? NULL : &spans, e);
+    if (st == 0)
+        st = chat_encode(u->s->tok, &text, &spans,
+                         (add_special ? TOK_SPECIAL : 0) | (parse ? TOK_PARSE_SPECIAL : 0), out, e);
+    if (st && e && !e->param[0])
+        snprintf(e->param, sizeof e->param, "messages");
     buf_free(&text);
     free(spans.p);
     return st;

@@ -6,9 +6,12 @@
 
 #include "admin.h"
 #include "count.h"
+#include "docs.h"
 #include "embed.h"
 #include "events.h"
 #include "generate.h"
+#include "openapi.h"
+#include "props.h"
 #include "tokenize.h"
 
 #include <string.h>
@@ -46,6 +49,10 @@ static const struct handler rows[] = {
     {"/v1/tokenize",         "tokenize",         M_POST, .run = api_tokenize, TOKENS},
     {"/detokenize",          "detokenize",       M_POST, .run = api_detokenize, TOKENS},
     {"/v1/detokenize",       "detokenize",       M_POST, .run = api_detokenize, TOKENS},
+    {"/apply-template",      "apply_template",   M_POST, .run = api_apply_template, TOKENS},
+    {"/props",               "props",            M_GET,  .needs_service = true, .run = api_props},
+    {"/tokenizer_info",      "tokenizer_info",   M_GET,  .needs_service = true,
+     .run = api_tokenizer_info},
     {"/health",              "health",           M_GET,  .open = true, .run = api_health},
     {"/v1/health",           "health",           M_GET,  .open = true, .run = api_health},
     {"/healthz",             "health",           M_GET,  .open = true, .run = api_health},
@@ -56,6 +63,8 @@ static const struct handler rows[] = {
     {"/ping",                "ping",             M_GET | M_POST, .open = true, .run = api_health},
     {"/metrics",             "metrics",          M_GET,  .open = true, .run = api_metrics},
     {"/version",             "version",          M_GET,  .open = true, .run = api_version},
+    {"/openapi.json",        "openapi",          M_GET,  .run = api_openapi},
+    {"/docs",                "docs",             M_GET,  .run = api_docs},
 };
 /* clang-format on */
 enum { N_ROWS = sizeof rows / sizeof rows[0] };

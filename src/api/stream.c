@@ -99,6 +99,9 @@ static void finish_choice(struct choice *c, const char *finish)
     hist_add(m, H_GENERATION, c->n_tokens);
     if (c->n_tokens == 0)
         return;
+    hist_add(m, H_E2E, (double)(c->last_us - s->r->arrival_us) * 1e-6);
+    hist_add(m, H_COMPUTED,
+             (double)(s->g.first[c->prompt + 1] - s->g.first[c->prompt]) - c->n_cached);
     double decode = (double)(c->last_us - c->first_us) * 1e-6;
     double prefill = (double)(c->first_us - s->r->arrival_us - c->queue_us) * 1e-6;
     hist_add(m, H_PREFILL, prefill > 0 ? prefill : 0);
@@ -213,6 +216,13 @@ static void no_memory(struct stream *s)
     stream_fail(s, &e);
 }
 
+/* A piece of what c collects is missing. */
+static bool lost_some(const struct choice *c)
+{
+    return c->text.oom || c->lp.tokens.oom || c->lp.token_logprobs.oom || c->lp.top_logprobs.oom ||
+           c->lp.text_offset.oom || c->token_ids.oom;
+}
+
 /* Everything was sent or is in r->out. */
 static void end_stream(struct stream *s)
 {
@@ -221,12 +231,15 @@ static void end_stream(struct stream *s)
     reply_more(s->r);
 }
 
-static void all_done(struct stream *s, int64_t now)
+static void all_done(struct stream *s)
 {
     struct req *r = s->r;
     struct buf b = {0};
+    int32_t most = 0;
     leave(s, 0);
-    hist_add(&s->a->m, H_E2E, (double)(now - r->arrival_us) * 1e-6);
+    for (int32_t i = 0; i < s->n_choices; i++)
+        most = s->choice[i].n_tokens > most ? s->choice[i].n_tokens : most;
+    hist_add(&s->a->m, H_MAX_GENERATION, most);
     if (s->g.stream) {
         if (s->n_held == 0)
             end_stream(s);
@@ -337,8 +350,10 @@ static void on_token(struct choice *c, const struct out_rec *rec, const struct t
     }
     show(c, &shown);
     buf_free(&shown);
-    if (s->n_left == 0 && !s->r->gone)
-        all_done(s, now);
+    if (lost_some(c))
+        no_memory(s);
+    else if (s->n_left == 0 && !s->r->gone)
+        all_done(s);
 }
 
 static void on_failed(struct choice *c, const struct out_rec *rec)
@@ -386,26 +401,34 @@ void stream_outbox(struct api *a, const struct msg_outbox *m, size_t n)
     int64_t now = clock_us();
     if (m->h.kind != MSG_OUTBOX || n < sizeof *m)
         return;
+    int32_t live = a->slots.n_live;
+    meter_note(&a->tokens, now, (double)(m->stats.generated_tokens - a->stats.generated_tokens),
+               true);
     a->stats = m->stats;
     a->has_stats = true;
     for (int32_t i = 0; i < m->n_rec; i++)
         on_record(a, &rec[i], top + rec[i].top0, vec + rec[i].vec0, now); /* one of the two */
+    meter_note(&a->ends, now, live - a->slots.n_live, live > 0);
 }
 
 /* ---- start ---- */
 
-static void set_up(struct stream *s)
+static bool set_up(struct stream *s)
 {
     const struct genreq *g = &s->g;
     size_t n_kind = strlen(s->shape->id);
+    s->choice = try_alloc((size_t)g->n_prompts * (size_t)g->n_made * sizeof *s->choice);
+    if (!s->choice)
+        return false;
     s->n_choices = s->n_left = g->n_prompts * g->n_made;
-    s->choice = xcalloc2((size_t)s->n_choices, sizeof *s->choice);
     for (int32_t i = 0; i < s->n_choices; i++) {
         struct choice *c = &s->choice[i];
         c->s = s;
         c->index = i;
         c->prompt = i / g->n_made;
         c->stop_string = c->stop_id = -1;
+        c->text.soft = c->lp.tokens.soft = c->lp.token_logprobs.soft = c->lp.top_logprobs.soft =
+            c->lp.text_offset.soft = c->token_ids.soft = true;
         detok_init(&c->detok, s->a->s.tok, g->skip_special);
         stopper_init(&c->stopper, g->stops);
     }
@@ -414,6 +437,7 @@ static void set_up(struct stream *s)
     s->created = clock_unix_s();
     s->pre.soft = true;
     s->shape->prefix(s);
+    return !s->pre.oom;
 }
 
 enum { ECHO_EVENT = 4096 }; /* bytes of an event around its text */
@@ -422,7 +446,6 @@ enum { ECHO_EVENT = 4096 }; /* bytes of an event around its text */
 static void echo_prompts(struct stream *s)
 {
     const struct genreq *g = &s->g;
-    int64_t now = clock_us();
     for (int32_t i = 0; i < s->n_choices && !s->r->gone; i++) {
         struct choice *c = &s->choice[i];
         struct buf *text = &g->echo_text[c->prompt];
@@ -438,7 +461,7 @@ static void echo_prompts(struct stream *s)
         show(c, text);
     }
     if (s->n_left == 0 && !s->r->gone)
-        all_done(s, now);
+        all_done(s);
 }
 
 static void count_admission(struct stream *s)
@@ -446,6 +469,7 @@ static void count_admission(struct stream *s)
     const struct genreq *g = &s->g;
     struct metrics *m = &s->a->m;
     hist_add(m, H_N, (double)g->n);
+    m->requests[g->stream]++;
     for (int32_t p = 0; p < g->n_prompts; p++) {
         hist_add(m, H_PROMPT, (double)(g->first[p + 1] - g->first[p]));
         hist_add(m, H_MAX_TOKENS, (double)g->max_new[p]);
@@ -478,12 +502,7 @@ void stream_begin(struct stream *s)
         return;
     }
     s->entered = true;
-    set_up(s);
-    if (s->pre.oom) {
-        no_memory(s);
-        return;
-    }
-    int st = submit_all(s);
+    int st = set_up(s) ? submit_all(s) : ST_NOMEM;
     if (st) {
         bool full = st == ST_QUEUE_FULL || st == ST_FULL;
         err_set(&e, full ? ST_QUEUE_FULL : st, "%s",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenize.c - /tokenize and /detokenize in the dialects of vLLM and llama.cpp. All of it is a job:
- * off the loop when the body is large.
+/* tokenize.c - /tokenize and /detokenize in the dialects of vLLM and llama.cpp, and the latter's
+ * /apply-template. All of it is a job: off the loop when the body is large.
  */
 #include "tokenize.h"
 
@@ -82,16 +82,32 @@ static int tokenize_content(const struct tok *t, const struct json_doc *d, const
     return st;
 }
 
+/* What goes to the chat template besides the messages; prompt.c reads it. */
+static int check_template_fields(const struct json_doc *d, bool *gen, struct err *e)
+{
+    static const struct {
+        const char *key, *want;
+        int type;
+    } others[] = {{"chat_template_kwargs", "an object", JSON_OBJ}, {"tools", "an array", JSON_ARR}};
+    bool go_on;
+    int st = bool_field(d, "add_generation_prompt", true, gen, e);
+    st = st ? st : bool_field(d, "continue_final_message", false, &go_on, e);
+    for (int i = 0; i < 2 && st == 0; i++) {
+        const struct json *v = json_get(d, &d->v[0], others[i].key);
+        if (v && v->type != JSON_NULL && v->type != others[i].type)
+            st = wrong_type(e, others[i].key, others[i].want, v);
+    }
+    return st;
+}
+
 static int tokenize_vllm(const struct gen_rules *u, const struct json_doc *d,
                          const struct json *prompt, struct buf *b, struct err *e)
 {
-    bool special = false, strs = false, gen = true, go_on;
+    bool special = false, strs = false, gen = true;
     struct ids ids = {0};
     int st = bool_field(d, "add_special_tokens", prompt != NULL, &special, e);
     st = st ? st : bool_field(d, "return_token_strs", false, &strs, e);
-    st = st ? st : bool_field(d, "add_generation_prompt", true, &gen, e);
-    st = st ? st
-            : bool_field(d, "continue_final_message", false, &go_on, e); /* prompt.c reads it */
+    st = st ? st : check_template_fields(d, &gen, e);
     if (st == 0)
         st = prompt ? prompt_text(u, prompt, special, "prompt", &ids, e)
                     : prompt_messages(u, d, gen, special, &ids, e);
@@ -117,9 +133,10 @@ static const struct json *given(const struct json_doc *d, const char *key)
     return v && v->type != JSON_NULL ? v : NULL;
 }
 
-static int tokenize(const struct gen_rules *u, const struct json_doc *d, struct buf *b,
-                    struct err *e)
+static int tokenize(const struct req *r, const struct gen_rules *u, const struct json_doc *d,
+                    struct buf *b, struct err *e)
 {
+    (void)r;
     char name[256];
     const struct json *p = given(d, "prompt"), *m = given(d, "messages"), *c = given(d, "content");
     int st = model_check(json_get(d, &d->v[0], "model"), u, name, e);
@@ -137,12 +154,57 @@ static int tokenize(const struct gen_rules *u, const struct json_doc *d, struct 
     return c ? tokenize_content(u->s->tok, d, c, b, e) : tokenize_vllm(u, d, p, b, e);
 }
 
+static int apply_template(const struct req *r, const struct gen_rules *u, const struct json_doc *d,
+                          struct buf *b, struct err *e)
+{
+    (void)r;
+    char name[256];
+    bool gen = true;
+    struct buf text = {0};
+    const struct json *m = given(d, "messages");
+    int st = model_check(json_get(d, &d->v[0], "model"), u, name, e);
+    if (st)
+        return st;
+    if (!m)
+        return err_param(e, ST_MISSING, "messages", "'messages' is required.");
+    if (m->type != JSON_ARR)
+        return wrong_type(e, "messages", "an array", m);
+    st = check_template_fields(d, &gen, e);
+    if (st == 0)
+        st = prompt_render(u, d, gen, &text, NULL, e);
+    out_str(b, "{\"prompt\":");
+    out_json(b, text.p ? text.p : "", text.n);
+    out_str(b, "}");
+    buf_free(&text);
+    return st;
+}
+
 static bool wants_content(const char *query)
 {
     for (; *query; query += strcspn(query, "&"), query += *query == '&')
         if (strncmp(query, "content=1", 9) == 0 && strchr("&#", query[9]))
             return true;
     return false;
+}
+
+static int no_memory(struct err *e)
+{
+    return err_set(e, ST_NOMEM, "This server has no memory left for this request.");
+}
+
+/* A few bytes of a body can name a long token: the text is bounded as every answer is. */
+static int check_text(const struct gen_rules *u, const struct ids *ids, struct err *e)
+{
+    int64_t most = u->c->limits.max_answer_bytes;
+    size_t bytes = 0, n;
+    for (size_t i = 0; i < ids->n; i++)
+        bytes += tok_string(u->s->tok, ids->p[i], &n) ? n : 0;
+    if ((int64_t)bytes > most)
+        return err_param(e, ST_INVALID_LENGTH, "tokens",
+                         "These tokens have %zu bytes of text, but answers of this server have at "
+                         "most %lld.",
+                         bytes, (long long)most);
+    return mem_room(2 * bytes + 1) ? 0 : no_memory(e);
 }
 
 static int detokenize(const struct req *r, const struct gen_rules *u, const struct json_doc *d,
@@ -165,6 +227,8 @@ static int detokenize(const struct req *r, const struct gen_rules *u, const stru
      */
     int32_t vocab = u->s->limits.vocab > tok_vocab(t) ? u->s->limits.vocab : tok_vocab(t);
     st = prompt_ids(d, v, vocab, "tokens", &ids, e);
+    if (st == 0)
+        st = check_text(u, &ids, e);
     if (st == 0 && ids.n)
         tok_decode(t, ids.p, ids.n, false, &text);
     out_str(b, wants_content(r->query) ? "{\"content\":" : "{\"prompt\":");
@@ -175,32 +239,45 @@ static int detokenize(const struct req *r, const struct gen_rules *u, const stru
     return st;
 }
 
-static void token_job(struct req *r, bool back)
+/* A body's document to an answer. */
+typedef int token_act(const struct req *r, const struct gen_rules *u, const struct json_doc *d,
+                      struct buf *b, struct err *e);
+
+static void token_job(struct req *r, token_act *act)
 {
     struct token_call *k = r->user;
     const struct api *a = r->service;
     const struct gen_rules rules = {a->c, &a->names, &a->s, r->who};
     struct json_doc d;
-    k->st = json_parse(&d, r->body.p ? r->body.p : "", r->body.n, &k->err);
+    k->out.soft = true;
+    k->st = prompt_room(r->body.n, &k->err);
+    if (k->st == 0)
+        k->st = json_parse(&d, r->body.p ? r->body.p : "", r->body.n, &k->err);
     if (k->st == 0) {
         if (d.v[0].type != JSON_OBJ)
             k->st = err_set(&k->err, ST_INVALID_TYPE, "The body must be a JSON object.");
         else
-            k->st = back ? detokenize(r, &rules, &d, &k->out, &k->err)
-                         : tokenize(&rules, &d, &k->out, &k->err);
+            k->st = act(r, &rules, &d, &k->out, &k->err);
         json_free(&d);
     }
+    if (k->st == 0 && k->out.oom)
+        k->st = no_memory(&k->err);
     k->err.st = k->st;
 }
 
 static void tokenize_job(struct req *r)
 {
-    token_job(r, false);
+    token_job(r, tokenize);
 }
 
 static void detokenize_job(struct req *r)
 {
-    token_job(r, true);
+    token_job(r, detokenize);
+}
+
+static void template_job(struct req *r)
+{
+    token_job(r, apply_template);
 }
 
 static void token_done(struct req *r)
@@ -222,6 +299,12 @@ void api_detokenize(struct req *r)
 {
     r->user = xalloc(sizeof(struct token_call));
     req_job(r, detokenize_job, token_done);
+}
+
+void api_apply_template(struct req *r)
+{
+    r->user = xalloc(sizeof(struct token_call));
+    req_job(r, template_job, token_done);
 }
 
 void token_free(struct req *r)

@@ -7,6 +7,7 @@
 
 void api_tokenize(struct req *r);
 void api_detokenize(struct req *r);
-void token_free(struct req *r); /* of both */
+void api_apply_template(struct req *r);
+void token_free(struct req *r); /* of all */
 
 #endif

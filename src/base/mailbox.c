@@ -26,7 +26,7 @@ struct mbox {
     int n_in;       /* under lock */
     struct vec out; /* receiver only */
     size_t at;      /* receiver only: walk position in out */
-    size_t max_bytes;
+    size_t reserve, max_bytes;
     void (*wake)(void *);
     void *arg;
 };
@@ -42,6 +42,7 @@ struct mbox *mbox_new(size_t reserve, size_t max_bytes, void (*wake)(void *), vo
     pthread_condattr_destroy(&ca);
     m->in = (struct vec){xalloc(reserve), 0, reserve};
     m->out = (struct vec){xalloc(reserve), 0, reserve};
+    m->reserve = reserve;
     m->max_bytes = max_bytes;
     m->wake = wake;
     m->arg = arg;
@@ -107,10 +108,24 @@ int mbox_take(struct mbox *m)
     return n;
 }
 
+/* All was read. What a backlog needed is not kept: getting it again costs less than filling it. */
+static void shrink(struct mbox *m)
+{
+    struct vec *v = &m->out;
+    char *p = v->cap > m->reserve ? realloc(v->p, m->reserve) : NULL;
+    if (!p)
+        return;
+    v->p = p;
+    v->cap = m->reserve;
+    m->at = v->n = 0;
+}
+
 const void *mbox_next(struct mbox *m, size_t *n)
 {
-    if (m->at >= m->out.n)
+    if (m->at >= m->out.n) {
+        shrink(m);
         return NULL;
+    }
     size_t len;
     memcpy(&len, m->out.p + m->at, sizeof len);
     const void *msg = m->out.p + m->at + sizeof len;

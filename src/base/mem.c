@@ -1,17 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mem.c - process-lifetime allocation and the request arena. */
+/* mem.c - allocation that aborts, the reserve behind it, and the request arena. */
 #include "mem.h"
 
 #include "check.h"
 #include "log.h"
 #include "log_drain.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *or_die(void *p, size_t n)
+static _Atomic(void *) reserve;
+static _Atomic size_t reserve_bytes; /* 0: none was asked for */
+
+void mem_reserve(size_t n)
 {
+    atomic_store(&reserve_bytes, n);
+    mem_refill();
+}
+
+bool mem_refill(void)
+{
+    size_t n = atomic_load(&reserve_bytes);
+    void *none = NULL, *p;
+    if (n == 0 || atomic_load(&reserve))
+        return true;
+    p = malloc(n);
+    if (!p)
+        return false;
+    if (!atomic_compare_exchange_strong(&reserve, &none, p))
+        free(p);
+    return true;
+}
+
+bool mem_room(size_t n)
+{
+    void *p = malloc(n);
+    free(p);
+    return p != NULL;
+}
+
+/* p, or when it is NULL what the system gives once the reserve is back (which another thread may
+ * have done first). `aligned` 0: any. */
+static void *or_die(void *p, void *old, size_t n, size_t aligned)
+{
+    if (!p && n < SIZE_MAX && atomic_load(&reserve_bytes)) {
+        free(atomic_exchange(&reserve, NULL));
+        if (aligned && posix_memalign(&p, aligned, n) != 0)
+            p = NULL;
+        if (!aligned)
+            p = realloc(old, n);
+    }
     if (!p) {
         char text[64];
         int k = snprintf(text, sizeof text, "out of memory: %zu bytes\n", n);
@@ -24,7 +64,9 @@ static void *or_die(void *p, size_t n)
 
 void *xalloc(size_t n)
 {
-    return or_die(calloc(1, n ? n : 1), n);
+    size_t want = n ? n : 1;
+    void *p = calloc(1, want);
+    return p ? p : memset(or_die(NULL, NULL, want, 0), 0, want);
 }
 
 void *try_alloc(size_t n)
@@ -36,13 +78,15 @@ void *xcalloc2(size_t n, size_t size)
 {
     size_t total;
     if (!mul_size(n, size, &total))
-        or_die(NULL, SIZE_MAX);
+        or_die(NULL, NULL, SIZE_MAX, 0);
     return xalloc(total);
 }
 
 void *xrealloc(void *p, size_t n)
 {
-    return or_die(realloc(p, n ? n : 1), n);
+    size_t want = n ? n : 1;
+    void *q = realloc(p, want);
+    return q ? q : or_die(NULL, p, want, 0); /* then p is as it was */
 }
 
 char *xstrndup(const char *s, size_t n)
@@ -60,10 +104,11 @@ char *xstrdup(const char *s)
 
 void *xalloc_aligned(size_t align, size_t n)
 {
+    size_t at = align < sizeof(void *) ? sizeof(void *) : align, want = n ? n : 1;
     void *p = NULL;
-    if (posix_memalign(&p, align < sizeof(void *) ? sizeof(void *) : align, n ? n : 1) != 0)
+    if (posix_memalign(&p, at, want) != 0)
         p = NULL;
-    return memset(or_die(p, n), 0, n);
+    return memset(or_die(p, NULL, want, at), 0, n);
 }
 
 enum { ARENA_CHUNK = 16384, ARENA_ALIGN = 16 };
@@ -91,8 +136,10 @@ void *arena_alloc(struct arena *a, size_t n)
     if (!c || c->cap - c->used < need) {
         size_t cap = need > ARENA_CHUNK ? need : ARENA_CHUNK;
         c = malloc(sizeof *c + cap);
-        if (!c)
+        if (!c) {
+            a->oom = true;
             return NULL;
+        }
         *c = (struct arena_chunk){.next = a->head, .cap = cap};
         a->head = c;
     }

@@ -15,7 +15,8 @@ struct field {
     size_t offset;     /* in struct config */
     const char *deflt; /* its text, parsed like any other; lists: "a,b" */
     double min, max;   /* of numbers, in bytes, us or as they are */
-    const char *names; /* F_ENUM: "a|b|c", place = value; numbers: "auto" if allowed; else NULL */
+    const char *names; /* F_ENUM: "a|b|c", place = value; F_LIST: its items' words, NULL = any;
+                          numbers: "auto" if allowed; else NULL */
     const char *help;  /* one or more lines, no trailing newline */
 };
 

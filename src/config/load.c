@@ -8,6 +8,7 @@
 #include "keys.h"
 #include "listen.h"
 #include "mem.h"
+#include "peers.h"
 #include "status.h"
 #include "value.h"
 #include "yaml_file.h"
@@ -217,54 +218,12 @@ static const char *flag_value(const char *name, int argc, char **argv, int *i)
     return NULL;
 }
 
-/* Options of other servers, and what says the same here. */
-static const char *our_name(const char *arg)
-{
-    static const struct {
-        const char *theirs, *ours;
-    } t[] = {{"--model", "model.path=PATH"},
-             {"-m", "model.path=PATH"},
-             {"--model-path", "model.path=PATH"},
-             {"--host", "http.listen=ADDRESS:PORT"},
-             {"--port", "http.listen=ADDRESS:PORT"},
-             {"--api-key", "auth.api_keys_file=FILE or --set auth.api_key_env=NAME"},
-             {"--served-model-name", "model.served_names=NAME"},
-             {"--alias", "model.served_names=NAME"},
-             {"--max-model-len", "model.max_model_len=N"},
-             {"--context-length", "model.max_model_len=N"},
-             {"--ctx-size", "model.max_model_len=N"},
-             {"-c", "model.max_model_len=N"},
-             {"--dtype", "model.dtype=NAME"},
-             {"--load-format", "model.load_format=NAME"},
-             {"--device", "device=NAME"},
-             {"--threads", "cpu.threads=N"},
-             {"-t", "cpu.threads=N"},
-             {"--gpu-memory-utilization", "cuda.gpu_memory_utilization=0.9"},
-             {"--mem-fraction-static", "cuda.gpu_memory_utilization=0.9"},
-             {"--kv-cache-dtype", "kv.dtype=NAME"},
-             {"--block-size", "kv.page_tokens=N"},
-             {"--page-size", "kv.page_tokens=N"},
-             {"--max-num-seqs", "scheduler.max_seqs=N"},
-             {"--max-running-requests", "scheduler.max_seqs=N"},
-             {"--parallel", "scheduler.max_seqs=N"},
-             {"-np", "scheduler.max_seqs=N"},
-             {"--max-num-batched-tokens", "scheduler.max_step_tokens=N"},
-             {"--chunked-prefill-size", "scheduler.max_step_tokens=N"},
-             {"--log-level", "log.level=NAME"}};
-    size_t n = strcspn(arg, "=");
-    for (size_t i = 0; i < sizeof t / sizeof *t; i++)
-        if (strlen(t[i].theirs) == n && memcmp(t[i].theirs, arg, n) == 0)
-            return t[i].ours;
-    return NULL;
-}
-
 static int unknown_option(FILE *errors, const char *arg)
 {
-    const char *ours = our_name(arg);
+    const char *ours = peer_answer(arg);
     if (!ours)
         return usage(errors, "unknown option or missing value: ", arg);
-    fprintf(errors, "quired: unknown option: %.*s; here it is --set %s\n", (int)strcspn(arg, "="),
-            arg, ours);
+    fprintf(errors, "quired: unknown option: %.*s; %s\n", (int)strcspn(arg, "="), arg, ours);
     return ST_BAD_REQUEST;
 }
 

@@ -39,6 +39,11 @@ void config_print(const struct config *c, FILE *out)
     free(text);
 }
 
+static bool has_words(const struct field *f)
+{
+    return f->type == F_ENUM || (f->type == F_LIST && f->names);
+}
+
 void config_print_defaults(FILE *out)
 {
     struct config c;
@@ -58,7 +63,7 @@ void config_print_defaults(FILE *out)
             fputc('\n', out);
         int indent = open_sections(fields[i].path, before, out, &name);
         fprintf(out, "%*s# %s", indent, "", fields[i].help);
-        if (fields[i].type == F_ENUM)
+        if (has_words(&fields[i]))
             fprintf(out, " (%s)", fields[i].names);
         fprintf(out, "\n%*s%s: %s\n", indent, "", name, text);
     }
@@ -80,9 +85,8 @@ void config_help(FILE *out)
                  "  --version, --help\n\n"
                  "Settings (default):\n");
     for (int i = 0; i < n_fields; i++)
-        fprintf(out, "  %s%s%s (%s)\n      %s\n", fields[i].path,
-                fields[i].type == F_ENUM ? " " : "",
-                fields[i].type == F_ENUM ? fields[i].names : "",
+        fprintf(out, "  %s%s%s (%s)\n      %s\n", fields[i].path, has_words(&fields[i]) ? " " : "",
+                has_words(&fields[i]) ? fields[i].names : "",
                 fields[i].deflt[0] ? fields[i].deflt : "empty", fields[i].help);
     fprintf(out,
             "\nSignals: SIGTERM drains, a second one stops at once; SIGUSR2 dumps the "

@@ -172,20 +172,27 @@ static bool parse_bool(void *at, const char *text, char *why, size_t n)
     return true;
 }
 
-static bool parse_enum(void *at, const struct field *f, const char *text, char *why, size_t n)
+/* The word's place in f->names, or -1. */
+static int32_t word_of(const struct field *f, const char *text, char *why, size_t n)
 {
     size_t len = strlen(text);
     int32_t i = 0;
     for (const char *p = f->names; *p; i++) {
         size_t k = strcspn(p, "|");
-        if (k == len && memcmp(p, text, k) == 0) {
-            *(int32_t *)at = i;
-            return true;
-        }
+        if (k == len && memcmp(p, text, k) == 0)
+            return i;
         p += k + (p[k] == '|');
     }
     snprintf(why, n, "expected one of %s, got \"%.64s\"", f->names, text);
-    return false;
+    return -1;
+}
+
+static bool parse_enum(void *at, const struct field *f, const char *text, char *why, size_t n)
+{
+    int32_t i = word_of(f, text, why, n);
+    if (i >= 0)
+        *(int32_t *)at = i;
+    return i >= 0;
 }
 
 static bool parse_string(void *at, const struct field *f, const char *text, char *why, size_t n)
@@ -212,6 +219,8 @@ bool field_set_list(void *base, const struct field *f, const char *const *v, int
     for (int32_t i = 0; i < n; i++)
         if (v[i][0] == '\0' || strlen(v[i]) > ITEM_MAX)
             return complain(why, n_why, "list items have 1..256 characters%s%s", "", "");
+        else if (f->names && word_of(f, v[i], why, n_why) < 0)
+            return false;
     struct str_list *l = (struct str_list *)((char *)base + f->offset), fresh = {0};
     fresh.v = xcalloc2((size_t)n + 1, sizeof *fresh.v);
     for (int32_t i = 0; i < n; i++)

@@ -116,6 +116,14 @@ static void note_decode(struct engine *en, int64_t now, bool going_on)
     en->sched.last_decode_us = going_on ? now : 0;
 }
 
+static void note_tokens(struct engine *en, int32_t n)
+{
+    int bits = n > 1 ? 32 - __builtin_clz((unsigned)n - 1) : 0; /* n <= 1 << bits */
+    int i = n <= 1 ? 0 : bits <= 3 ? 1 : bits - 2;
+    en->stats.step_tokens[i < N_STEP_BUCKETS ? i : N_STEP_BUCKETS - 1]++;
+    en->stats.step_tokens_sum += n;
+}
+
 void commit_step(struct engine *en, struct lane *ln, int slot, int64_t now_us)
 {
     const struct step *step = ln->step[slot];
@@ -126,6 +134,7 @@ void commit_step(struct engine *en, struct lane *ln, int slot, int64_t now_us)
     ln->done_no = f->no;
     ln->n_flight--;
     limbo_drain(ln, PLANT(PLANT_LIMBO_LANE) ? en->lane[!ln->index].done_no : ln->done_no, en->kv);
+    note_tokens(en, step->n_tokens);
     bool going_on = false;
     for (int32_t i = 0; i < step->n_rows; i++) {
         struct seq *s = &en->seqs.seq[f->who[i].seq];

@@ -90,6 +90,8 @@ void conn_close(struct http *h, struct conn *c)
     intake_end(h, c);
     leave(h, c);
     h->wire.n_conns--;
+    if (crowd_left(h))
+        need_sweep(h);
     free(c);
 }
 
@@ -117,6 +119,7 @@ void conn_refuse(struct http *h, struct conn *c, const struct err *e, const char
         raw_linger(h, fd);
     if (x) {
         x->answer.status = status;
+        x->answer.code = st_code(e->st);
         x->answer.close = x->r.answered = true;
     } else {
         h->hooks.count(h->hooks.arg, NULL, "", status);

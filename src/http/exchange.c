@@ -13,10 +13,12 @@
 #include "conn.h"
 #include "log.h"
 #include "mem.h"
+#include "route.h"
 #include "tenants.h"
 #include "wake.h"
 
 #include <microhttpd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -132,19 +134,35 @@ void req_release(struct req *r)
     free(x);
 }
 
-/* One line a request; those of probes and scrapes only at debug level. */
+/* Why it was refused: code, field, and the path where that is the reason. */
+static void error_words(const struct exchange *x, char *out, size_t n)
+{
+    char shown[ROUTE_SHOWN] = "";
+    if (!x->r.handler)
+        route_show(x->head.uri, shown);
+    snprintf(out, n, " code=%s%s%s%s%s", x->answer.code, x->answer.param[0] ? " param=" : "",
+             x->answer.param, shown[0] ? " path=" : "", shown);
+}
+
+/* One line a request; those of probes and scrapes, and of what else has nothing to tell, only at
+ * debug level. */
 static void access_line(const struct exchange *x, int status)
 {
     const struct handler *h = x->r.handler;
-    bool told = x->at.ran && h->line;
-    char tail[256] = "";
+    bool told = x->at.ran && h->line, wrong = x->answer.code && !(h && h->open);
+    char tail[256] = "", why[256] = "";
+    if (!log_enabled(told || wrong ? LOG_INFO : LOG_DEBUG))
+        return;
     if (told)
         h->line(&x->r, tail, sizeof tail);
+    if (x->answer.code)
+        error_words(x, why, sizeof why);
     const struct tenant *who = x->r.who;
-    log_write(told ? LOG_INFO : LOG_DEBUG, "http.request",
-              "id=%s%s%s method=%s handler=%s status=%d total_ms=%.1f%s", x->r.id,
+    log_write(told || wrong ? LOG_INFO : LOG_DEBUG, "http.request",
+              "id=%s%s%s method=%s handler=%s status=%d total_ms=%.1f%s%s", x->r.id,
               who ? " tenant=" : "", who ? tenant_label(who) : "", x->head.method,
-              h ? h->name : "none", status, (double)(clock_us() - x->r.arrival_us) / 1e3, tail);
+              h ? h->name : "none", status, (double)(clock_us() - x->r.arrival_us) / 1e3, why,
+              tail);
 }
 
 void exchange_complete(struct exchange *x, bool whole)

@@ -28,7 +28,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FD_RESERVE = 64 + 128 + SURPLUS_MAX, FD_LEAST = 16, CROWD = 256 };
+enum { FD_RESERVE = 64 + 128 + SURPLUS_MAX, FD_LEAST = 16, TRIM_US = 2000000 };
 
 int http_port(const struct http *h)
 {
@@ -127,15 +127,17 @@ static void sweep_requests(struct http *h, int64_t now)
     }
 }
 
-/* A crowd has left: give its memory back to the system. Fragments keep it in the heap otherwise. */
-static void after_crowd(struct http *h)
+/* Most of a crowd has left: its memory goes back to the system, which fragments of the heap would
+ * keep. Again each time that three quarters of the rest have left, at most every other second. */
+static void after_crowd(struct http *h, int64_t now)
 {
-    int n = h->wire.n_conns;
+    int n = h->wire.n_conns > h->wire.n_exchanges ? h->wire.n_conns : h->wire.n_exchanges;
     if (n > h->wire.crowd)
         h->wire.crowd = n;
-    if (h->wire.crowd < CROWD || n > h->wire.crowd / 4)
+    if (!crowd_left(h) || now - h->wire.trimmed_us < TRIM_US)
         return;
     h->wire.crowd = n;
+    h->wire.trimmed_us = now;
     malloc_trim(0);
 }
 
@@ -149,8 +151,8 @@ static void on_sweep(uv_timer_t *t)
     raw_sweep(h, now);
     pump(h);
     drain_advance(h, now);
-    after_crowd(h);
-    if (busy || h->in.paused || h->in.n_lingers > 0 || h->wire.n_exchanges > 0 ||
+    after_crowd(h, now);
+    if (busy || crowd_left(h) || h->in.paused || h->in.n_lingers > 0 || h->wire.n_exchanges > 0 ||
         h->run.stage != HTTP_SERVE || h->run.failed_us != 0)
         return;
     if (next_us > 0) /* asleep until somebody is idle for too long; need_sweep cuts it short */

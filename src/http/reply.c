@@ -7,6 +7,7 @@
 #include "hash.h"
 #include "preflight.h"
 
+#include <ctype.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +40,12 @@ static void add_headers(const struct exchange *x, struct MHD_Response *resp, con
         MHD_add_response_header(resp, r->handler->id_header, r->id);
     if (ctype)
         MHD_add_response_header(resp, "Content-Type", ctype);
+    if (ctype && strncmp(ctype, "text/html", 9) == 0) { /* a page of ours: it asks for nothing */
+        MHD_add_response_header(resp, "Content-Security-Policy",
+                                "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+                                "form-action 'none'; frame-ancestors 'none'");
+        MHD_add_response_header(resp, "X-Content-Type-Options", "nosniff");
+    }
     if (x->head.allow)
         MHD_add_response_header(resp, "Allow", x->head.allow);
     if (r->retry_after) {
@@ -95,6 +102,17 @@ static int retry_after(const struct req *r, const struct err *e)
     return s + (int)(mix64((uint64_t)clock_us()) % (uint64_t)(s / 2 + 2));
 }
 
+/* What the access line says of an error: names of fields are the client's, so they are made plain.
+ */
+static void note(struct exchange *x, const struct err *e)
+{
+    size_t k = 0;
+    x->answer.code = st_code(e->st);
+    for (const char *p = e->param; *p && k < sizeof x->answer.param - 1; p++)
+        x->answer.param[k++] = isalnum((unsigned char)*p) || strchr("_.-[]", *p) ? *p : '?';
+    x->answer.param[k] = '\0';
+}
+
 void reply_error(struct req *r, const struct err *e)
 {
     struct buf b = {.soft = true};
@@ -103,6 +121,8 @@ void reply_error(struct req *r, const struct err *e)
         r->retry_after = retry_after(r, e);
     if (e->st == ST_DRAINING)
         exchange_of(r)->answer.close = true;
+    if (!r->answered)
+        note(exchange_of(r), e);
     if (r->handler && r->handler->error)
         r->handler->error(&b, r, e);
     else

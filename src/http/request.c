@@ -118,6 +118,21 @@ static int check_body(struct exchange *x, const struct head_fields *hd, struct e
     return 0;
 }
 
+/* A path that nobody answers: what it may have meant, or where all are listed. */
+static int no_such_path(const struct http *h, const char *uri, struct err *e)
+{
+    char shown[ROUTE_SHOWN];
+    const char *near = route_nearest(h->table, h->n_handlers, uri), *list = h->hooks.paths;
+    route_show(uri, shown);
+    if (near)
+        return err_set(e, ST_NOT_FOUND, "There is no path '%s' here. Did you mean %s?", shown,
+                       near);
+    if (list)
+        return err_set(e, ST_NOT_FOUND, "There is no path '%s' here. GET %s lists those that are.",
+                       shown, list);
+    return err_set(e, ST_NOT_FOUND, "There is no path '%s' here.", shown);
+}
+
 int request_check(struct exchange *x, struct head_fields *hd, const char *version, struct err *e)
 {
     struct req *r = &x->r;
@@ -127,7 +142,7 @@ int request_check(struct exchange *x, struct head_fields *hd, const char *versio
         return err_set(e, ST_BAD_REQUEST, "The request target is malformed.");
     r->handler = route_find(h->table, h->n_handlers, x->head.uri);
     if (!r->handler)
-        return err_set(e, ST_NOT_FOUND, "There is no such path.");
+        return no_such_path(h, x->head.uri, e);
     route_tail(x->head.uri, r->handler, x->head.tail);
     r->tail = x->head.tail;
     x->head.allow = route_allow(r->handler);

@@ -12,6 +12,13 @@ const struct handler *route_find(const struct handler *table, int n, const char 
 /* What follows the row's path, decoded, into out[strlen(uri) + 1]; the query is cut. For a good
  * one. */
 void route_tail(const char *uri, const struct handler *t, char *out);
+/* The path of the table that a target most likely meant; NULL when none is near. Its work is
+ * bounded whatever the target. */
+const char *route_nearest(const struct handler *table, int n, const char *uri);
+/* The path of a target as a message and a log line may show it: cut, and anything but plain
+ * characters of a path as %XX. */
+enum { ROUTE_SHOWN = 80 };
+void route_show(const char *uri, char out[ROUTE_SHOWN]);
 /* Its methods, as the header Allow lists them. */
 const char *route_allow(const struct handler *t);
 

@@ -89,8 +89,10 @@ struct exchange {
     int64_t n_counted; /* body.c */
     struct {           /* reply.c */
         int status;
-        bool close;   /* the connection ends with it */
-        bool refused; /* microhttpd did not take it */
+        const char *code; /* of the error object; NULL = it is none */
+        char param[64];   /* the field it names, for the log; "" = none */
+        bool close;       /* the connection ends with it */
+        bool refused;     /* microhttpd did not take it */
     } answer;
     struct { /* job.c */
         uv_work_t work;
@@ -139,7 +141,8 @@ struct http {
         LIST_HEAD(, conn) nudges;
         LIST_HEAD(, exchange) exchanges; /* completed ones too, until they are released */
         int n_conns, n_exchanges, n_active;
-        int crowd;          /* most connections since memory was last given back */
+        int crowd;          /* most connections or requests since memory was last given back */
+        int64_t trimmed_us; /* ... and when that was */
         int64_t body_bytes; /* of all exchanges: their n_counted */
     } wire;
     struct {                 /* intake.c */

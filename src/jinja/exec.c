@@ -420,7 +420,10 @@ int jinja_render(const struct jinja *j, const struct jinja_input *in, struct buf
         jexec(r, &j->body);
         deliver(&b, out, spans);
     }
+    int st = status[how];
+    if (st && r->mem.oom) /* not the template's doing */
+        st = err_set(e, ST_NOMEM, "Out of memory.");
     arena_free(&r->mem);
     free(r);
-    return status[how];
+    return st;
 }

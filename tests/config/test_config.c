@@ -4,6 +4,8 @@
 #include "testing.h"
 
 #include "config.h"
+#include "config/fields.h"
+#include "config/peers.h"
 #include "status.h"
 
 #include <stdio.h>
@@ -406,6 +408,16 @@ static void test_lists(void **state)
             assert_string_equal(c.model.served_names.v[k], t[i].v[k]);
         config_free(&c);
     }
+    /* some lists take certain words only */
+    struct config c;
+    struct err e = {0};
+    config_defaults(&c);
+    assert_int_equal(config_set(&c, "metrics.compat", "[vllm, sglang]", &e), 0);
+    assert_int_equal(c.metrics.compat.n, 2);
+    assert_int_equal(config_set(&c, "metrics.compat", "vllm,tgi", &e), ST_INVALID_VALUE);
+    assert_non_null(strstr(e.msg, "none|vllm|sglang"));
+    assert_int_equal(c.metrics.compat.n, 2);
+    config_free(&c);
 }
 
 /* A name to listen on becomes the address that it means; options of other servers are answered. */
@@ -431,6 +443,68 @@ static void test_command_line(void **state)
     fclose(f);
     assert_non_null(strstr(said, "--port; here it is --set http.listen=ADDRESS:PORT"));
     assert_non_null(strstr(said, "--nobodys; see --help"));
+}
+
+/* What is said to the options of other servers names settings that exist. */
+static void test_peers(void **state)
+{
+    static const char *const theirs[] = {"--model",
+                                         "-m",
+                                         "serve",
+                                         "/models/x.gguf",
+                                         "--host",
+                                         "--port=80",
+                                         "--api-key",
+                                         "--ctx-size",
+                                         "--max-model-len",
+                                         "-c",
+                                         "--dtype",
+                                         "--device",
+                                         "--threads",
+                                         "--kv-cache-dtype",
+                                         "--block-size",
+                                         "--alias",
+                                         "--parallel",
+                                         "--batch-size",
+                                         "--max-logprobs",
+                                         "--n-predict",
+                                         "--max-num-seqs",
+                                         "--timeout",
+                                         "--log-disable",
+                                         "--verbose",
+                                         "--enforce-eager",
+                                         "--load-format",
+                                         "-ngl",
+                                         "--allowed-origins",
+                                         "--generation-config",
+                                         "--no-enable-prefix-caching",
+                                         "--gpu-memory-utilization",
+                                         "--max-num-batched-tokens",
+                                         "--mem-fraction-static=0.8",
+                                         "--served-model-name",
+                                         "--disable-log-requests"};
+    static const char *const plain[] = {
+        "--tensor-parallel-size", "--tp",      "--ssl-keyfile", "--seed",
+        "--trust-remote-code",    "--metrics", "--mlock"};
+    (void)state;
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++) {
+        const char *said = peer_answer(theirs[i]), *at = said;
+        int n = 0;
+        assert_non_null(said);
+        for (; (at = strstr(at, "--set ")) != NULL; n++) {
+            char key[100];
+            at += 6;
+            snprintf(key, sizeof key, "%.*s", (int)strcspn(at, "="), at);
+            if (field_find(key) < 0)
+                fail_msg("%s: there is no setting %s", theirs[i], key);
+        }
+        assert_true(n > 0);
+    }
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        assert_true(peer_answer(plain[i]) && !strstr(peer_answer(plain[i]), "--set"));
+    assert_null(peer_answer("--nobodys"));
+    assert_null(peer_answer(""));
+    assert_null(peer_answer("--mode"));
 }
 
 /* The longest text and the longest list, every character escaped, come back whole. */
@@ -544,6 +618,7 @@ int main(void)
         cmocka_unit_test(test_longest_values),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_command_line),
+        cmocka_unit_test(test_peers),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_shipped_files),
         cmocka_unit_test(test_deep),

@@ -208,8 +208,9 @@ static void tr_vector(struct trace *t, const struct tr_req *q, const struct out_
     int64_t *bad = &t->r->mismatches;
     if (r->finish != FINISH_VECTOR || r->n_vec != HM_DIM || q->n_got > 0)
         tr_fault(t, bad, "wrong end of a vector", (int64_t)r->id, r->n_vec);
-    else if (memcmp(vec + r->vec0, q->vector, sizeof q->vector) != 0)
-        tr_fault(t, bad, "wrong vector", (int64_t)r->id, r->vec0);
+    for (int j = 0; r->n_vec == HM_DIM && j < HM_DIM; j++)
+        if (vec[r->vec0 + j] != q->vector[j])
+            tr_fault(t, bad, "wrong vector", (int64_t)r->id, r->vec0);
     if (r->n_cached < 0 || r->n_cached > (q->m->embed == EMBED_MEAN ? 0 : tr_hit_bound(t, q)))
         tr_fault(t, bad, "impossible hit of a vector", (int64_t)r->id, r->n_cached);
     t->r->vectors++;

@@ -90,6 +90,30 @@ class Drip:
             s.close()
 
 
+def read_all(conns, seconds):
+    """Reads all at once until each has sent [DONE]; closes them. How many have."""
+    poll, by_fd, tail, done = select.poll(), {}, {}, 0
+    for c in conns:
+        by_fd[c.sock.fileno()] = c
+        poll.register(c.sock.fileno(), select.POLLIN)
+    end = time.monotonic() + seconds
+    while by_fd and time.monotonic() < end:
+        for fd, _ in poll.poll(1000):
+            try:
+                got = by_fd[fd].sock.recv(1 << 18)
+            except OSError:
+                got = b""
+            tail[fd] = (tail.get(fd, b"") + got)[-64:]
+            whole = b"data: [DONE]" in tail[fd]
+            done += whole
+            if whole or not got:
+                poll.unregister(fd)
+                del by_fd[fd]
+    for c in conns:
+        c.close()
+    return done
+
+
 def first_token_ms(s, n, prompt="honest", gap_s=0.0, key=None):
     """Times from sending a streaming request to its first byte, one after another on one connection each."""
     out = []

@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -277,82 +276,3 @@ def test_llm_command(base, tmp_path, stream):
         env={**os.environ, "LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": "x", "LLM_OPENAI_KEY": "x"},
     )
     assert p.returncode == 0 and p.stdout.strip(), p.stderr[-500:]
-
-
-# ---- descriptions and metrics ----
-
-
-def test_schemathesis(server):
-    """Requests generated from /openapi.json: no 5xx, and every answer is what the description says."""
-    need("schemathesis")
-    program = shutil.which("schemathesis", path=os.path.dirname(sys.executable)) or shutil.which("schemathesis")
-    p = subprocess.run(
-        [
-            program,
-            "run",
-            server.url + "/openapi.json",
-            "--url",
-            server.url,
-            "--seed",
-            "1",
-            "--max-examples",
-            "60",
-            "--request-timeout",
-            "20",
-            "--checks",
-            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
-            "response_headers_conformance,unsupported_method",
-            "--phases",
-            "examples,coverage,fuzzing",
-            "--no-color",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    print(p.stdout[-1500:])
-    assert p.returncode == 0, p.stdout[-4000:] + p.stderr[-1000:]
-
-
-def metrics_text(server):
-    for ask in (
-        {"prompt": "x", "max_tokens": 4},
-        {"prompt": "x", "max_tokens": 4, "stream": True},
-        {"prompt": 5},
-        {"prompt": "x", "temperature": 9},
-    ):
-        server.post("/v1/completions", ask)
-    server.ask("GET", "/nope")
-    return server.ask("GET", "/metrics").body.decode()
-
-
-def test_prometheus_parser(server):
-    need("prometheus_client")
-    from prometheus_client.parser import text_string_to_metric_families
-
-    families = list(text_string_to_metric_families(metrics_text(server)))
-    names = [f.name for f in families]
-    assert len(names) == len(set(names)) > 20 and all(f.documentation and f.type != "unknown" for f in families)
-    for f in families:
-        seen = [(s.name, tuple(sorted(s.labels.items()))) for s in f.samples]
-        assert len(seen) == len(set(seen)), f.name
-        if f.type == "histogram":
-            counts = {}
-            for s in f.samples:
-                if s.name.endswith("_bucket"):
-                    counts.setdefault(tuple(sorted((k, v) for k, v in s.labels.items() if k != "le")), []).append(
-                        (float(s.labels["le"]), s.value)
-                    )
-            for got in counts.values():
-                assert [v for _, v in got] == sorted(v for _, v in got) and got[-1][0] == float("inf"), f.name
-
-
-def test_promtool(server):
-    if not shutil.which("promtool"):
-        pytest.skip("promtool is not installed (Debian package prometheus)")
-    p = subprocess.run(
-        ["promtool", "check", "metrics"], input=metrics_text(server), capture_output=True, text=True, timeout=30
-    )
-    # names with colons and foreign units are vLLM's and SGLang's; our own names have no excuse
-    own = [x for x in (p.stdout + p.stderr).splitlines() if x.strip() and not re.match(r"(vllm|sglang):", x)]
-    assert p.returncode in (0, 3) and not own, own

@@ -2,6 +2,7 @@
 """Bounds: what one request may cost, what a full pipe or queue does, what a start refuses, one spelling of
 each path and method."""
 
+import collections
 import concurrent.futures as cf
 import contextlib
 import http.client
@@ -134,6 +135,43 @@ def test_a_failed_allocation_ends_a_request_not_the_process():
         print("with 96 MiB to spare:", seen)
         assert s.alive() and set(seen) <= {200, 400, 503, "ended"}
         assert s.post(TEXT, {"prompt": "x", "max_tokens": 1}).status == 200
+
+
+def test_no_endpoint_dies_of_its_input():
+    """The same on the other ways in: long texts to encode, long tokens to decode, answers that grow."""
+    with serve("limits.max_answer_bytes=256MiB") as s:
+        s.post(TEXT, {"prompt": "x", "max_tokens": 1})
+        room = (s.stat("VmSize") << 10) + (96 << 20)
+        resource.prlimit(s.proc.pid, resource.RLIMIT_AS, (room, room))
+        asks = []
+        for size in (600 << 10, 1 << 20, 8 << 20):
+            text = "word " * (size // 5)
+            asks += [
+                ("/tokenize", {"prompt": text, "return_token_strs": True}),
+                ("/tokenize", {"content": text, "with_pieces": True}),
+                ("/detokenize", {"tokens": [Z128] * (size // 6)}),
+                (CHAT, {"messages": [{"role": "user", "content": text}], "max_tokens": 1}),
+                (TEXT, {"prompt": text, "max_tokens": 1}),
+                (TEXT, {"prompt": [text[:100000]] * (size // 100000), "max_tokens": 1}),
+            ]
+        seen = []
+
+        def one(ask):
+            try:
+                return s.post(*ask, timeout=60).status
+            except (EOFError, OSError):
+                return "ended"
+
+        for ask in asks:
+            seen.append(one(ask))
+            assert s.alive(), f"the process died: {ask[0]}: {s.log()[-300:]}"
+        with cf.ThreadPoolExecutor(8) as ex:
+            seen += list(ex.map(one, asks))
+        print("with 96 MiB to spare:", collections.Counter(seen))
+        assert s.alive(), s.log()[-300:]
+        assert {200, 503} <= set(seen) <= {200, 400, 413, 503, "ended"}
+        assert s.post(TEXT, {"prompt": "x", "max_tokens": 1}).status == 200
+        assert s.ask("GET", "/metrics").status == 200
 
 
 # ---- logging (R3) ----

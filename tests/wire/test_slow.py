@@ -17,7 +17,7 @@ import pytest
 
 import tiny
 from rig import Conn, events, request, serve, table
-from slow_rig import Drip, connect, first_token_ms, percentile, raise_fd_limit
+from slow_rig import Drip, connect, first_token_ms, percentile, raise_fd_limit, read_all
 
 FULL = os.environ.get("QUIRE_WIRE_FULL") == "1"
 TOKENS = 8000
@@ -65,7 +65,7 @@ def plain():
 
 
 def test_a_reading_client_is_never_cut(plain):
-    for _ in range(3):
+    for _ in range(3 if FULL else 1):
         with plain.conn(60) as c:
             assert whole(c.ask("POST", "/v1/completions", ASK).body) == plain.expected
 
@@ -291,17 +291,22 @@ def test_the_crowd():
     heads, bodies, unread, idle, limit = (2000, 500, 500, 4096, 4096) if FULL else (200, 50, 50, 410, 410)
     if not raise_fd_limit(2 * (heads + bodies + unread + idle) + 200):
         pytest.skip("not enough file descriptors")
-    wait = 8
+    wait = 8 if FULL else 3
     with serve(
         f"http.max_connections={limit}",
         "scheduler.max_seqs=1024",
         "limits.queue_size=1024",
-        "http.write_timeout=8s",
-        "http.header_timeout=8s",
-        "http.body_timeout=2s",
+        f"http.write_timeout={wait}s",
+        f"http.header_timeout={wait}s",
+        f"http.body_timeout={wait * 250}ms",
     ) as s:
+        warm = [s.conn(60) for _ in range(unread)]  # what so many streams use of the memory taken at start
+        for c in warm:
+            c.send(request("POST", "/v1/completions", {**ASK, "max_tokens": 400, "prompt": "all is read"}))
+        assert read_all(warm, 120) == unread
         first_token_ms(s, 50)
         base = first_token_ms(s, 200, gap_s=0.002)
+        time.sleep(3)
         before = s.stat()
         idlers = []
         for _ in range(idle):
@@ -336,8 +341,9 @@ def test_the_crowd():
         left = s.metrics()["quire_http_sequences_live"]
         for x in (*idlers, *mute, *drips):
             x.close()
-        time.sleep(1)
+        time.sleep(5)  # memory goes back in steps of two seconds
         after = s.stat()
+        base = sorted(base + first_token_ms(s, 200, gap_s=0.002))
         table(
             "the crowd",
             ["", "median ms", "p99 ms"],
@@ -352,5 +358,5 @@ def test_the_crowd():
         )
         assert set(health) == {200}
         assert (len(lives[0]), len(lives[1]), left) == (heads, bodies, 0)
-        assert percentile(seen, 0.99) <= 1.5 * percentile(base, 0.99) + (0 if FULL else 5)
-        assert after <= 1.2 * before + (16 << 10)
+        assert percentile(seen, 0.99) <= 1.5 * percentile(base, 0.99) + (0 if FULL else 20)
+        assert after <= 1.2 * before
