@@ -61,7 +61,9 @@ struct msg_submit {
     int32_t account;    /* on which its pages are kept in the cache; 0 = without a bound */
     double cache_share; /* of the pool: pages that the account may keep; above it they go first */
     uint32_t whole_pages; /* several tenants share cache_ns: what is cached is told by the page */
-    int32_t pad;
+    int32_t scores; /* 0, or 1 + how many of the best tokens are told beside the log probability of
+                       each token of the prompt but the first; a seq with scores may have max_new 0,
+                       when its prompt has 2 tokens or more; not with embed */
     struct sample_params params;
 };
 #define MSG_MASK_WORDS(vocab) (((vocab) + 31) / 32)
@@ -88,15 +90,24 @@ enum finish_reason {
     FINISH_VECTOR /* of a prompt with embed: here it is */
 };
 
-/* One generated token, or the end of a request (an end without a token: token == -1).
- * `finish` != FINISH_NONE on the last record of an id; nothing follows it. */
+/* One generated token, or a score of a token of the prompt (scored_at > 0), or the end of a request
+ * (an end without a token: token == -1). Scores come in order of positions, each once, all before
+ * the first generated token. `finish` != FINISH_NONE on the last record of an id; nothing follows
+ * it. */
 struct out_rec {
     req_id id;
-    token_id token;   /* -1: none */
-    int32_t finish;   /* enum finish_reason */
-    int32_t status;   /* ST_* when finish == FINISH_ERROR or FINISH_CANCEL */
+    token_id token; /* -1: none */
+    int32_t finish; /* enum finish_reason */
+    union {
+        int32_t status; /* ST_*, not above 0, when finish == FINISH_ERROR or FINISH_CANCEL */
+        int32_t
+            scored_at; /* above 0: `token` is the prompt's at this position, `logprob` its own */
+    };
     int32_t n_cached; /* prompt tokens that came from the prefix cache (first admission) */
-    int32_t stop_id;  /* the stop token id that ended it; -1 for EOS and others */
+    union {
+        int32_t stop_id; /* the stop token id that ended it; -1 for EOS and others */
+        int32_t rank;    /* of a score: the token's place among all, the best has 1 */
+    };
     float logprob;
     union {
         struct {           /* any but FINISH_VECTOR */

@@ -269,6 +269,8 @@ struct op_score {
     float *logprob;                /* [n_rows] out */
     struct token_logprob *top;     /* [n_rows][MAX_LOGPROBS] out, best first */
     int32_t *n_top;                /* [n_rows] out: that many, or the vocabulary */
+    int32_t *rank; /* [n_rows] out: the token's place among all by logit, the best has 1, of equal
+                      ones the lower id comes first; 0 where there is no log probability */
     int32_t n_rows, vocab;
 };
 

@@ -22,6 +22,9 @@ enum plant {
     PLANT_LATE_TOKEN,    /* a finished row's speculative token is emitted */
     PLANT_COPY_UNPINNED, /* the source of a partial copy is released before the copy ran */
     PLANT_COUNTS_MISSED, /* a row's counts are not sent again after a preemption */
+    PLANT_SCORE_CACHED,  /* a prompt whose scores are wanted is taken from the cache */
+    PLANT_SCORE_AGAIN,   /* scores are reported again after a preemption */
+    PLANT_SCORE_NEXT,    /* the score behind a chunk is of another token */
     PLANT_MEAN_HIT,      /* a prompt for a mean skips what the prefix cache has */
     PLANT_SUM_MISSED,    /* a chunk of a mean before the last is not added */
     PLANT_VECTOR_SLOT,   /* a vector is taken from another row of the step */

@@ -153,6 +153,7 @@ struct step_result {
      * n_score_top entries (or the whole vocabulary), best first. Where the token is among them its
      * score is the same float. */
     float score[MAX_STEP_TOKENS];
+    int32_t score_rank[MAX_STEP_TOKENS]; /* its place among all tokens by raw logit, from 1 */
     struct token_logprob score_top[MAX_STEP_TOKENS][MAX_LOGPROBS];
 };
 

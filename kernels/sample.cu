@@ -287,6 +287,16 @@ __global__ void __launch_bounds__(NT) sample_kernel(sampler o)
     row_sync(); /* nobody leaves while another may read its shared memory */
 }
 
+/* The place of token id in its row, from 1: by logit, then by id. */
+__device__ int32_t place_of(shared &sh, const float *row, share me, int32_t id)
+{
+    float x = row[id];
+    int32_t mine = 0;
+    for (int32_t i = me.from + threadIdx.x; i < me.to; i += NT)
+        mine += row[i] > x || (row[i] == x && i < id);
+    return 1 + (int32_t)row_sum(sh, (double)mine, me);
+}
+
 __global__ void __launch_bounds__(NT) score_kernel(struct op_score o)
 {
     extern __shared__ __align__(16) char smem[];
@@ -299,8 +309,11 @@ __global__ void __launch_bounds__(NT) score_kernel(struct op_score o)
     mark top = asked ? best_of_row(sh, row, me) : mark{0, 0};
     if (!asked || !is_sound(top)) {
         if (me.rank == 0 && threadIdx.x == 0)
-            o.logprob[r] = asked ? NAN : 0.0f, o.n_top[r] = 0;
+            o.logprob[r] = asked ? NAN : 0.0f, o.n_top[r] = o.rank[r] = 0;
     } else {
+        int32_t place = place_of(sh, row, me, w.token);
+        if (me.rank == 0 && threadIdx.x == 0)
+            o.rank[r] = place;
         logprobs(sh, row, me, o.vocab, w.token, float_of(top.key), w.n_top,
                  {o.logprob + r, o.top + (size_t)r * MAX_LOGPROBS, o.n_top + r});
     }

@@ -7,6 +7,7 @@
     gen_golden.py rope     tests/fixtures/model          inverse frequencies of rotary variants
     gen_golden.py dequant  tests/fixtures/model          quantised blocks and their values
     gen_golden.py smollm2  MODEL.gguf tests/fixtures     20 chat prompts, 64 greedy tokens each
+    gen_golden.py loglik   MODEL.gguf tests/fixtures     100 cases of context and continuation
     gen_golden.py embed    MODEL.gguf tests/fixtures     12 texts, last and mean hidden state
     gen_golden.py compare  MODEL.gguf                    transformers' dequantisation vs. gguf-py's
 
@@ -303,6 +304,67 @@ def cmd_smollm2(a):
         f.write("[\n" + ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows) + "\n]\n")
 
 
+STEMS = [
+    ("Question: What do plants need to make sugar?\nAnswer:", "sunlight", "moonlight", "salt", "wind from the sea"),
+    ("Question: Which animal lays eggs?\nAnswer:", "a hen", "a dog", "a cow", "a mouse and an elephant"),
+    ("Question: What is frozen water called?\nAnswer:", "ice", "steam", "fog", "sand"),
+    ("Question: Which of these is a planet?\nAnswer:", "Saturn", "the Moon", "Sirius", "Halley's comet"),
+    ("Question: How many legs has a spider?\nAnswer:", "8", "6", "4", "100"),
+    ("The opposite of 'hot' is", "cold", "warm", "boiling", "green"),
+    ("The boy dropped the glass on the stone floor and it", "broke.", "flew away.", "sang.", "became a cat."),
+    ("She was tired, so she went to", "bed.", "work at once.", "the moon.", "1,000 parties in one night."),
+    ("To boil an egg, first", "put water in a pot.", "paint the wall.", "sell the house.", "open a bank account."),
+    ("Berlin is the capital of", "Germany", "France", "Japan", "Brazil, I think"),
+    ("Two plus two is", "four", "five", "twenty-two", "a colour"),
+    ("def add(a, b):\n    return", "a + b", "a - b", "None", "print(a)\n"),
+    ("for (int i = 0; i < n;", "i++)", "i--)", "n = 0)", "return)"),
+    ("Der Hund schl\u00e4ft auf dem", "Sofa", "Mond", "Wasser", "Gedanken"),
+    ("Le chat boit du", "lait", "sable", "feu", "dictionnaire"),
+    ("\u4eca\u5929\u5929\u6c14\u5f88", "\u597d", "\u51b7", "\u9ad8\u5174", "\u732b"),
+    ("I love pizza \U0001f355 and", "pasta", "\U0001f602", "gravity", "the number 17"),
+    ("Monday, Tuesday, Wednesday,", "Thursday", "Friday", "March", "blue"),
+    ("1, 1, 2, 3, 5, 8,", "13", "11", "8", "1000000"),
+    ("Once upon a", "time", "table", "Tuesday", "banana, there was a king"),
+    ("The quick brown fox jumps over the lazy", "dog", "cat", "river", "mathematician"),
+    ("Ice is colder than", "water", "snow", "the South Pole", "a promise"),
+    ("import numpy as", "np", "numpy", "pd", "a fruit"),
+    ("A triangle has", "three sides", "four sides", "no sides", "a long beard"),
+]
+LONG = [("What is this text about?", "a village", "a war", "a recipe for soup", "painting")]
+
+
+def loglik_cases():
+    """(context, continuation), four to a context; the last four are longer than a chunk of a prefill."""
+    text = " ".join(f"In the year {1900 + i}, the {w} of the village was painted {c}." for i, (w, c) in enumerate(
+        [(w, c) for w in ("church", "school", "bridge", "mill", "inn") for c in ("red", "blue", "green", "white")]))
+    stems = STEMS + [(f"{text} {text}\n\nQuestion: {q}\nAnswer:", *rest) for q, *rest in LONG]
+    cases = [(s, " " + c) for s, *rest in stems for c in rest]
+    assert len(cases) == 100
+    return cases
+
+
+def cmd_loglik(a):
+    tok, model = load_gguf(a.gguf)
+    rows = []
+    for context, continuation in loglik_cases():
+        head = tok.encode(context, add_special_tokens=False)
+        ids = tok.encode(context + continuation, add_special_tokens=False)
+        assert ids[:len(head)] == head and len(ids) > len(head)
+        logits = model(torch.tensor([ids])).logits[0, len(head) - 1:-1].double()
+        lp = torch.log_softmax(logits, -1)
+        tail = torch.tensor(ids[len(head):])
+        mine = lp.gather(1, tail[:, None])[:, 0]
+        rank = (lp > mine[:, None]).sum(1) + 1
+        best = lp.topk(2).values
+        rows.append({"context": context, "continuation": continuation, "ids": ids, "n_context": len(head),
+                     "logprobs": [round(float(x), 6) for x in mine], "ranks": rank.tolist(),
+                     "best": [round(float(x), 6) for x in best[:, 0]],
+                     "margins": [round(float(x), 6) for x in best[:, 0] - best[:, 1]]})
+        print(len(ids), f"{float(mine.sum()):.3f}", repr(continuation), flush=True)
+    with open(pathlib.Path(a.out) / "smollm2_loglik.json", "w", encoding="utf-8") as f:
+        f.write("[\n" + ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows) + "\n]\n")
+
+
 def texts():
     lines = [f"{i}. The {a} {n} of {p} was seen again." for i, (a, n, p) in enumerate(
         [(a, n, p) for a in ("old", "grey", "quiet") for n in ("heron", "ferry", "lamp", "clock")
@@ -354,14 +416,11 @@ def main():
         q.set_defaults(run=globals()["cmd_" + name])
         if name == "families":
             q.add_argument("names", nargs="*", help="these only")
-    q = sub.add_parser("smollm2")
-    q.add_argument("gguf")
-    q.add_argument("out")
-    q.set_defaults(run=cmd_smollm2)
-    q = sub.add_parser("embed")
-    q.add_argument("gguf")
-    q.add_argument("out")
-    q.set_defaults(run=cmd_embed)
+    for name in ("smollm2", "loglik", "embed"):
+        q = sub.add_parser(name)
+        q.add_argument("gguf")
+        q.add_argument("out")
+        q.set_defaults(run=globals()["cmd_" + name])
     q = sub.add_parser("compare")
     q.add_argument("gguf")
     q.set_defaults(run=cmd_compare)

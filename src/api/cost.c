@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cost.c - see cost.h. Prompts x n x (echoed text + new tokens x what one of them takes): the
  * factors are each within their own limits and their product is not. A stream is not collected, so
- * only its echoed text counts, which leaves in one piece; but some end with all of their text.
+ * only what it says of its prompts counts, which leaves in one piece; but some end with all of
+ * their text.
  */
 #include "cost.h"
 
@@ -13,6 +14,7 @@ enum {
     TOKEN_TEXT = 8,     /* bytes of a token's text in an answer: most have 3 to 6 */
     TEXT_ENTRY = 32,    /* of one token in completions' logprobs, its text and its number */
     CHAT_ENTRY = 96,    /* the same in chat's: an object with its bytes one by one */
+    LIST_ENTRY = 64,    /* of one token in prompt_logprobs */
     PROMPT_SLICE = 256, /* ids whose text is made at a time, before the bound is looked at ... */
     TOKEN_ROOM = 64     /* ... with this much memory for each */
 };
@@ -71,6 +73,18 @@ static int echo_prompt(struct genreq *g, int32_t i, int64_t *bytes, int64_t most
     return 0;
 }
 
+/* The log probabilities of prompt i beside its echoed text of n bytes: each of its choices shows
+ * them, and a chat's answer once more. */
+static int64_t scores_cost(const struct genreq *g, int32_t i, int64_t n)
+{
+    int64_t tokens = (int64_t)(g->first[i + 1] - g->first[i]), bytes = 0;
+    if (g->echo && g->n_logprobs >= 0) /* the text again, as tokens and as keys */
+        bytes += 2 * n + tokens * TEXT_ENTRY * (1 + g->n_logprobs);
+    if (g->prompt_logprobs >= 0)
+        bytes += tokens * LIST_ENTRY * (1 + g->prompt_logprobs);
+    return bytes * (g->n_made + g->chat);
+}
+
 /* New tokens of all choices beside `bytes` of echoed text. */
 static int bound_tokens(struct genreq *g, int64_t bytes, int64_t most, struct err *e)
 {
@@ -95,10 +109,15 @@ int cost_check(struct genreq *g, const struct gen_rules *u, struct err *e)
     int64_t most = u->c->limits.max_answer_bytes, bytes = 0;
     if (g->echo)
         g->echo_text = xcalloc2((size_t)g->n_prompts, sizeof *g->echo_text);
-    for (int32_t i = 0; g->echo && i < g->n_prompts; i++) {
-        int st = echo_prompt(g, i, &bytes, most, u, e);
+    for (int32_t i = 0; (g->echo || g->scores) && i < g->n_prompts; i++) {
+        int64_t before = bytes;
+        int st = g->echo ? echo_prompt(g, i, &bytes, most, u, e) : 0;
         if (st)
             return st;
+        bytes += scores_cost(g, i, (bytes - before) / g->n_made);
+        if (bytes > most)
+            return too_much(g, bytes, most,
+                            g->prompt_logprobs >= 0 ? "prompt_logprobs" : "logprobs", e);
     }
     return copies(g) ? bound_tokens(g, bytes + copies(g) * (int64_t)g->shown.n, most, e) : 0;
 }

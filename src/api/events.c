@@ -8,6 +8,8 @@
 
 #include "cost.h"
 #include "json_out.h"
+#include "logprobs.h"
+#include "scores.h"
 #include "shapes.h"
 #include "tokenizer.h"
 #include "utf8.h"
@@ -30,121 +32,6 @@ static void event_prefix(struct stream *s)
     out_str(b, ",\"choices\":[");
 }
 
-/* ---- logprobs ---- */
-
-/* Token text as a key: its text, or bytes:\xE4 when it is not text by itself. */
-static void token_key(struct buf *b, const struct stream *s, token_id id)
-{
-    const struct tok *t = s->a->s.tok;
-    if (s->g.ids_as_texts) {
-        out_fmt(b, "\"token_id:%d\"", id);
-        return;
-    }
-    struct buf raw = {0}, esc = {0};
-    tok_bytes(t, id, &raw);
-    const char *p = raw.p ? raw.p : "";
-    if (utf8_valid_prefix(p, raw.n) == raw.n) {
-        out_json(b, p, raw.n);
-    } else {
-        out_str(&esc, "bytes:");
-        for (size_t i = 0; i < raw.n; i++)
-            out_fmt(&esc, "\\x%02X", (unsigned char)p[i]);
-        out_json(b, esc.p, esc.n);
-    }
-    buf_free(&raw);
-    buf_free(&esc);
-}
-
-static void chat_entry(struct buf *b, const struct stream *s, token_id id, float v)
-{
-    struct buf raw = {0};
-    tok_bytes(s->a->s.tok, id, &raw);
-    const char *p = raw.p ? raw.p : "";
-    out_str(b, "{\"token\":");
-    if (s->g.ids_as_texts)
-        out_fmt(b, "\"token_id:%d\"", id);
-    else
-        out_json(b, p, raw.n);
-    out_str(b, ",\"logprob\":");
-    out_logprob(b, v);
-    out_str(b, ",\"bytes\":[");
-    for (size_t i = 0; i < raw.n; i++)
-        out_fmt(b, i ? ",%u" : "%u", (unsigned char)p[i]);
-    out_str(b, "]");
-    buf_free(&raw);
-}
-
-static void logprob_chat(struct choice *c, const struct out_rec *rec,
-                         const struct token_logprob *top)
-{
-    struct buf *b = &c->lp.tokens;
-    out_str(b, b->n ? "," : "");
-    chat_entry(b, c->s, rec->token, rec->logprob);
-    out_str(b, ",\"top_logprobs\":[");
-    for (int32_t i = 0; i < rec->n_top && i < c->s->g.n_logprobs; i++) {
-        out_str(b, i ? "," : "");
-        chat_entry(b, c->s, top[i].token, top[i].logprob);
-        out_str(b, "}");
-    }
-    out_str(b, "]}");
-}
-
-static bool same_text(const struct tok *t, token_id a, token_id b)
-{
-    struct buf x = {0}, y = {0};
-    tok_bytes(t, a, &x);
-    tok_bytes(t, b, &y);
-    bool same = x.n == y.n && (x.n == 0 || memcmp(x.p, y.p, x.n) == 0);
-    buf_free(&x);
-    buf_free(&y);
-    return same;
-}
-
-static void logprob_text(struct choice *c, const struct out_rec *rec,
-                         const struct token_logprob *top)
-{
-    const struct tok *t = c->s->a->s.tok;
-    const char *comma = c->lp.tokens.n ? "," : "";
-    bool ids = c->s->g.ids_as_texts; /* then every key is another */
-    out_str(&c->lp.tokens, comma);
-    token_key(&c->lp.tokens, c->s, rec->token);
-    out_str(&c->lp.token_logprobs, comma);
-    out_logprob(&c->lp.token_logprobs, rec->logprob);
-    out_fmt(&c->lp.top_logprobs, "%s{", comma);
-    bool have = false;
-    int32_t n = 0;
-    for (int32_t i = 0; i < rec->n_top && i < c->s->g.n_logprobs; i++) {
-        bool again = false; /* equal texts of different ids: the first is the better one */
-        for (int32_t j = 0; j < i && !again && !ids; j++)
-            again = same_text(t, top[i].token, top[j].token);
-        if (again)
-            continue;
-        have |= top[i].token == rec->token || (!ids && same_text(t, top[i].token, rec->token));
-        out_str(&c->lp.top_logprobs, n++ ? "," : "");
-        token_key(&c->lp.top_logprobs, c->s, top[i].token);
-        out_str(&c->lp.top_logprobs, ":");
-        out_logprob(&c->lp.top_logprobs, top[i].logprob);
-    }
-    if (!have) {
-        out_str(&c->lp.top_logprobs, n ? "," : "");
-        token_key(&c->lp.top_logprobs, c->s, rec->token);
-        out_str(&c->lp.top_logprobs, ":");
-        out_logprob(&c->lp.top_logprobs, rec->logprob);
-    }
-    out_str(&c->lp.top_logprobs, "}");
-    out_fmt(&c->lp.text_offset, "%s%lld", comma, (long long)c->offset);
-}
-
-void logprob_add(struct choice *c, const struct out_rec *rec, const struct token_logprob *top)
-{
-    if (c->s->g.n_logprobs < 0)
-        return;
-    if (c->s->g.chat)
-        logprob_chat(c, rec, top);
-    else
-        logprob_text(c, rec, top);
-}
-
 void token_id_add(struct choice *c, token_id id)
 {
     if (c->s->g.return_ids)
@@ -155,31 +42,6 @@ static void put(struct buf *b, const struct buf *v)
 {
     if (v->n)
         buf_add(b, v->p, v->n);
-}
-
-/* `,"logprobs":` and what has been collected since the last call. */
-static void put_logprobs(struct buf *b, struct choice *c)
-{
-    if (c->s->g.n_logprobs < 0 || (c->s->g.stream && c->lp.tokens.n == 0)) {
-        out_str(b, ",\"logprobs\":null");
-        return;
-    }
-    if (c->s->g.chat) {
-        out_str(b, ",\"logprobs\":{\"content\":[");
-        put(b, &c->lp.tokens);
-        out_str(b, "],\"refusal\":null}");
-    } else {
-        out_str(b, ",\"logprobs\":{\"tokens\":[");
-        put(b, &c->lp.tokens);
-        out_str(b, "],\"token_logprobs\":[");
-        put(b, &c->lp.token_logprobs);
-        out_str(b, "],\"top_logprobs\":[");
-        put(b, &c->lp.top_logprobs);
-        out_str(b, "],\"text_offset\":[");
-        put(b, &c->lp.text_offset);
-        out_str(b, "]}");
-    }
-    c->lp.tokens.n = c->lp.token_logprobs.n = c->lp.top_logprobs.n = c->lp.text_offset.n = 0;
 }
 
 /* return_token_ids: those since the last call. */
@@ -280,6 +142,7 @@ static void chat_event(struct stream *s, struct choice *c, const struct buf *tex
         chunk_begin(s, c);
         out_str(b, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,"
                    "\"finish_reason\":null");
+        scores_put(b, c);
         chunk_end(s, c);
         c->started = true;
     }
@@ -312,6 +175,7 @@ static void event_token(struct stream *s, struct choice *c, const struct buf *te
     out_json(b, text->p ? text->p : "", text->n);
     put_logprobs(b, c);
     put_token_ids(b, c);
+    scores_put(b, c);
     if (!c->started)
         put_prompt_ids(b, s, c->prompt);
     c->started = true;
@@ -345,8 +209,8 @@ static size_t answer_bytes(const struct stream *s)
     size_t n = s->pre.n + AROUND;
     for (int32_t i = 0; i < s->n_choices; i++) {
         const struct choice *c = &s->choice[i];
-        n += cost_json(c->text.p ? c->text.p : "", c->text.n) + AROUND + c->lp.tokens.n +
-             c->lp.token_logprobs.n + c->lp.top_logprobs.n + c->lp.text_offset.n + c->token_ids.n;
+        n += cost_json(c->text.p ? c->text.p : "", c->text.n) + AROUND + logprob_bytes(&c->lp) +
+             c->token_ids.n + scores_bytes(c) * (s->g.chat ? 2 : 1); /* chat's, once more below */
         if (s->g.return_ids)
             n += 12 * (s->g.first[c->prompt + 1] - s->g.first[c->prompt]);
         if (c->stop_string >= 0)
@@ -383,6 +247,7 @@ static void put_choice(struct stream *s, struct choice *c, int64_t index, struct
     out_str(b, s->g.chat ? ",\"refusal\":null}" : "");
     put_logprobs(b, c);
     put_token_ids(b, c);
+    scores_put(b, c);
     if (!s->g.chat)
         put_prompt_ids(b, s, c->prompt);
     put_finish(b, c);
@@ -397,8 +262,10 @@ static void answer_json(struct stream *s, struct buf *b)
         for (int32_t k = 0; k < s->g.n; k++)
             put_choice(s, next_choice(s, p, k), p * s->g.n + k, b);
     out_str(b, "]");
-    if (s->g.chat)
+    if (s->g.chat) {
         put_prompt_ids(b, s, 0);
+        scores_put(b, &s->choice[0]);
+    }
     out_str(b, ",");
     put_total(b, s);
     out_str(b, "}");

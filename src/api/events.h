@@ -25,6 +25,5 @@ void messages_error(struct buf *out, const struct req *r, const struct err *e);
 /* ---- events.c: what OpenAI's shape says of each token besides ---- */
 
 void token_id_add(struct choice *c, token_id id);
-void logprob_add(struct choice *c, const struct out_rec *rec, const struct token_logprob *top);
 
 #endif

@@ -401,7 +401,7 @@ static const struct field fields[] = {
     ROW("request_id", BOTH, read_request_id),
     ROW("return_token_ids", BOTH, read_bool, TO(return_ids)),
     ROW("return_tokens_as_token_ids", BOTH, read_bool, TO(ids_as_texts)),
-    ROW("prompt_logprobs", BOTH, not_built),
+    ROW("prompt_logprobs", BOTH, read_int, TO(prompt_logprobs), .lo = 0, .limit = limit_logprobs),
     ROW("use_beam_search", BOTH, only_false),
     ROW("length_penalty", BOTH, read_only, .lo = 0, .hi = 1e9, .only = 1),
     ROW("response_format", BOTH, read_response_format),
@@ -486,9 +486,8 @@ static int check_combinations(struct reader *r)
     if (g->chat && g->top_logprobs > 0 && !g->want_logprobs)
         return err_param(r->e, ST_INVALID_COMBINATION, "top_logprobs",
                          "'top_logprobs' needs 'logprobs': true.");
-    if (g->echo && g->logprobs != INT64_MIN)
-        return err_param(r->e, ST_UNSUPPORTED, "logprobs",
-                         "'logprobs' together with 'echo' is not supported by this server.");
+    if (g->chat && g->echo)
+        return refuse(r->e, "echo");
     if (g->max_tokens == 0 && (g->chat || !g->echo))
         return err_param(r->e, ST_INVALID_VALUE, "max_tokens", "'max_tokens' must be at least 1.");
     if (g->best_of > 0 && g->best_of < g->n)
@@ -535,7 +534,7 @@ static void set_defaults(struct genreq *g)
     g->n = g->n_made = 1;
     g->normalize = true;
     g->max_tokens = g->max_completion_tokens = g->seed = g->logprobs = INT64_MIN;
-    g->top_k = g->best_of = g->truncate = g->dimensions = INT64_MIN;
+    g->top_k = g->best_of = g->truncate = g->dimensions = g->prompt_logprobs = INT64_MIN;
     g->temperature = g->top_p = g->min_p = g->repetition = NAN;
     g->skip_special = g->add_generation_prompt = true;
     g->add_special = !g->chat;
@@ -557,6 +556,9 @@ static void set_sampling(struct genreq *g, const struct api_service *s)
         k = 0;
     g->n_logprobs = g->chat ? (g->want_logprobs ? (int32_t)g->top_logprobs : -1)
                             : (g->logprobs == INT64_MIN ? -1 : (int32_t)g->logprobs);
+    int64_t echoed = g->echo ? g->n_logprobs : -1, listed = g->prompt_logprobs;
+    int64_t scored = listed > echoed ? listed : echoed;
+    g->scores = scored >= 0 ? 1 + (int32_t)scored : 0;
     g->sample = (struct sample_params){.temperature = (float)t,
                                        .top_p = (float)p,
                                        .min_p = (float)m,

@@ -120,7 +120,7 @@ static int check_length(struct genreq *g, int32_t i, const struct gen_rules *u, 
                          "'min_tokens' must not be above the maximum of %lld new tokens.",
                          (long long)want);
     g->max_new[i] = (int32_t)want;
-    if (want == 0)
+    if (want == 0 && g->scores == 0) /* nothing is computed */
         return 0;
     int st = fits(&s->limits, n, want, e);
     if (st && !given && st == ST_CONTEXT_LENGTH && (g->chat || g->fit_max)) {

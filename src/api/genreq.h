@@ -40,8 +40,8 @@ struct genreq {
     bool chat;
     /* filled from the field table */
     int64_t n, max_tokens, max_completion_tokens, top_k, seed, min_tokens, priority, logprobs,
-        top_logprobs, best_of, truncate;          /* INT64_MIN = not given */
-    double temperature, top_p, min_p, repetition; /* NAN = not given */
+        top_logprobs, best_of, truncate, prompt_logprobs; /* INT64_MIN = not given */
+    double temperature, top_p, min_p, repetition;         /* NAN = not given */
     double presence, frequency;
     bool stream, include_stop, ignore_eos, skip_special, echo, add_special, add_special_given,
         want_logprobs, include_usage, continuous_usage, add_generation_prompt,
@@ -56,6 +56,7 @@ struct genreq {
     bool base64, normalize;
     /* computed */
     int32_t n_logprobs; /* -1 = none */
+    int32_t scores;     /* of the prompts' tokens, as in msg_submit */
     int32_t
         n_made; /* choices of a prompt that are generated: n, or best_of, of which n are shown */
     struct token_bias *bias; /* [n_bias], ascending */

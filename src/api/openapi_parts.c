@@ -93,34 +93,20 @@ const int n_openapi_ops = sizeof openapi_ops / sizeof *openapi_ops;
 #define HEAD(kind, choice)                                                                         \
     "'id':" STR ",'object':{'const':'" kind "'},'created':" INT ",'model':" STR                    \
     ",'system_fingerprint':" STR ",'choices':" LIST(choice)
-#define IDS "'token_ids':" LIST(INT) ",'prompt_token_ids':" LIST(INT)
+#define PROMPT_LOGPROBS                                                                            \
+    "'prompt_logprobs':" MAYBE(                                                                    \
+        LIST(MAYBE("{'type':'object','additionalProperties':" REF("PromptLogprob") "}")))
+#define IDS "'token_ids':" LIST(INT) ",'prompt_token_ids':" LIST(INT) "," PROMPT_LOGPROBS
 #define FINISH "{'enum':['stop','length',null]}"
 #define STOP_REASON "{'type':['string','integer','null']}"
 #define LOGPROBS(shape) MAYBE(REF(shape))
 
+/* clang-format off */
 const struct openapi_shape openapi_shapes[] = {
     {"Messages", "{'type':'array','minItems':1,'maxItems':2048,'items':" REF("Message") "}"},
-    {"Message", "{'type':'object','required':['role'],'properties':{'role':{'enum':['"
-                "system','developer',"
-                "'user','assistant','tool','function'],'description':'Or another role "
-                "that the chat template "
-                "names.'},'content':{'description':'Null for an assistant "
-                "only.','anyOf':[{'type':'string'},"
-                "{'type':'array','minItems':1,'items':" REF(
-                    "ContentPart") "},{'type':'null'}]},"
-                                   "'tool_calls':{'type':['array','null']}},'anyOf':[{'"
-                                   "properties':{'role':{'"
-                                   "const':'assistant'}}"
-                                   "},{'required':['content'],'properties':{'content':{"
-                                   "'anyOf':[{'type':'"
-                                   "string'},{'type':"
-                                   "'array','items':{'properties':{'type':{'const':'"
-                                   "text'}}}}]}}}]}"},
-    {"ContentPart", "{'type':'object','required':['type'],'anyOf':["
-                    "{'properties':{'type':{'const':'text'},'text':{'type':'string'}},'required':"
-                    "['text']},"
-                    "{'properties':{'type':{'const':'refusal'},'refusal':{'type':'string'}},"
-                    "'required':['refusal'],'description':'Of an assistant only.'}]}"},
+    {"Message", "{'type':'object','required':['role'],'properties':{'role':{'enum':['system','developer','user','assistant','tool','function'],'description':'Or another role that the chat template names.'},'content':{'description':'Null for an assistant only.','anyOf':[{'type':'string'},{'type':'array','minItems':1,'items':" REF(
+            "ContentPart") "},{'type':'null'}]},'tool_calls':{'type':['array','null']}},'anyOf':[{'properties':{'role':{'const':'assistant'}}},{'required':['content'],'properties':{'content':{'anyOf':[{'type':'string'},{'type':'array','items':{'properties':{'type':{'const':'text'}}}}]}}}]}"},
+    {"ContentPart", "{'type':'object','required':['type'],'anyOf':[{'properties':{'type':{'const':'text'},'text':{'type':'string'}},'required':['text']},{'properties':{'type':{'const':'refusal'},'refusal':{'type':'string'}},'required':['refusal'],'description':'Of an assistant only.'}]}"},
     {"Usage",
      OBJECT("'prompt_tokens','completion_tokens','total_tokens','prompt_tokens_details'",
             "'prompt_tokens':" INT ",'completion_tokens':" INT ",'total_tokens':" INT
@@ -128,17 +114,14 @@ const struct openapi_shape openapi_shapes[] = {
     {"CompletionLogprobs",
      OBJECT("'tokens','token_logprobs','top_logprobs','text_offset'",
             "'tokens':" LIST(STR) ",'token_logprobs':" LIST(
-                "{'type':['number','null']}") ",'top_logprobs':" LIST("{'type':['object','"
-                                                                      "null'"
-                                                                      "],'"
-                                                                      "additionalPropertie"
-                                                                      "s'"
-                                                                      ":" NUM "}") ",'text_offset'"
-                                                                                   ":" LIST(INT))},
-    {"CompletionChoice", OBJECT("'index','text','logprobs','finish_reason','stop_reason'",
-                                "'index':" INT ",'text':" STR ",'logprobs':" LOGPROBS(
-                                    "CompletionLogprobs") ",'finish_reason':" FINISH
-                                                          ",'stop_reason':" STOP_REASON "," IDS)},
+            "{'type':['number','null']}") ",'top_logprobs':" LIST("{'type':['object','null'],'additionalProperties':" NUM "}") ",'text_offset':" LIST(INT))},
+    {"CompletionChoice",
+     OBJECT("'index','text','logprobs','finish_reason','stop_reason'",
+            "'index':" INT ",'text':" STR ",'logprobs':" LOGPROBS(
+            "CompletionLogprobs") ",'finish_reason':" FINISH ",'stop_reason':" STOP_REASON
+            "," IDS)},
+    {"PromptLogprob", OBJECT("'logprob','rank','decoded_token'",
+            "'logprob':" NUM ",'rank':" INT ",'decoded_token':" STR)},
     {"Completion",
      OBJECT(HEAD_KEYS ",'usage'",
             HEAD("text_completion", REF("CompletionChoice")) ",'usage':" REF("Usage"))},
@@ -146,366 +129,150 @@ const struct openapi_shape openapi_shapes[] = {
      OBJECT(HEAD_KEYS,
             HEAD("text_completion", REF("CompletionChoice")) ",'usage':" MAYBE(REF("Usage")))},
     {"ChatLogprobs", OBJECT("'content','refusal'",
-                            "'content':" LIST(REF("ChatLogprob")) ",'refusal':{'type':'null'}")},
+            "'content':" LIST(REF("ChatLogprob")) ",'refusal':{'type':'null'}")},
     {"ChatLogprob", OBJECT("'token','logprob','bytes','top_logprobs'",
-                           "'token':" STR ",'logprob':" NUM
-                           ",'bytes':" LIST(INT) ",'top_logprobs':" LIST(REF("TopLogprob")))},
+            "'token':" STR ",'logprob':" NUM
+            ",'bytes':" LIST(INT) ",'top_logprobs':" LIST(REF("TopLogprob")))},
     {"TopLogprob",
      OBJECT("'token','logprob','bytes'", "'token':" STR ",'logprob':" NUM ",'bytes':" LIST(INT))},
     {"ChatChoice",
      OBJECT(
          "'index','message','logprobs','finish_reason','stop_reason'",
          "'index':" INT ",'message':" OBJECT(
-             "'role','content','refusal'",
-             "'role':{'const':'assistant'},'content':" STR
-             ",'refusal':{'type':'null'}") ",'logprobs':" LOGPROBS("ChatLogprobs") ",'"
-                                                                                   "fin"
-                                                                                   "ish"
-                                                                                   "_"
-                                                                                   "rea"
-                                                                                   "son"
-                                                                                   "'"
-                                                                                   ":" FINISH ",'"
-                                                                                   "sto"
-                                                                                   "p_"
-                                                                                   "rea"
-                                                                                   "son"
-                                                                                   "'"
-                                                                                   ":" STOP_REASON
-                                                                                   "," IDS)},
+            "'role','content','refusal'",
+            "'role':{'const':'assistant'},'content':" STR
+            ",'refusal':{'type':'null'}") ",'logprobs':" LOGPROBS("ChatLogprobs") ",'finish_reason':" FINISH ",'stop_reason':" STOP_REASON
+            "," IDS)},
     {"ChatCompletion",
      OBJECT(HEAD_KEYS ",'usage'",
-            HEAD("chat.completion",
-                 REF("ChatChoice")) ",'prompt_token_ids':" LIST(INT) ",'usage':" REF("Usage"))},
+            HEAD("chat.completion", REF("ChatChoice")) ",'prompt_token_ids':" LIST(
+            INT) "," PROMPT_LOGPROBS ",'usage':" REF("Usage"))},
     {"ChatChunkChoice",
      OBJECT("'index','delta','logprobs','finish_reason'",
-            "'index':" INT ",'delta':{'type':'object','properties':{'role':{'const':'assistant'},"
-            "'content':" STR "}},'logprobs':" LOGPROBS(
-                "ChatLogprobs") ",'finish_reason':" FINISH ",'stop_reason':" STOP_REASON "," IDS)},
+            "'index':" INT ",'delta':{'type':'object','properties':{'role':{'const':'assistant'},'content':" STR "}},'logprobs':" LOGPROBS(
+            "ChatLogprobs") ",'finish_reason':" FINISH ",'stop_reason':" STOP_REASON "," IDS)},
     {"ChatCompletionChunk",
      OBJECT(HEAD_KEYS,
             HEAD("chat.completion.chunk", REF("ChatChunkChoice")) ",'prompt_token_ids':" LIST(
-                INT) ",'usage':" MAYBE(REF("Usage")))},
+            INT) ",'usage':" MAYBE(REF("Usage")))},
     {"Model",
-     OBJECT("'id','object','created','owned_by','root','parent','max_model_len','"
-            "permission'",
+     OBJECT("'id','object','created','owned_by','root','parent','max_model_len','permission'",
             "'id':" STR ",'object':{'const':'model'},'created':" INT ",'owned_by':" STR
-            ",'root':" STR ",'parent':{'type':'null'},'max_model_len':{'type':['integer','null']},"
-            "'permission':" LIST("{}") ",'generation_defaults':" OBJECT(
-                "'temperature','top_p','top_k','min_p','repetition_penalty'",
-                "'temperature':" NUM ",'top_p':" NUM ",'top_k':" INT ",'min_p':" NUM
-                ",'repetition_penalty':" NUM))},
+            ",'root':" STR ",'parent':{'type':'null'},'max_model_len':{'type':['integer','null']},'permission':" LIST("{}") ",'generation_defaults':" OBJECT(
+            "'temperature','top_p','top_k','min_p','repetition_penalty'",
+            "'temperature':" NUM ",'top_p':" NUM ",'top_k':" INT ",'min_p':" NUM
+            ",'repetition_penalty':" NUM))},
     {"ModelList",
      OBJECT("'object','data'", "'object':{'const':'list'},'data':" LIST(REF("Model")))},
-    {"ResponseInput", "{'anyOf':[{'type':'string'},{'type':'array','minItems':1,'"
-                      "maxItems':2048,'items':" REF("ResponseItem") "}]}"},
+    {"ResponseInput", "{'anyOf':[{'type':'string'},{'type':'array','minItems':1,'maxItems':2048,'items':" REF("ResponseItem") "}]}"},
     {"ResponseItem",
-     OBJECT("'role','content'", "'type':{'const':'message'},'role':{'enum':['user','"
-                                "assistant','system','developer']},"
-                                "'content':{'anyOf':[{'type':'string'},{'type':'array',"
-                                "'minItems':1,'items':" REF("ResponsePart") "}]}")},
+     OBJECT("'role','content'", "'type':{'const':'message'},'role':{'enum':['user','assistant','system','developer']},'content':{'anyOf':[{'type':'string'},{'type':'array','minItems':1,'items':" REF("ResponsePart") "}]}")},
     {"ResponsePart",
-     "{'type':'object','required':['type'],'anyOf':[{'properties':{'type':{'enum':['"
-     "input_text',"
-     "'output_text','text']},'text':{'type':'string'}},'required':['text']},{'"
-     "properties':{'type':"
-     "{'const':'refusal'},'refusal':{'type':'string'}},'required':['refusal']}]}"},
+     "{'type':'object','required':['type'],'anyOf':[{'properties':{'type':{'enum':['input_text','output_text','text']},'text':{'type':'string'}},'required':['text']},{'properties':{'type':{'const':'refusal'},'refusal':{'type':'string'}},'required':['refusal']}]}"},
     {"Response",
-     OBJECT("'id','object','created_at','model','status','output','usage','"
-            "error',"
-            "'incomplete_details'",
+     OBJECT("'id','object','created_at','model','status','output','usage','error','incomplete_details'",
             "'id':" STR ",'object':{'const':'response'},'created_at':" INT ",'model':" STR
-            ",'completed_at':{'type':['integer','null']},'"
-            "status':{'enum':['completed',"
-            "'incomplete','failed','in_progress']},'incomplete_details'"
-            ":" MAYBE(OBJECT(
-                "'reason'", "'reason':{'const':'max_output_"
-                            "tokens'}")) ",'error':" MAYBE(OBJECT("'code','message'",
-                                                                  "'code':" STR ",'message':" STR)) ",'output':" LIST(REF("ResponseMessage")) ",'usage':" MAYBE(REF("ResponseUsag"
-                                                                                                                                                                    "e")) ",'"
-                                                                                                                                                                          "instru"
-                                                                                                                                                                          "ctions"
-                                                                                                                                                                          "':{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "['"
-                                                                                                                                                                          "string"
-                                                                                                                                                                          "','"
-                                                                                                                                                                          "null']"
-                                                                                                                                                                          "},'"
-                                                                                                                                                                          "metada"
-                                                                                                                                                                          "ta':{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "'objec"
-                                                                                                                                                                          "t',"
-                                                                                                                                                                          "'addit"
-                                                                                                                                                                          "ionalP"
-                                                                                                                                                                          "ropert"
-                                                                                                                                                                          "ies'"
-                                                                                                                                                                          ":" STR
-                                                                                                                                                                          "},'"
-                                                                                                                                                                          "user':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "['"
-                                                                                                                                                                          "string"
-                                                                                                                                                                          "','"
-                                                                                                                                                                          "null']"
-                                                                                                                                                                          "},"
-                                                                                                                                                                          "'safet"
-                                                                                                                                                                          "y_"
-                                                                                                                                                                          "identi"
-                                                                                                                                                                          "fier':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "['"
-                                                                                                                                                                          "string"
-                                                                                                                                                                          "','"
-                                                                                                                                                                          "null']"
-                                                                                                                                                                          "},'"
-                                                                                                                                                                          "prompt"
-                                                                                                                                                                          "_cache"
-                                                                                                                                                                          "_key':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "['"
-                                                                                                                                                                          "string"
-                                                                                                                                                                          "',"
-                                                                                                                                                                          "'null'"
-                                                                                                                                                                          "]},'"
-                                                                                                                                                                          "tools'"
-                                                                                                                                                                          ":{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "'array"
-                                                                                                                                                                          "','"
-                                                                                                                                                                          "maxIte"
-                                                                                                                                                                          "ms':0}"
-                                                                                                                                                                          ",'"
-                                                                                                                                                                          "tool_"
-                                                                                                                                                                          "choice"
-                                                                                                                                                                          "':{'"
-                                                                                                                                                                          "enum':"
-                                                                                                                                                                          "['"
-                                                                                                                                                                          "none',"
-                                                                                                                                                                          "'auto'"
-                                                                                                                                                                          "]}"
-                                                                                                                                                                          ",'"
-                                                                                                                                                                          "parall"
-                                                                                                                                                                          "el_"
-                                                                                                                                                                          "tool_"
-                                                                                                                                                                          "calls'"
-                                                                                                                                                                          ":{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "'boole"
-                                                                                                                                                                          "an'},'"
-                                                                                                                                                                          "max_"
-                                                                                                                                                                          "tool_"
-                                                                                                                                                                          "calls'"
-                                                                                                                                                                          ":" INT
-                                                                                                                                                                          ",'max_"
-                                                                                                                                                                          "output"
-                                                                                                                                                                          "_token"
-                                                                                                                                                                          "s':{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "['"
-                                                                                                                                                                          "intege"
-                                                                                                                                                                          "r','"
-                                                                                                                                                                          "null']"
-                                                                                                                                                                          "},'"
-                                                                                                                                                                          "text':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "'objec"
-                                                                                                                                                                          "t',"
-                                                                                                                                                                          "'prope"
-                                                                                                                                                                          "rties'"
-                                                                                                                                                                          ":{'"
-                                                                                                                                                                          "format"
-                                                                                                                                                                          "':{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "'objec"
-                                                                                                                                                                          "t'},'"
-                                                                                                                                                                          "verbos"
-                                                                                                                                                                          "ity'"
-                                                                                                                                                                          ":" STR
-                                                                                                                                                                          "}},'"
-                                                                                                                                                                          "reason"
-                                                                                                                                                                          "ing':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "'objec"
-                                                                                                                                                                          "t','"
-                                                                                                                                                                          "proper"
-                                                                                                                                                                          "ties':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "effort"
-                                                                                                                                                                          "':{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "['"
-                                                                                                                                                                          "string"
-                                                                                                                                                                          "','"
-                                                                                                                                                                          "null']"
-                                                                                                                                                                          "},'"
-                                                                                                                                                                          "summar"
-                                                                                                                                                                          "y':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "'null'"
-                                                                                                                                                                          "}}},'"
-                                                                                                                                                                          "temper"
-                                                                                                                                                                          "ature'"
-                                                                                                                                                                          ":" NUM
-                                                                                                                                                                          ",'top_"
-                                                                                                                                                                          "p'"
-                                                                                                                                                                          ":" NUM
-                                                                                                                                                                          ",'top_"
-                                                                                                                                                                          "logpro"
-                                                                                                                                                                          "bs'"
-                                                                                                                                                                          ":" INT
-                                                                                                                                                                          ",'"
-                                                                                                                                                                          "trunca"
-                                                                                                                                                                          "tion':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "const'"
-                                                                                                                                                                          ":'"
-                                                                                                                                                                          "disabl"
-                                                                                                                                                                          "ed'},'"
-                                                                                                                                                                          "backgr"
-                                                                                                                                                                          "ound':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "const'"
-                                                                                                                                                                          ":false"
-                                                                                                                                                                          "},'"
-                                                                                                                                                                          "store'"
-                                                                                                                                                                          ":{'"
-                                                                                                                                                                          "const'"
-                                                                                                                                                                          ":"
-                                                                                                                                                                          "false}"
-                                                                                                                                                                          ",'"
-                                                                                                                                                                          "servic"
-                                                                                                                                                                          "e_"
-                                                                                                                                                                          "tier':"
-                                                                                                                                                                          "{'"
-                                                                                                                                                                          "const'"
-                                                                                                                                                                          ":'"
-                                                                                                                                                                          "defaul"
-                                                                                                                                                                          "t'},'"
-                                                                                                                                                                          "previo"
-                                                                                                                                                                          "us_"
-                                                                                                                                                                          "respon"
-                                                                                                                                                                          "se_id'"
-                                                                                                                                                                          ":{'"
-                                                                                                                                                                          "type':"
-                                                                                                                                                                          "'null'"
-                                                                                                                                                                          "}")},
+            ",'completed_at':{'type':['integer','null']},'status':{'enum':['completed','incomplete','failed','in_progress']},'incomplete_details':" MAYBE(OBJECT(
+            "'reason'", "'reason':{'const':'max_output_tokens'}")) ",'error':" MAYBE(OBJECT("'code','message'",
+            "'code':" STR ",'message':" STR)) ",'output':" LIST(REF("ResponseMessage")) ",'usage':" MAYBE(REF("ResponseUsage")) ",'instructions':{'type':['string','null']},'metadata':{'type':'object','additionalProperties':" STR
+            "},'user':{'type':['string','null']},'safety_identifier':{'type':['string','null']},'prompt_cache_key':{'type':['string','null']},'tools':{'type':'array','maxItems':0},'tool_choice':{'enum':['none','auto']},'parallel_tool_calls':{'type':'boolean'},'max_tool_calls':" INT
+            ",'max_output_tokens':{'type':['integer','null']},'text':{'type':'object','properties':{'format':{'type':'object'},'verbosity':" STR
+            "}},'reasoning':{'type':'object','properties':{'effort':{'type':['string','null']},'summary':{'type':'null'}}},'temperature':" NUM
+            ",'top_p':" NUM
+            ",'top_logprobs':" INT
+            ",'truncation':{'const':'disabled'},'background':{'const':false},'store':{'const':false},'service_tier':{'const':'default'},'previous_response_id':{'type':'null'}")},
     {"ResponseMessage",
      OBJECT("'id','type','role','status','content'",
             "'id':" STR ",'type':{'const':'message'},'role':{'const':'assistant'},'status':" STR
             ",'content':" LIST(OBJECT("'type','text','annotations','logprobs'",
-                                      "'type':{'const':'output_text'},'text':" STR
-                                      ",'annotations':{'type':'array','maxItems':0},'logprobs':"
-                                      "{'type':'array','maxItems':0}")))},
+            "'type':{'const':'output_text'},'text':" STR
+            ",'annotations':{'type':'array','maxItems':0},'logprobs':{'type':'array','maxItems':0}")))},
     {"ResponseUsage",
      OBJECT("'input_tokens','output_tokens','total_tokens'",
             "'input_tokens':" INT ",'output_tokens':" INT ",'total_tokens':" INT
             ",'input_tokens_details':" OBJECT(
-                "'cached_tokens'",
-                "'cached_tokens':" INT ",'cache_write_tokens':" INT) ",'output_tokens_details'"
-                                                                     ":" OBJECT("'reasoning_"
-                                                                                "tokens'",
-                                                                                "'reasoning_"
-                                                                                "tokens'"
-                                                                                ":" INT))},
+            "'cached_tokens'",
+            "'cached_tokens':" INT ",'cache_write_tokens':" INT) ",'output_tokens_details':" OBJECT("'reasoning_tokens'",
+            "'reasoning_tokens':" INT))},
     {"ResponseEvent",
      "{'type':'object','required':['type','sequence_number'],'properties':{'type':" STR
      ",'sequence_number':" INT "},'additionalProperties':true}"},
     {"MessageTurns",
      "{'type':'array','minItems':1,'maxItems':2048,'items':" REF("MessageTurn") "}"},
-    {"MessageTurn", OBJECT("'role','content'", "'role':{'enum':['user','assistant']},'content':{'"
-                                               "anyOf':[{'type':'string'},{'type':"
-                                               "'array','items':" REF("TextBlock") "}]}")},
+    {"MessageTurn", OBJECT("'role','content'", "'role':{'enum':['user','assistant']},'content':{'anyOf':[{'type':'string'},{'type':'array','items':" REF("TextBlock") "}]}")},
     {"TextBlock", OBJECT("'type','text'", "'type':{'const':'text'},'text':" STR)},
     {"MessageAnswer",
      OBJECT("'id','type','role','model','content','stop_reason','stop_sequence','usage'",
             "'id':" STR ",'type':{'const':'message'},'role':{'const':'assistant'},'model':" STR
             ",'content':" LIST(
-                REF("TextBlock")) ",'stop_reason':{'enum':['end_turn','max_tokens',"
-                                  "'stop_sequence']},'stop_sequence':{'type':['string','"
-                                  "null']},'usage':" REF("MessageUsage"))},
+            REF("TextBlock")) ",'stop_reason':{'enum':['end_turn','max_tokens','stop_sequence']},'stop_sequence':{'type':['string','null']},'usage':" REF("MessageUsage"))},
     {"MessageUsage",
      OBJECT("'input_tokens','output_tokens'",
             "'input_tokens':" INT ",'output_tokens':" INT ",'cache_creation_input_tokens':" INT
             ",'cache_read_input_tokens':" INT)},
-    {"MessageEvent", "{'type':'object','required':['type'],'properties':{'type':{'enum':["
-                     "'message_start','content_block_start','content_block_delta',"
-                     "'content_block_stop','message_delta','message_stop','ping','error']}},"
-                     "'additionalProperties':true}"},
+    {"MessageEvent", "{'type':'object','required':['type'],'properties':{'type':{'enum':['message_start','content_block_start','content_block_delta','content_block_stop','message_delta','message_stop','ping','error']}},'additionalProperties':true}"},
     {"MessageError",
      OBJECT("'type','error'",
             "'type':{'const':'error'},'error':" OBJECT(
-                "'type','message'", "'type':" STR ",'message':" STR) ",'request_id':" STR)},
+            "'type','message'", "'type':" STR ",'message':" STR) ",'request_id':" STR)},
     {"TokenCount", OBJECT("'input_tokens'", "'input_tokens':" INT)},
     {"EmbeddingList", OBJECT("'object','data','model','usage'",
-                             "'object':{'const':'list'},'data':" LIST(REF(
-                                 "Embedding")) ",'model':" STR ",'usage':" REF("EmbeddingUsage"))},
+            "'object':{'const':'list'},'data':" LIST(REF(
+            "Embedding")) ",'model':" STR ",'usage':" REF("EmbeddingUsage"))},
     {"Embedding",
      OBJECT("'object','index','embedding'", "'object':{'const':'embedding'},'index':" INT
-                                            ",'embedding':{'anyOf':[" LIST(NUM) "," STR "]}")},
+            ",'embedding':{'anyOf':[" LIST(NUM) "," STR "]}")},
     {"EmbeddingUsage",
      OBJECT("'prompt_tokens','total_tokens'",
             "'prompt_tokens':" INT ",'total_tokens':" INT
             ",'prompt_tokens_details':" OBJECT("'cached_tokens'", "'cached_tokens':" INT))},
     {"TokenizeRequest", "{'oneOf':[" REF("TokenizePrompt") "," REF("TokenizeMessages") "," REF(
-                            "TokenizeContent") "]}"},
+            "TokenizeContent") "]}"},
     {"TokenizePrompt",
      OBJECT("'prompt'", MODEL_FIELD ",'prompt':" STR ",'messages':" NULL_ONLY
-                                    ",'content':" NULL_ONLY ",'add_special_tokens':" BOOL_OR_NULL
-                                    ",'return_token_strs':" BOOL_OR_NULL "," TEMPLATE_FIELDS)},
+            ",'content':" NULL_ONLY ",'add_special_tokens':" BOOL_OR_NULL
+            ",'return_token_strs':" BOOL_OR_NULL "," TEMPLATE_FIELDS)},
     {"TokenizeMessages",
      OBJECT("'messages'", MODEL_FIELD
             ",'messages':" REF("Messages") ",'prompt':" NULL_ONLY ",'content':" NULL_ONLY
-                                           ",'add_special_tokens':" BOOL_OR_NULL
-                                           ",'return_token_strs':" BOOL_OR_NULL
-                                           "," TEMPLATE_FIELDS)},
+            ",'add_special_tokens':" BOOL_OR_NULL
+            ",'return_token_strs':" BOOL_OR_NULL
+            "," TEMPLATE_FIELDS)},
     {"TokenizeContent", OBJECT("'content'", MODEL_FIELD
-                               ",'content':" STR ",'prompt':" NULL_ONLY ",'messages':" NULL_ONLY
-                               ",'add_special':" BOOL_OR_NULL ",'parse_special':" BOOL_OR_NULL
-                               ",'with_pieces':" BOOL_OR_NULL)},
+            ",'content':" STR ",'prompt':" NULL_ONLY ",'messages':" NULL_ONLY
+            ",'add_special':" BOOL_OR_NULL ",'parse_special':" BOOL_OR_NULL
+            ",'with_pieces':" BOOL_OR_NULL)},
     {"Tokens",
      "{'anyOf':[" OBJECT(
          "'count','max_model_len','tokens','token_strs'",
          "'count':" INT ",'max_model_len':" INT ",'tokens':" LIST(INT) ",'token_strs':" MAYBE(
-             LIST(STR))) "," OBJECT("'tokens'",
-                                    "'tokens':" LIST(INT)) "," OBJECT("'tokens'",
-                                                                      "'tokens':" LIST(
-                                                                          REF("TokenPiece"))) "]}"},
+            LIST(STR))) "," OBJECT("'tokens'",
+            "'tokens':" LIST(INT)) "," OBJECT("'tokens'",
+            "'tokens':" LIST(
+            REF("TokenPiece"))) "]}"},
     {"TokenPiece",
      OBJECT("'id','piece'", "'id':" INT ",'piece':{'anyOf':[" STR "," LIST(INT) "]}")},
     {"DetokenizeRequest", OBJECT("'tokens'", MODEL_FIELD ",'tokens':" LIST(REF("TokenId")))},
     {"DetokenizedText", "{'anyOf':[" OBJECT("'prompt'", "'prompt':" STR) "," OBJECT(
-                            "'content'", "'content':" STR) "]}"},
+            "'content'", "'content':" STR) "]}"},
     {"ApplyTemplateRequest",
      OBJECT("'messages'", MODEL_FIELD ",'messages':" REF("Messages") "," TEMPLATE_FIELDS)},
     {"RenderedPrompt", OBJECT("'prompt'", "'prompt':" STR)},
     {"Props",
-     OBJECT("'default_generation_settings','total_slots','model_alias','model_path','"
-            "modalities',"
-            "'chat_template','bos_token','eos_token','build_info'",
+     OBJECT("'default_generation_settings','total_slots','model_alias','model_path','modalities','chat_template','bos_token','eos_token','build_info'",
             "'default_generation_settings':" OBJECT(
-                "'n_ctx','params'",
-                "'n_ctx':" INT
-                ",'params':{'type':'object'}") ",'total_slots':" INT ",'model_alias':" STR
-                                               ",'model_path':" STR ",'modalities':" OBJECT(
-                                                   "'vision','audio'",
-                                                   "'vision':{'const':false},'audio':{'"
-                                                   "const':"
-                                                   "false}") ",'chat_template':" STR
-                                                             ",'bos_token':" STR ",'eos_token':" STR
-                                                             ",'build_info':" STR)},
-    {"TokenizerInfo", "{'type':'object','required':['tokenizer_class'],'properties':"
-                      "{'tokenizer_class':" STR "},'additionalProperties':true}"},
+            "'n_ctx','params'",
+            "'n_ctx':" INT
+            ",'params':{'type':'object'}") ",'total_slots':" INT ",'model_alias':" STR
+            ",'model_path':" STR ",'modalities':" OBJECT(
+            "'vision','audio'",
+            "'vision':{'const':false},'audio':{'const':false}") ",'chat_template':" STR
+            ",'bos_token':" STR ",'eos_token':" STR
+            ",'build_info':" STR)},
+    {"TokenizerInfo", "{'type':'object','required':['tokenizer_class'],'properties':{'tokenizer_class':" STR "},'additionalProperties':true}"},
     {"Ok", OBJECT("'status'", "'status':{'const':'ok'}")},
     {"Version", OBJECT("'version','build'", "'version':" STR ",'build':" STR)},
-    {"Description", "{'type':'object','required':['openapi','info','paths'],"
-                    "'additionalProperties':true}"},
+    {"Description", "{'type':'object','required':['openapi','info','paths'],'additionalProperties':true}"},
 };
+/* clang-format on */
 const int n_openapi_shapes = sizeof openapi_shapes / sizeof *openapi_shapes;

@@ -10,9 +10,11 @@
 #include "events.h"
 #include "life.h"
 #include "log.h"
+#include "logprobs.h"
 #include "mem.h"
 #include "random.h"
 #include "reply.h"
+#include "scores.h"
 #include "submit.h"
 #include "utf8.h"
 
@@ -111,29 +113,6 @@ static void finish_choice(struct choice *c, const char *finish)
         hist_add(m, H_TPOT, decode / (c->n_tokens - 1));
 }
 
-/* Where token t stands in the text: behind what the tokens before it gave. Held bytes that it does
- * not go on with became U+FFFD (each of them stands at the beginning of `raw`, and they are no more
- * than a flush before it would have given). A character in several tokens begins at the first one's
- * place. */
-static void place_token(struct choice *c, const struct detok *before, const struct buf *raw)
-{
-    static const char lost[] = "\xEF\xBF\xBD";
-    int64_t at = c->emitted, most = 0;
-    if (before->n_hold) {
-        struct detok d = *before;
-        struct buf flushed = {0};
-        detok_flush(&d, &flushed);
-        most = (int64_t)utf8_count(flushed.p ? flushed.p : "", flushed.n);
-        buf_free(&flushed);
-    }
-    for (size_t i = 0; most > 0 && i + 3 <= raw->n && memcmp(raw->p + i, lost, 3) == 0; i += 3) {
-        at++;
-        most--;
-    }
-    c->offset = at;
-    c->emitted += (int64_t)utf8_count(raw->p ? raw->p : "", raw->n);
-}
-
 /* Text of one token through detokeniser and stop matcher. True when a stop string ended it. A stop
  * string counts that ends behind the first min_tokens tokens, wherever it begins. */
 static bool add_text(struct choice *c, token_id t, bool flush, struct buf *shown)
@@ -146,7 +125,7 @@ static bool add_text(struct choice *c, token_id t, bool flush, struct buf *shown
     if (t >= 0)
         detok_push(&c->detok, t, raw);
     if (placed)
-        place_token(c, &before, raw);
+        logprob_place(&c->offset, &c->emitted, &before, raw);
     if (flush)
         detok_flush(&c->detok, raw);
     const char *p = raw->p ? raw->p : "";
@@ -236,6 +215,8 @@ static void all_done(struct stream *s)
     struct req *r = s->r;
     struct buf b = {0};
     int32_t most = 0;
+    if (r->ended || (r->answered && !r->streaming))
+        return; /* it failed on the way to its end */
     leave(s, 0);
     for (int32_t i = 0; i < s->n_choices; i++)
         most = s->choice[i].n_tokens > most ? s->choice[i].n_tokens : most;
@@ -271,13 +252,20 @@ static void compact(struct req *r)
     r->out_at = 0;
 }
 
-static void send_event(struct choice *c, const struct buf *text)
+/* false: no memory for what the event has of its prompt. */
+static bool send_event(struct choice *c, const struct buf *text)
 {
+    enum { EVENT = 4096 }; /* bytes of an event around its text */
+    size_t scored = scores_bytes(c);
+    if (scored > 0 && !buf_room(&c->s->r->out, scored + cost_json(text->p ? text->p : "", text->n) +
+                                                   logprob_bytes(&c->lp) + EVENT))
+        return false;
     compact(c->s->r);
     c->s->shape->token(c->s, c, text, c->done);
     if (!c->s->r->answered)
         reply_events(c->s->r);
     reply_more(c->s->r);
+    return true;
 }
 
 /* What was held back goes out as one event a choice, as far as there is room for more. `all`:
@@ -286,27 +274,33 @@ static void send_held(struct stream *s, bool all)
 {
     for (int32_t i = 0; s->n_held > 0 && i < s->n_choices && (all || !client_is_full(s)); i++) {
         struct choice *c = &s->choice[i];
-        if (!c->held)
+        if (!c->held || scores_pending(c))
             continue;
         c->held = false;
         s->n_held--;
-        send_event(c, &c->text);
+        bool sent = send_event(c, &c->text);
         c->text.n = 0;
+        if (sent)
+            continue;
+        if (!all) /* else it fails anyway */
+            no_memory(s);
+        return;
     }
 }
 
-/* The client has not taken what it was sent: the text waits for room, its logprobs and its finish
- * reason wait in c. Nothing is lost by that. How long a client may take nothing is write_timeout's
- * to say; how much may be kept for it, max_answer_bytes', as for an answer in one piece. */
+/* The client has not taken what it was sent, or must be told of the prompt first: the text waits
+ * for room, its logprobs and its finish reason wait in c. Nothing is lost by that. How long a
+ * client may take nothing is write_timeout's to say; how much may be kept for it,
+ * max_answer_bytes', as for an answer in one piece. */
 static void hold(struct choice *c, const struct buf *shown)
 {
     struct stream *s = c->s;
     s->n_held += !c->held;
     c->held = true;
     buf_add(&c->text, shown->p, shown->n);
-    size_t kept = c->text.n + c->lp.tokens.n + c->lp.token_logprobs.n + c->lp.top_logprobs.n +
-                  c->lp.text_offset.n + c->token_ids.n;
-    if ((int64_t)kept <= s->a->c->limits.max_answer_bytes / s->n_choices)
+    size_t kept = c->text.n + logprob_bytes(&c->lp) + c->token_ids.n;
+    int64_t most = s->a->c->limits.max_answer_bytes;
+    if ((int64_t)kept <= (scores_pending(c) ? most : most / s->n_choices))
         return;
     s->a->m.slow_readers++;
     log_info("api.slow_reader", "id=%s unsent=%zu", s->r->id, kept);
@@ -318,10 +312,10 @@ static void show(struct choice *c, struct buf *shown)
     struct stream *s = c->s;
     if (!s->g.stream)
         buf_add(&c->text, shown->p ? shown->p : "", shown->n);
-    else if (c->held || client_is_full(s))
+    else if (c->held || client_is_full(s) || scores_pending(c))
         hold(c, shown);
-    else
-        send_event(c, shown);
+    else if (!send_event(c, shown))
+        no_memory(s);
     if (s->n_held > 0 && !s->r->gone)
         send_held(s, false);
 }
@@ -373,6 +367,27 @@ static void on_failed(struct choice *c, const struct out_rec *rec)
     stream_fail(c->s, &e);
 }
 
+/* All choices of prompt p may show what they have; with max_tokens 0 that is all. */
+static void prompt_told(struct stream *s, int32_t p)
+{
+    for (int32_t i = p * s->g.n_made; i < (p + 1) * s->g.n_made; i++)
+        if (s->g.max_new[p] == 0 && !s->choice[i].done)
+            finish_choice(&s->choice[i], "length");
+    if (s->n_held > 0)
+        send_held(s, false);
+    if (s->n_left == 0 && !s->r->gone)
+        all_done(s);
+}
+
+/* The log probability of the next token of a prompt. */
+static void on_score(struct choice *c, const struct out_rec *rec, const struct token_logprob *top)
+{
+    if (!scores_add(c, rec, top))
+        no_memory(c->s);
+    else if (!scores_pending(c))
+        prompt_told(c->s, c->prompt);
+}
+
 static void on_record(struct api *a, const struct out_rec *rec, const struct token_logprob *top,
                       const float *vec, int64_t now)
 {
@@ -383,6 +398,11 @@ static void on_record(struct api *a, const struct out_rec *rec, const struct tok
     }
     struct req *r = c->s->r;
     bool end = rec->finish != FINISH_NONE;
+    if (rec->scored_at > 0) {
+        if (!c->done)
+            on_score(c, rec, top);
+        return;
+    }
     if (end)
         let_go(c);
     if (!c->done && (rec->finish == FINISH_ERROR || rec->finish == FINISH_CANCEL))
@@ -450,13 +470,15 @@ static void echo_prompts(struct stream *s)
         struct choice *c = &s->choice[i];
         struct buf *text = &g->echo_text[c->prompt];
         const char *p = text->p ? text->p : "";
-        bool now_sent = g->stream && !client_is_full(s);
+        bool pending = scores_pending(c), now_sent = g->stream && !pending && !client_is_full(s);
         size_t room = now_sent ? cost_json(p, text->n) + ECHO_EVENT : text->n;
         if (!buf_room(now_sent ? &s->r->out : &c->text, room)) {
             no_memory(s);
             return;
         }
-        if (g->max_new[c->prompt] == 0)
+        if (g->n_logprobs >= 0)
+            c->emitted = (int64_t)utf8_count(p, text->n);
+        if (g->max_new[c->prompt] == 0 && !pending)
             finish_choice(c, "length");
         show(c, text);
     }
@@ -502,7 +524,7 @@ void stream_begin(struct stream *s)
         return;
     }
     s->entered = true;
-    int st = set_up(s) ? submit_all(s) : ST_NOMEM;
+    int st = set_up(s) && scores_open(s) ? submit_all(s) : ST_NOMEM;
     if (st) {
         bool full = st == ST_QUEUE_FULL || st == ST_FULL;
         err_set(&e, full ? ST_QUEUE_FULL : st, "%s",
@@ -611,6 +633,7 @@ void stream_free(struct req *r)
         buf_free(&c->token_ids);
     }
     free(s->choice);
+    scores_free(s);
     buf_free(&s->pre);
     buf_free(&s->whole);
     genreq_fini(&s->g);

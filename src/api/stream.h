@@ -14,6 +14,12 @@
 #include "tenant.h"
 
 struct stream;
+struct scores;
+
+/* Log probabilities, comma separated; chat: whole entries in `tokens`. */
+struct lp {
+    struct buf tokens, token_logprobs, top_logprobs, text_offset;
+};
 
 /* One sequence of a request: what the engine knows as a req_id. */
 struct choice {
@@ -29,14 +35,11 @@ struct choice {
     int64_t first_us, last_us, queue_us;
     struct detok detok;
     struct stopper stopper;
-    bool held;             /* streaming: text (maybe ""), logprobs or an end wait for the client */
-    struct buf text;       /* non-streaming: all of it; streaming: what is held */
-    struct {               /* logprobs, comma separated, since they were last written out */
-        struct buf tokens; /* chat: the whole entries */
-        struct buf token_logprobs, top_logprobs, text_offset;
-    } lp;
-    struct buf token_ids;         /* return_token_ids: comma separated, since last written out */
-    double sum_logprob;           /* of its tokens; best_of */
+    bool held;            /* streaming: text (maybe ""), logprobs or an end wait for the client */
+    struct buf text;      /* non-streaming: all of it; streaming: what is held */
+    struct lp lp;         /* of its tokens since they were last written out */
+    struct buf token_ids; /* return_token_ids: comma separated, since last written out */
+    double sum_logprob;   /* of its tokens; best_of */
     int64_t offset, emitted;      /* code points: text_offset of the last token; of text so far */
     const char *finish;           /* NULL while running */
     int32_t stop_string, stop_id; /* -1 */
@@ -54,6 +57,7 @@ struct stream { /* r->user */
     struct tenant_need need;
     bool queue_asked;
     struct choice *choice;             /* [n_choices] */
+    struct scores *scores;             /* [g.n_prompts], NULL: not asked for */
     int32_t n_choices, n_open, n_left; /* n_open: the engine still owes an end; n_left: not done */
     int32_t n_held;                    /* choices that hold something back */
     bool prompt_shown;                 /* chat: the ids of the prompt were sent */

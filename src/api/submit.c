@@ -39,6 +39,7 @@ static int submit(struct choice *c, struct msg_submit *m, int32_t i)
                              .ignore_eos = g->ignore_eos,
                              .n_bias = g->n_bias,
                              .n_mask = g->n_mask,
+                             .scores = i == 0 ? g->scores : 0, /* once a prompt */
                              .params = g->sample};
     m->h.kind = MSG_SUBMIT;
     m->h.bytes = (uint32_t)msg_submit_bytes(m);
@@ -61,6 +62,16 @@ static int submit(struct choice *c, struct msg_submit *m, int32_t i)
     return 0;
 }
 
+/* A choice that generates nothing is for the engine where its prompt is to be scored: once, and if
+ * it has a token that comes after another. */
+static bool has_work(const struct stream *s, int32_t i)
+{
+    const struct genreq *g = &s->g;
+    int32_t p = s->choice[i].prompt;
+    return g->max_new[p] > 0 ||
+           (g->scores > 0 && i % g->n_made == 0 && g->first[p + 1] - g->first[p] > 1);
+}
+
 int submit_all(struct stream *s)
 {
     const struct genreq *g = &s->g;
@@ -75,7 +86,7 @@ int submit_all(struct stream *s)
     struct msg_submit *m = malloc(msg_submit_bytes(&longest));
     int st = m ? 0 : ST_NOMEM;
     for (int32_t i = 0; i < s->n_choices && !st; i++)
-        if (g->max_new[s->choice[i].prompt] > 0)
+        if (has_work(s, i))
             st = submit(&s->choice[i], m, i % g->n_made);
     free(m);
     return st;

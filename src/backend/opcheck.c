@@ -120,7 +120,7 @@ int opcheck_sample(const struct op_sample *o)
 int opcheck_score(const struct op_score *o)
 {
     return verdict(o->n_rows >= 0 && o->n_rows <= MAX_STEP_TOKENS && o->vocab > 0 && o->logits &&
-                   o->want && o->logprob && o->top && o->n_top);
+                   o->want && o->logprob && o->top && o->n_top && o->rank);
 }
 
 int opcheck_hidden(const struct op_hidden *o)

@@ -32,6 +32,10 @@ static int audit_seq(const struct seq *s, struct err *e)
                        "seq %llu: tok %d known %d cached %d done %d pages %d sent %d pub %d",
                        (unsigned long long)s->id, s->n_tok, s->n_known, s->n_planned, s->n_done,
                        s->n_pages, s->n_sent, s->n_pub);
+    bool all_scored = s->scores == 0 || s->n_scored == s->n_prompt - 1;
+    if (s->n_scored < 0 || s->n_scored >= s->n_prompt || (s->n_known > s->n_prompt && !all_scored))
+        return err_set(e, ST_INTERNAL, "seq %llu: prompt %d scored %d known %d",
+                       (unsigned long long)s->id, s->n_prompt, s->n_scored, s->n_known);
     if (s->state == SEQ_WAITING && (s->n_pages || s->row >= 0 || s->n_inflight))
         return err_set(e, ST_INTERNAL, "seq %llu waits and holds something",
                        (unsigned long long)s->id);

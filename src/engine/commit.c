@@ -52,6 +52,29 @@ static void take_token(struct engine *en, struct seq *s, const struct step_resul
         seq_end(en, s);
 }
 
+/* Row i of *r brought scores of the prompt of s: what is new of them goes out. Whoever wants
+ * nothing else is done with the last. Not inlined on purpose, as below. */
+static __attribute__((noinline)) void take_scores(struct engine *en, struct seq *s,
+                                                  const struct step_row *row,
+                                                  const struct step_result *r, int32_t i)
+{
+    if (r->row[i].n_score != row->n_score) {
+        log_error("engine.scores", "id=%llu asked=%d got=%d", (unsigned long long)s->id,
+                  row->n_score, r->row[i].n_score);
+        outbox_end(en, s, FINISH_ERROR, ST_INTERNAL);
+        seq_end(en, s);
+        return;
+    }
+    CHECK(row->first <= s->n_scored);
+    for (int32_t k = s->n_scored - row->first; k < row->n_score; k++)
+        outbox_score(en, s, row->first + k + 1, r, r->row[i].score0 + k);
+    s->n_scored = row->first + row->n_score;
+    if (!seq_scores_only(s) || s->n_scored < s->n_prompt - 1)
+        return;
+    outbox_end(en, s, FINISH_LENGTH, 0);
+    seq_end(en, s);
+}
+
 /* Row i of the step in `slot` brought the vector of s: its end. Not inlined on purpose: rows that
  * draw do not pay for it. */
 static __attribute__((noinline)) void take_vector(struct engine *en, const struct lane *ln,
@@ -95,12 +118,16 @@ static bool commit_row(struct engine *en, struct lane *ln, int slot, struct seq 
     bool sampled = want == STEP_WANT_SAMPLE;
     if (PLANT(PLANT_LATE_TOKEN) && !live && sampled)
         outbox_token(en, s, r->token[r->row[i].first], FINISH_NONE, -1, r, r->row[i].first);
-    if (r->row[i].status != 0)
+    if (r->row[i].status != 0) {
         numeric_error(en, s, r, i);
-    else if (live && sampled)
-        take_token(en, s, r, i);
-    else if (live && (want == STEP_WANT_HIDDEN || want == STEP_WANT_MEAN))
-        take_vector(en, ln, slot, s, i);
+    } else if (live) {
+        if (step->rows[i].n_score > 0)
+            take_scores(en, s, &step->rows[i], r, i);
+        if (sampled && s->state == SEQ_RUNNING)
+            take_token(en, s, r, i);
+        else if (want == STEP_WANT_HIDDEN || want == STEP_WANT_MEAN)
+            take_vector(en, ln, slot, s, i);
+    }
     if (seq_filled(en, s)) /* also what an ended one has computed */
         seq_publish(en, ln, s);
     seq_settle_if_idle(en, s);

@@ -8,13 +8,13 @@
  * only) may be dropped.
  *
  * Why the arrays cannot overflow: since the last full send there was at most one commit that
- * brought tokens, one a row (when the engine stops, all requests end before what is in flight is
- * committed), and a request counts against the admission bound until its end was sent, so there is
- * at most one end for each of max_live. A step brings at most cap_vec vectors, which bounds what
- * one message has of them to VECTOR_BYTES. The exception is a message being sent: its ends are
- * taken off the count first, because whoever reads one may submit at once and must find the place
- * free, and are put back when the outbox is full; meanwhile at most max_live more slip in. Engine
- * thread.
+ * brought tokens, one a row and MAX_SCORES of prompts (when the engine stops, all requests end
+ * before what is in flight is committed), and a request counts against the admission bound until
+ * its end was sent, so there is at most one end for each of max_live. A step brings at most cap_vec
+ * vectors, which bounds what one message has of them to VECTOR_BYTES. The exception is a message
+ * being sent: its ends are taken off the count first, because whoever reads one may submit at once
+ * and must find the place free, and are put back when the outbox is full; meanwhile at most
+ * max_live more slip in. Engine thread.
  */
 #include "outbox.h"
 
@@ -41,8 +41,8 @@ int outbox_init(struct engine *en, struct err *e)
     size_t rec, top, bytes, vec;
     o->cap_vec = vectors_of(&en->lim);
     vec = (size_t)o->cap_vec * (size_t)en->lim.hidden_dim * sizeof *o->vec;
-    o->cap_rec = 2 * en->lim.max_live + en->lim.max_seqs;
-    o->cap_top = en->lim.max_seqs * MAX_LOGPROBS;
+    o->cap_rec = 2 * en->lim.max_live + en->lim.max_seqs + MAX_SCORES;
+    o->cap_top = (en->lim.max_seqs + MAX_SCORES) * MAX_LOGPROBS;
     if (!mul_size((size_t)o->cap_rec, sizeof *o->rec, &rec) ||
         !mul_size((size_t)o->cap_top, sizeof *o->top, &top) || !add_size(rec, top, &bytes) ||
         !add_size(bytes, sizeof(struct msg_outbox) + vec, &bytes) || bytes > UINT32_MAX)
@@ -71,6 +71,18 @@ static struct out_rec *add_rec(struct engine *en, req_id id, int finish)
     return r;
 }
 
+/* The first `most` of the list go with r. */
+static void add_top(struct staging *o, struct out_rec *r, const struct token_logprob *top,
+                    int32_t most)
+{
+    if (most <= 0)
+        return;
+    CHECK(o->n_top + most <= o->cap_top);
+    memcpy(o->top + o->n_top, top, (size_t)most * sizeof *o->top);
+    o->n_top += most;
+    r->n_top = most;
+}
+
 /* Result k of *res is token t of s. */
 void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish, int32_t stop_id,
                   const struct step_result *res, int32_t k)
@@ -86,12 +98,24 @@ void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish
         return;
     r->logprob = res->logprob[k];
     int32_t n = res->n_top[k] < s->params.n_logprobs ? res->n_top[k] : s->params.n_logprobs;
-    if (n <= 0)
-        return;
-    CHECK(o->n_top + n <= o->cap_top);
-    memcpy(o->top + o->n_top, res->top[k], (size_t)n * sizeof *o->top);
-    o->n_top += n;
-    r->n_top = n;
+    add_top(o, r, res->top[k], n);
+}
+
+/* Score k of *res is that of the prompt's token at `at`. */
+void outbox_score(struct engine *en, const struct seq *s, int32_t at, const struct step_result *res,
+                  int32_t k)
+{
+    struct staging *o = &en->staging;
+    struct out_rec *r = add_rec(en, s->id, FINISH_NONE);
+    int32_t most = s->scores - 1 < en->lim.vocab ? s->scores - 1 : en->lim.vocab;
+    r->token = s->tok[at];
+    r->scored_at = at;
+    r->logprob = res->score[k];
+    r->rank = res->score_rank[k];
+    r->n_cached = s->n_hit;
+    r->queue_us = s->queue_us;
+    r->top0 = o->n_top;
+    add_top(o, r, res->score_top[k], most);
 }
 
 void outbox_end(struct engine *en, const struct seq *s, int finish, int status)

@@ -11,6 +11,8 @@ int outbox_init(struct engine *en, struct err *e);
 void outbox_fini(struct engine *en);
 void outbox_token(struct engine *en, const struct seq *s, token_id t, int finish, int32_t stop_id,
                   const struct step_result *r, int32_t k);
+void outbox_score(struct engine *en, const struct seq *s, int32_t at, const struct step_result *r,
+                  int32_t k);
 void outbox_end(struct engine *en, const struct seq *s, int finish, int status);
 /* The end of s with its vector: where to write that. And the same undone, right after. */
 float *outbox_vector(struct engine *en, const struct seq *s);

@@ -180,14 +180,37 @@ static void plan_decode(struct engine *en, struct lane *ln, int slot)
     fair_charge_decode(&en->seqs, &en->sched);
 }
 
+/* How long a chunk of s may be beside the scores that the step asks for already. */
+static int32_t score_room(const struct engine *en, const struct seq *s)
+{
+    return seq_to_score(s) ? MAX_SCORES - en->seqs.n_asked : INT32_MAX;
+}
+
+/* The chunk of s that was packed last tells the log probabilities of the prompt's tokens behind its
+ * own, unless all were reported before a preemption. */
+static void ask_scores(struct engine *en, struct step *step, const struct seq *s)
+{
+    struct step_row *r = &step->rows[step->n_rows - 1];
+    int32_t left = s->n_prompt - 1 - r->first, n = r->n < left ? r->n : left;
+    if (n <= 0 || r->first + n <= s->n_scored)
+        return;
+    r->n_score = n;
+    r->n_score_top = s->scores - 1;
+    if (n == r->n)
+        r->next = s->tok[r->first + n - PLANT(PLANT_SCORE_NEXT)];
+    en->seqs.n_asked += n;
+}
+
 /* Plan a chunk of s of at most `budget` tokens; tokens planned. The head of the order preempts for
  * it, others take what pages there are. */
 static int32_t plan_chunk(struct engine *en, struct lane *ln, int slot, struct seq *s,
                           int32_t budget, bool head)
 {
-    int32_t n = seq_need(s) < budget ? seq_need(s) : budget;
+    int32_t room = score_room(en, s), most = room < budget ? room : budget;
+    int32_t n = seq_need(s) - seq_scores_only(s); /* the last one is not needed then */
+    n = n < most ? n : most;
     if (!(head ? make_room(en, s, s->n_planned + n) : seq_grow(en, s, s->n_planned + n))) {
-        int32_t room = s->n_pages * en->lim.page_tokens - s->n_planned;
+        room = s->n_pages * en->lim.page_tokens - s->n_planned;
         n = n < room ? n : room;
     }
     if (n == seq_need(s) && (!fits_area(en, ln->step[slot], s) || !fits_vector(en, s)))
@@ -195,6 +218,8 @@ static int32_t plan_chunk(struct engine *en, struct lane *ln, int slot, struct s
     if (n <= 0 || !fits_step(ln, ln->step[slot], s))
         return 0;
     pack_row(en, ln, slot, s, n, want_of(en, s, n));
+    if (s->scores > 0)
+        ask_scores(en, ln->step[slot], s);
     return n;
 }
 
@@ -224,7 +249,7 @@ static bool plan_running(struct engine *en, struct lane *ln, int slot, int32_t m
             int32_t need = seq_need(s);
             if (!seq_wants_chunk(s) || (need <= max_tokens) != is_short || s->tried == q->plan_no ||
                 s->in_plan == q->plan_no || /* it may just have started */
-                !is_free_for(ln, s))
+                score_room(en, s) == 0 || !is_free_for(ln, s))
                 continue;
             if (pick < 0 ||
                 q->tenant[s->tenant].served < q->tenant[q->seq[q->run[pick]].tenant].served)
@@ -251,6 +276,8 @@ static bool plan_waiting(struct engine *en, struct lane *ln, int slot, int32_t m
         if (pick < 0)
             return true;
         struct seq *s = &en->seqs.seq[pick];
+        if (score_room(en, s) == 0) /* it is the next step's */
+            return true;
         if (!start_waiting(en, s) || plan_chunk(en, ln, slot, s, most - step->n_tokens, false) == 0)
             return false;
     }
@@ -389,6 +416,7 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
 {
     struct step *step = ln->step[slot];
     en->seqs.plan_no++;
+    en->seqs.n_asked = 0;
     en->seqs.n_vectors = 0;
     fair_expire(&en->seqs, &en->sched);
     step->version = STEP_VERSION;

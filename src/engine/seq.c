@@ -86,6 +86,7 @@ void seq_admit(struct engine *en, const struct msg_submit *m)
     s->arrival_us = m->arrival_us;
     s->ns = m->cache_ns;
     s->n_hit = -1;
+    s->scores = m->scores;
     s->whole_pages = m->whole_pages != 0;
     s->account = m->account;
     if (s->account > 0)
@@ -116,10 +117,19 @@ static void first_admission(struct engine *en, struct seq *s)
     if (s->queue_us < 0)
         s->queue_us = 0;
     en->stats.prompt_tokens += s->n_prompt;
-    if (may_hit(en, s)) {
+    if (may_hit(en, s) && s->scores == 0) {
         en->stats.prefix_queries += s->n_prompt;
         en->stats.prefix_hits += s->n_hit;
     }
+}
+
+/* How many tokens of s, which starts, may come from the cache: the last is always computed, and so
+ * is what is still to be scored. */
+static int32_t hit_most(const struct seq *s)
+{
+    if (seq_to_score(s) && !PLANT(PLANT_SCORE_CACHED))
+        return s->n_scored;
+    return s->n_tok - !PLANT(PLANT_HIT_LONG);
 }
 
 /* The head of a page that somebody else filled: take a page of our own, have the step copy the
@@ -139,9 +149,7 @@ static void start_copy(struct engine *en, struct seq *s, const struct kv_hit *hi
 }
 
 /* WAITING -> RUNNING when the pages for all its tokens could be had with `reserve` left over. They
- * are not taken yet (chunks take them), but starting without them would only lead to preemption.
- * The last token is always computed, so a hit covers n_tok - 1 tokens at most; of a prompt for a
- * mean every token is. */
+ * are not taken yet (chunks take them), but starting without them would only lead to preemption. */
 bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
 {
     struct seqs *q = &en->seqs;
@@ -152,7 +160,7 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
         return false;
     int32_t avail = kv_avail(en->kv);
     if (may_hit(en, s))
-        kv_match(en->kv, s->ns, s->tok, s->n_tok - !PLANT(PLANT_HIT_LONG), s->pages, &hit);
+        kv_match(en->kv, s->ns, s->tok, hit_most(s), s->pages, &hit);
     if (s->whole_pages &&
         hit.part != KV_ROOT) { /* it would tell a neighbour's text token by token */
         kv_unpin(en->kv, hit.part);
@@ -273,6 +281,8 @@ static void settle(struct engine *en, struct seq *s)
         s->preempting = false;
         s->n_tok = s->n_known;
         s->n_planned = s->n_done = 0;
+        if (PLANT(PLANT_SCORE_AGAIN))
+            s->n_scored = 0;
         wait_add(q, s);
         return;
     }

@@ -247,10 +247,10 @@ void engine_stop(struct engine *en, int status)
 static int embed_check(const struct engine *en, const struct msg_submit *m)
 {
     if (m->embed == EMBED_NONE)
-        return m->max_new < 1 ? ST_INVALID_VALUE : 0;
+        return m->max_new < 1 && (m->scores == 0 || m->n_prompt < 2) ? ST_INVALID_VALUE : 0;
     if (m->embed < 0 || m->embed >= N_EMBEDS || m->max_new != 0 || m->n_stop_ids != 0 ||
         m->n_bias != 0 || m->n_mask != 0 || m->min_new != 0 || m->params.n_logprobs != -1 ||
-        has_penalty(&m->params))
+        m->scores != 0 || has_penalty(&m->params))
         return ST_INVALID_VALUE;
     return en->lim.hidden_dim > 0 ? 0 : ST_UNSUPPORTED;
 }
@@ -258,7 +258,8 @@ static int embed_check(const struct engine *en, const struct msg_submit *m)
 static int submit_check(const struct engine *en, const struct msg_submit *m)
 {
     if (m->h.kind != MSG_SUBMIT || m->id == 0 || m->n_prompt < 1 || m->max_new < 0 ||
-        m->n_stop_ids < 0 || m->n_stop_ids > MAX_STOP_IDS || m->params.n_logprobs < -1 ||
+        m->scores < 0 || m->scores > 1 + MAX_LOGPROBS || m->n_stop_ids < 0 ||
+        m->n_stop_ids > MAX_STOP_IDS || m->params.n_logprobs < -1 ||
         m->params.n_logprobs > MAX_LOGPROBS || m->n_bias < 0 || m->n_bias > MAX_BIAS ||
         m->n_mask < 0 || m->n_mask > MSG_MASK_WORDS(en->lim.vocab) || m->weight < 0 ||
         m->weight > MAX_WEIGHT || m->max_rows < 0 || m->account < 0 || m->account >= KV_ACCOUNTS ||

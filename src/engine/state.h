@@ -31,6 +31,9 @@
 
 /* ---- seqs ---- */
 
+/* Scores that are reported of one step, so that their records have room. */
+enum { MAX_SCORES = 2048 };
+
 enum seq_state { SEQ_FREE, SEQ_WAITING, SEQ_RUNNING, SEQ_DRAINING };
 
 /* One generation. How far it is, in tokens (upper three) and in pages (lower two):
@@ -88,7 +91,9 @@ struct seq {
     bool has_mask, has_counts;
     bool counted; /* the device has its counts since it got its row */
     bool whole_pages;
-    int32_t account; /* both as in struct msg_submit */
+    int32_t account;  /* both as in struct msg_submit */
+    int32_t scores;   /* as in msg_submit */
+    int32_t n_scored; /* tok[1 .. n_scored] are reported; each once, whatever is computed anew */
     token_id stop[MAX_STOP_IDS];
     char odd[64]; /* an odd number of cache lines, so that the rows use all sets of a cache */
 };
@@ -137,6 +142,7 @@ struct seqs {
     uint64_t n_orders;
     uint64_t n_choices; /* counts passes over the tenants' scratch */
     uint64_t plan_no;   /* counts plans: seqs with in_plan == plan_no are in the one being built */
+    int32_t n_asked;    /* scores that it asks for */
     int32_t n_vectors;  /* that the plan being built brings */
     int32_t n_embeds;   /* live seqs that are to give one */
 };
@@ -222,6 +228,17 @@ struct engine {
 static inline int32_t seq_need(const struct seq *s)
 {
     return s->n_tok - s->n_planned;
+}
+/* Are there scores that no planned chunk brings? */
+static inline bool seq_to_score(const struct seq *s)
+{
+    int32_t last = s->n_prompt - 1;
+    return s->scores > 0 && s->n_scored < last && s->n_planned < last;
+}
+/* Is nothing drawn behind them? */
+static inline bool seq_scores_only(const struct seq *s)
+{
+    return s->scores > 0 && s->n_max == s->n_prompt;
 }
 /* It waits for a prefill step; with one token left, and that not for a vector, for a decode step.
  */

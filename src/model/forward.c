@@ -173,6 +173,7 @@ static int score(struct model *m, const struct step_slot *sl)
                              .logprob = m->out_score + at,
                              .top = m->out_score_top + at * MAX_LOGPROBS,
                              .n_top = m->out_score_n_top + at,
+                             .rank = m->out_score_rank + at,
                              .n_rows = n,
                              .vocab = m->cfg.vocab};
         st = logits(m, (char *)m->h + at * (size_t)m->cfg.dim * dtype_size(m->act_dt), n);

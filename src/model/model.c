@@ -82,6 +82,7 @@ static int alloc_inputs(struct model *m, struct err *e)
         {(void **)&m->out_hidden, "results.hidden", r * (size_t)m->cfg.dim, sizeof *m->out_hidden},
         {(void **)&m->out_score, "results.score", t, sizeof *m->out_score},
         {(void **)&m->out_score_n_top, "results.score_n_top", t, sizeof *m->out_score_n_top},
+        {(void **)&m->out_score_rank, "results.score_rank", t, sizeof *m->out_score_rank},
         {(void **)&m->out_score_top, "results.score_top", t * MAX_LOGPROBS,
          sizeof *m->out_score_top},
         {(void **)&m->out_token, "results.token", r, sizeof *m->out_token},
@@ -155,6 +156,7 @@ static int alloc_slots(struct model *m, struct err *e)
             {(void **)&s->hidden, "host.hidden", r * (size_t)m->cfg.dim, sizeof *s->hidden},
             {(void **)&s->want, "host.want", t, sizeof *s->want},
             {(void **)&s->score, "host.score", t, sizeof *s->score},
+            {(void **)&s->score_rank, "host.score_rank", t, sizeof *s->score_rank},
             {(void **)&s->score_top, "host.score_top", t * MAX_LOGPROBS, sizeof *s->score_top},
         };
         st = alloc_all(m->be, v, sizeof v / sizeof *v, 1, NULL, e);

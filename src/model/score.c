@@ -62,6 +62,9 @@ int score_fetch(struct model *m, const struct step_slot *sl)
 {
     size_t at = (size_t)sl->score0, n = (size_t)(sl->score1 - sl->score0);
     int st = be_download(m->be, sl->score + at, m->out_score + at, n * sizeof *sl->score);
+    if (st == 0)
+        st = be_download(m->be, sl->score_rank + at, m->out_score_rank + at,
+                         n * sizeof *sl->score_rank);
     if (st == 0 && sl->any_score_top)
         st = be_download(m->be, sl->score_top + at * MAX_LOGPROBS,
                          m->out_score_top + at * MAX_LOGPROBS,
@@ -81,6 +84,7 @@ void score_take(const struct model *m, const struct step_slot *sl, int32_t i, st
         }
     int32_t k0 = step_result_add_scores(r, i, row->n_score);
     memcpy(r->score + k0, score, n * sizeof *score);
+    memcpy(r->score_rank + k0, sl->score_rank + row->token0, n * sizeof *sl->score_rank);
     int32_t n_top = row->n_score_top < m->cfg.vocab ? row->n_score_top : m->cfg.vocab;
     const struct token_logprob *top = sl->score_top + (size_t)row->token0 * MAX_LOGPROBS;
     for (size_t k = 0; n_top > 0 && k < n; k++)

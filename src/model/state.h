@@ -20,6 +20,7 @@ struct step_slot {
     struct row_adjust *adjust;       /* [max_seqs], be_alloc_host */
     struct score_want *want;         /* [max_tokens], be_alloc_host */
     float *score;                    /* [max_tokens], be_alloc_host */
+    int32_t *score_rank;             /* [max_tokens], be_alloc_host */
     struct token_logprob *score_top; /* [max_tokens][MAX_LOGPROBS], be_alloc_host */
     int32_t score0, score1; /* the tokens from the first that is asked for; score1 0: none */
     int32_t *hidden_want;   /* [max_seqs], be_alloc_host */
@@ -95,7 +96,7 @@ struct model {
     struct token_logprob *out_top;
     float *out_hidden; /* [max_seqs, dim] */
     float *out_score;  /* [max_tokens] */
-    int32_t *out_score_n_top;
+    int32_t *out_score_n_top, *out_score_rank;
     struct token_logprob *out_score_top; /* [max_tokens][MAX_LOGPROBS] */
 
     struct step_slot slot[MAX_INFLIGHT];

@@ -99,6 +99,7 @@ static const struct {
     {"request_id", 3, STR, {"\"a\"", "\"a b\""}, {NULL}, NULL},
     {"return_token_ids", 3, BOOL, {"false", "true"}, {NULL}, NULL},
     {"return_tokens_as_token_ids", 3, BOOL, {"false", "true"}, {NULL}, NULL},
+    {"prompt_logprobs", 3, INT, {"0", "20", "null"}, {"21", "-1"}, "invalid_value"},
     {"use_beam_search", 3, BOOL, {"false"}, {"true"}, "unsupported_parameter"},
     {"length_penalty", 3, INT | NUM, {"1", "1.0"}, {"1.5"}, "unsupported_parameter"},
     {"response_format",
@@ -146,27 +147,13 @@ static const struct {
 static const struct {
     const char *name;
     int where;
-} refused[] = {{"bad_words", 3},
-               {"prompt_logprobs", 3},
-               {"structured_outputs", 3},
-               {"guided_json", 3},
-               {"guided_regex", 3},
-               {"guided_choice", 3},
-               {"guided_grammar", 3},
-               {"grammar", 3},
-               {"json_schema", 3},
-               {"regex", 3},
-               {"ebnf", 3},
-               {"kv_transfer_params", 3},
-               {"vllm_xargs", 3},
-               {"lora_path", 3},
-               {"prompt_embeds", 3},
-               {"logprob_token_ids", 3},
-               {"audio", 3},
-               {"web_search_options", 3},
-               {"functions", 3},
-               {"chat_template", 2},
-               {"documents", 2}};
+} refused[] = {{"bad_words", 3},     {"structured_outputs", 3}, {"guided_json", 3},
+               {"guided_regex", 3},  {"guided_choice", 3},      {"guided_grammar", 3},
+               {"grammar", 3},       {"json_schema", 3},        {"regex", 3},
+               {"ebnf", 3},          {"kv_transfer_params", 3}, {"vllm_xargs", 3},
+               {"lora_path", 3},     {"prompt_embeds", 3},      {"logprob_token_ids", 3},
+               {"audio", 3},         {"web_search_options", 3}, {"functions", 3},
+               {"chat_template", 2}, {"documents", 2}};
 
 static const char *const no_effect[] = {"service_tier",
                                         "store",
@@ -220,7 +207,8 @@ static void test_table(void **s)
     field(CHAT, "tool_choice", "\"none\",\"tools\":[{\"type\":\"function\"}]", 200, NULL, NULL);
     field(CHAT, "top_logprobs", "20,\"logprobs\":true", 200, NULL, NULL);
     field(TEXT, "n", "2,\"best_of\":1", 400, "invalid_combination", "best_of");
-    field(TEXT, "echo", "true,\"logprobs\":1", 400, "unsupported_parameter", "logprobs");
+    field(TEXT, "echo", "true,\"logprobs\":1", 200, NULL, NULL);
+    field(TEXT, "echo", "true,\"logprobs\":21", 400, "invalid_value", "logprobs");
 }
 
 /* Characters, not bytes, bound strings. */

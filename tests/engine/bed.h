@@ -27,6 +27,9 @@ struct bed {
     float vec[MAX_REQ][HM_DIM];
     int32_t n_vec[MAX_REQ];
     int64_t steps_at_first[MAX_REQ]; /* submitted when the first token came */
+    int32_t n_scored[MAX_REQ];       /* scores, of tokens 1 to that one of the prompt */
+    uint64_t scores[MAX_REQ];        /* sum over them, see score_sum */
+    int32_t n_best[MAX_REQ];         /* tokens told beside them */
     int32_t weight[4], max_rows[4];  /* by tenant, 0 = the default */
     int32_t account[4];              /* likewise; an account may keep a quarter of the pages */
     bool whole_pages;
@@ -112,7 +115,7 @@ struct extra {
     const token_id *stop;
     const struct token_bias *bias;
     const uint32_t *mask;
-    int32_t n_stop, n_bias, n_mask, min_new, embed;
+    int32_t n_stop, n_bias, n_mask, min_new, embed, scores;
     int with_eos;
     int64_t arrival_us;
     struct sample_params params; /* n_logprobs 0 stands for none */
@@ -140,6 +143,7 @@ static inline int try_ask(struct bed *b, int i, const token_id *tok, int n, int 
                            .n_bias = x->n_bias,
                            .n_mask = x->n_mask,
                            .min_new = x->min_new,
+                           .scores = x->scores,
                            .embed = x->embed,
                            .params = x->params};
     if (h.params.n_logprobs == 0)
@@ -168,6 +172,22 @@ static inline void ask(struct bed *b, int i, const token_id *tok, int n, int max
     assert_int_equal(try_ask(b, i, tok, n, max_new, priority, tenant, &none), 0);
 }
 
+/* Over scores in their order. */
+static inline uint64_t score_sum(uint64_t sum, token_id t, float score, int32_t rank)
+{
+    uint32_t bits;
+    memcpy(&bits, &score, sizeof bits);
+    return hm_mix(hm_mix(sum, (uint32_t)t), (uint64_t)bits << 32 | (uint32_t)rank);
+}
+
+static inline void take_score(struct bed *b, int i, const struct out_rec *r)
+{
+    assert_int_equal(r->scored_at, ++b->n_scored[i]);
+    assert_int_equal(b->n_got[i] + b->ended[i], 0);
+    b->scores[i] = score_sum(b->scores[i], r->token, r->logprob, r->rank);
+    b->n_best[i] += r->n_top;
+}
+
 static inline int turn(struct bed *b)
 {
     int did = engine_turn(b->en);
@@ -183,6 +203,10 @@ static inline int turn(struct bed *b)
                 memcpy(b->vec[i], (const float *)(top + m->n_top) + r->vec0, sizeof b->vec[i]);
             b->n_vec[i] += r->finish == FINISH_VECTOR ? r->n_vec : 0;
             b->hit[i] = r->n_cached;
+            if (r->scored_at > 0) {
+                take_score(b, i, r);
+                continue;
+            }
             if (r->token >= 0 && b->n_got[i]++ == 0) {
                 b->steps_at_first[i] = (int64_t)b->en->lane[0].step_no;
                 b->first[b->n_first++] = i;

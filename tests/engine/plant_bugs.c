@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PLANT_SEEDS = 150, CAUGHT = 1, QUIET = 0, LIMIT_S = 60 };
+enum { PLANT_SEEDS = 400, CAUGHT = 1, QUIET = 0, LIMIT_S = 60 };
 
 static const char *const names[N_PLANTS] = {
     [PLANT_NONE] = "none",
@@ -27,6 +27,9 @@ static const char *const names[N_PLANTS] = {
     [PLANT_CANCEL_LEAK] = "cancel loses a page",
     [PLANT_LATE_TOKEN] = "speculative token of a finished row emitted",
     [PLANT_COUNTS_MISSED] = "counts not sent after preemption",
+    [PLANT_SCORE_CACHED] = "prompt to score taken from the cache",
+    [PLANT_SCORE_AGAIN] = "scores reported again after preemption",
+    [PLANT_SCORE_NEXT] = "score behind a chunk of another token",
     [PLANT_MEAN_HIT] = "mean over what the cache did not skip",
     [PLANT_SUM_MISSED] = "chunk of a mean not added",
     [PLANT_VECTOR_SLOT] = "vector of another row",

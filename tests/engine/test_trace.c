@@ -36,7 +36,7 @@ static void seeds(int depth, int lanes)
         (long long)sum.evicted, (long long)sum.vectors);
     if (last > first) { /* the traces must reach what they claim to test */
         assert_true(sum.preemptions > 10 && sum.cancels > 10 && sum.hits > 100);
-        assert_true(sum.numeric > 10 && sum.vectors > 100);
+        assert_true(sum.numeric > 10 && sum.vectors > 100 && sum.scores > 1000);
         assert_true(sum.hm.copies > 10 && sum.evicted > 100);
         assert_true(depth == 1 ? sum.hm.overlapped == 0 : sum.hm.overlapped > 1000);
         assert_true(lanes == 1 ? sum.hm.beside == 0 : sum.hm.beside > 5 * (last - first));

@@ -25,7 +25,8 @@ enum { TR_MAX_REQ = 24, TR_MAX_LEN = 160, TR_VOCAB = 40, TR_MAX_TURNS = 30000 };
 struct tr_req {
     struct msg_submit *m;
     token_id want[TR_MAX_LEN], got[TR_MAX_LEN];
-    float logprob[TR_MAX_LEN], vector[HM_DIM];
+    float logprob[TR_MAX_LEN], score[TR_MAX_LEN], vector[HM_DIM];
+    int32_t rank[TR_MAX_LEN], n_scored;
     struct naive_out out;
     int32_t n_got, finish, status, cancel_at, cancel_after;
     int64_t arrive;
@@ -34,7 +35,7 @@ struct tr_req {
 struct tr_result {
     int64_t mismatches, audit_failures, stalls, leaks, violations, errors;
     int64_t tokens, turns, preemptions, hits, evicted, cancels, requests, max_gap_us, dropped,
-        numeric, vectors;
+        numeric, vectors, scores;
     struct hm_counts hm;
     char why[640];
 };
@@ -140,7 +141,7 @@ static void tr_inputs(struct trace *t, struct msg_submit *m)
 static void tr_embed(struct trace *t, struct tr_req *q)
 {
     q->m->embed = tr_rand(t, 2) ? EMBED_LAST : EMBED_MEAN;
-    q->m->max_new = q->m->n_stop_ids = q->m->min_new = 0;
+    q->m->max_new = q->m->n_stop_ids = q->m->min_new = q->m->scores = 0;
     q->m->params.n_logprobs = -1;
     naive_vector(q->m, q->vector);
 }
@@ -167,7 +168,10 @@ static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
     if (q->m->params.n_logprobs < -1)
         q->m->params.n_logprobs = -1;
     int32_t most = TR_MAX_LEN - n;
-    q->m->max_new = 1 + tr_rand(t, tr_rand(t, 3) ? (most < 24 ? most : 24) : most);
+    q->m->scores = tr_rand(t, 3) ? 0 : 1 + tr_rand(t, 4);
+    q->m->max_new = q->m->scores > 0 && n > 1 && tr_rand(t, 2)
+                        ? 0
+                        : 1 + tr_rand(t, tr_rand(t, 3) ? (most < 24 ? most : 24) : most);
     for (int k = 0; k < q->m->n_stop_ids; k++)
         tok[n + k] = tr_rand(t, TR_VOCAB);
     if (tr_rand(t, 5) == 0)
@@ -179,6 +183,8 @@ static void tr_make(struct trace *t, int i, token_id stems[4][TR_MAX_LEN])
     q->cancel_after = tr_rand(t, 8) ? -1 : tr_rand(t, 12);
     q->out.tok = q->want;
     q->out.logprob = q->logprob;
+    q->out.score = q->score;
+    q->out.rank = q->rank;
     naive_generate(q->m, TR_VOCAB, t->x.f.eos, t->x.f.n_eos, &q->out);
 }
 
@@ -199,6 +205,30 @@ static int32_t tr_hit_bound(const struct trace *t, const struct tr_req *q)
         best = n > best ? n : best;
     }
     return best;
+}
+
+/* A score of the prompt of q: the next one, before any token. */
+static void tr_score(struct trace *t, struct tr_req *q, const struct out_rec *r,
+                     const struct token_logprob *top)
+{
+    int64_t *bad = &t->r->mismatches;
+    const token_id *tok = (const token_id *)(q->m + 1);
+    int32_t at = ++q->n_scored;
+    if (r->scored_at != at || at >= q->m->n_prompt || q->m->scores == 0 || q->n_got > 0 ||
+        r->finish != FINISH_NONE) {
+        tr_fault(t, bad, "score out of turn", (int64_t)r->id, r->scored_at);
+        return;
+    }
+    t->r->scores++;
+    if (r->token != tok[at] || r->logprob != q->score[at] || r->rank != q->rank[at] ||
+        r->n_top != q->m->scores - 1)
+        tr_fault(t, bad, "wrong score", (int64_t)r->id, at);
+    for (int32_t j = 0; j < r->n_top; j++)
+        if (top[r->top0 + j].token != (r->token + j) % TR_VOCAB ||
+            top[r->top0 + j].logprob != r->logprob - (float)j)
+            tr_fault(t, bad, "wrong list of the best beside a score", (int64_t)r->id, at);
+    if (r->n_cached != 0)
+        tr_fault(t, bad, "a prompt to score came from the cache", (int64_t)r->id, r->n_cached);
 }
 
 /* The end of a prompt with embed. */
@@ -227,6 +257,10 @@ static void tr_record(struct trace *t, const struct out_rec *r, const struct tok
     struct tr_req *q = &t->req[r->id - 1];
     if (q->ended)
         tr_fault(t, bad, "record after the end", (int64_t)r->id, r->token);
+    if (r->scored_at > 0) {
+        tr_score(t, q, r, top);
+        return;
+    }
     if (r->token >= 0) {
         int32_t k = q->n_got++;
         if (k >= q->out.n || q->want[k] != r->token) {
@@ -254,8 +288,10 @@ static void tr_record(struct trace *t, const struct out_rec *r, const struct tok
         t->r->numeric++;
     else if (r->finish == FINISH_ERROR)
         tr_fault(t, &t->r->errors, "request failed", (int64_t)r->id, r->status);
-    else if (r->token < 0 && !q->cancelled)
+    else if (r->token < 0 && !q->cancelled && q->m->max_new > 0)
         tr_fault(t, bad, "ended by nobody", (int64_t)r->id, r->finish);
+    else if (q->m->scores > 0 && !q->cancelled && q->n_scored != q->m->n_prompt - 1)
+        tr_fault(t, bad, "scores missing", (int64_t)r->id, q->n_scored);
     else if (r->token >= 0 &&
              (q->n_got != q->out.n || r->finish != q->out.finish || r->stop_id != q->out.stop_id))
         tr_fault(t, bad, "wrong end", (int64_t)r->id, r->finish);

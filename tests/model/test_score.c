@@ -56,6 +56,7 @@ static void open_run(struct model_run *x)
 struct scores {
     int32_t n;
     float score[LEN];
+    int32_t rank[LEN];
     struct token_logprob top[LEN][TOP];
 };
 
@@ -78,6 +79,7 @@ static void take(const struct model_run *x, int32_t k, struct scores *s, int32_t
     for (int32_t j = 0; j < x->r->row[k].n_score; j++, s->n++) {
         int32_t at = x->r->row[k].score0 + j;
         s->score[s->n] = x->r->score[at];
+        s->rank[s->n] = x->r->score_rank[at];
         memcpy(s->top[s->n], x->r->score_top[at], (size_t)top * sizeof *s->top[0]);
     }
 }
@@ -118,6 +120,10 @@ static void test_positions(void **state)
         worst = fmax(worst, fabs((double)raw[t] - log(sum) - (double)s.score[k]));
         assert_memory_equal(x.r->top[0], s.top[k], sizeof s.top[k]);
         greedy += x.r->token[0] == t;
+        int32_t place = 1;
+        for (int v = 0; v < VOCAB; v++)
+            place += raw[v] > raw[t];
+        assert_int_equal(s.rank[k], place);
         for (int j = 0; j < TOP; j++) /* to the bit: a token is greedy when these are equal */
             if (s.top[k][j].token == t)
                 assert_memory_equal(&s.top[k][j].logprob, &s.score[k], sizeof(float));

@@ -44,6 +44,11 @@ float hm_score(uint64_t acc, token_id next)
     return -(float)(hm_mix(acc + 99, (uint32_t)next) & 1023) / 64.0f;
 }
 
+int32_t hm_rank(uint64_t acc, token_id next, int32_t vocab)
+{
+    return 1 + (int32_t)(hm_mix(acc + 98, (uint32_t)next) % (uint64_t)vocab);
+}
+
 void hm_hidden(uint64_t acc, float v[HM_DIM])
 {
     for (int j = 0; j < HM_DIM; j++)
@@ -225,7 +230,8 @@ static void read_area(struct hm_lane *ln, const struct step *s, int32_t i, struc
 }
 
 /* After token k of row i: its score and its part of the row's vector. */
-static void give_back(struct hm_lane *ln, struct slot *a, int32_t i, int32_t k, uint64_t acc)
+static void give_back(struct hm_lane *ln, struct slot *a, int32_t i, int32_t k, uint64_t acc,
+                      int broken)
 {
     struct hash_model *hm = ln->hm;
     const struct step *s = a->step;
@@ -235,6 +241,7 @@ static void give_back(struct hm_lane *ln, struct slot *a, int32_t i, int32_t k, 
         int32_t at = (i > 0 ? a->result.n_score : 0) + k;
         token_id next = k + 1 < r->n ? s->tokens[r->token0 + k + 1] : r->next;
         a->result.score[at] = hm_score(acc, next);
+        a->result.score_rank[at] = hm_rank(acc, next, hm->c.vocab);
         for (int32_t j = 0; j < r->n_score_top; j++)
             a->result.score_top[at][j] = (struct token_logprob){
                 .token = (next + j) % hm->c.vocab, .logprob = a->result.score[at] - (float)j};
@@ -246,7 +253,8 @@ static void give_back(struct hm_lane *ln, struct slot *a, int32_t i, int32_t k, 
         return;
     if (k == 0 && r->first > 0 && hm->sum_next[r->row] != r->first)
         hm_violation(ln, "sum of somebody else", r->row, r->first);
-    for (int j = 0; j < HM_DIM; j++) {
+    for (int j = 0; j < HM_DIM; j++) { /* what is no number stays none, whatever comes after it */
+        v[j] = broken ? NAN : v[j];
         sum[j] = r->first + k == 0 ? v[j] : sum[j] + v[j];
         a->vector[i][j] = sum[j] / (float)(r->first + k + 1);
     }
@@ -274,13 +282,9 @@ static void run_row(struct hm_lane *ln, struct slot *a, int32_t i)
         uint64_t e = broken ? NOT_A_NUMBER : hm_entry(acc, tok, r->first + k);
         *entry(hm, t, r->first + k) = e;
         acc = hm_mix(acc, e);
-        give_back(ln, a, i, k, acc);
+        give_back(ln, a, i, k, acc, broken);
     }
-    if (r->want == STEP_WANT_SUM || r->want == STEP_WANT_MEAN) { /* a sum keeps what is no number */
-        if (broken)
-            hm->sum[r->row][0] = NAN;
-        broken |= isnan(hm->sum[r->row][0]);
-    }
+    broken |= r->want == STEP_WANT_MEAN && isnan(hm->sum[r->row][0]);
     int32_t n = r->want == STEP_WANT_SAMPLE && !broken, j = step_result_add(res, i, n);
     bool asked = r->n_score > 0 || r->want == STEP_WANT_SAMPLE || r->want == STEP_WANT_HIDDEN ||
                  r->want == STEP_WANT_MEAN;
@@ -425,6 +429,7 @@ static int hm_wait(void *self, int slot, struct step_result *r)
     memcpy(r->top, a->result.top, n * sizeof *r->top);
     r->n_score = a->result.n_score;
     memcpy(r->score, a->result.score, (size_t)r->n_score * sizeof *r->score);
+    memcpy(r->score_rank, a->result.score_rank, (size_t)r->n_score * sizeof *r->score_rank);
     memcpy(r->score_top, a->result.score_top, (size_t)r->n_score * sizeof *r->score_top);
     a->step = NULL;
     ln->n_flight--;

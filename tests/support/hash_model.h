@@ -68,6 +68,8 @@ token_id hm_draw(uint64_t acc, const struct sample_params *p, const struct hm_in
                  int32_t pos, int32_t vocab, float *logprob);
 /* The log probability of `next` after everything in acc; the k-th best beside it is k less. */
 float hm_score(uint64_t acc, token_id next);
+/* Its place among all; drawn, as the score is. */
+int32_t hm_rank(uint64_t acc, token_id next, int32_t vocab);
 /* The hidden state after everything in acc. */
 enum { HM_DIM = 8 };
 void hm_hidden(uint64_t acc, float v[HM_DIM]);

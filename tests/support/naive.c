@@ -66,8 +66,13 @@ void naive_generate(const struct msg_submit *m, int32_t vocab, const token_id *e
     uint8_t *banned = xcalloc2((size_t)vocab, 1);
     uint64_t acc = 0;
     int32_t pos = 0;
-    for (; pos < m->n_prompt; pos++)
+    for (; pos < m->n_prompt; pos++) {
+        if (pos > 0 && out->score) {
+            out->score[pos] = hm_score(acc, tok[pos]);
+            out->rank[pos] = hm_rank(acc, tok[pos], vocab);
+        }
         acc = hm_mix(acc, hm_entry(acc, tok[pos], pos));
+    }
     out->stop_id = -1;
     out->finish = FINISH_LENGTH;
     for (out->n = 0; out->n < m->max_new;) {

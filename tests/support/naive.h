@@ -9,6 +9,8 @@ struct naive_out {
     int32_t n, finish, stop_id;
     token_id *tok;  /* [max_new], caller's */
     float *logprob; /* [max_new], caller's */
+    float *score; /* [n_prompt], caller's: of the prompt's tokens but the first; NULL: not wanted */
+    int32_t *rank; /* beside them */
 };
 /* m is followed by its arrays as in msg.h. */
 void naive_generate(const struct msg_submit *m, int32_t vocab, const token_id *eos, int32_t n_eos,

@@ -187,6 +187,7 @@ void make_score(struct maker *m)
     maker_add(m, AT(m, score.logprob), "logprob", CASE_OUT, DT_F32, n);
     maker_add(m, AT(m, score.top), "top", CASE_OUT, CASE_TOPS, n * MAX_LOGPROBS);
     maker_add(m, AT(m, score.n_top), "n_top", CASE_OUT, CASE_INT, n);
+    maker_add(m, AT(m, score.rank), "rank", CASE_OUT, CASE_INT, n);
     for (int32_t i = 0; i < o->n_rows; i++) {
         struct score_want *w = (struct score_want *)m->c->buf[wt].data + i;
         w->token = rng_range(r, 0, 5) ? rng_range(r, 0, o->vocab - 1) : PICK(m, -1, o->vocab);

@@ -395,6 +395,15 @@ static void ref_logprobs(const struct ref *f, int32_t i, int32_t vocab, int32_t 
     free(c);
 }
 
+static void ref_place(const struct ref *f, int32_t i, int32_t vocab, int32_t token)
+{
+    const float *row = (const float *)data(f, "logits") + (size_t)i * (size_t)vocab;
+    int32_t better = 0;
+    for (int32_t t = 0; t < vocab; t++)
+        better += t < token ? row[t] >= row[token] : row[t] > row[token];
+    out(f, "rank")[i] = better + 1;
+}
+
 static void ref_score(const struct ref *f)
 {
     const struct op_score *o = &f->c->o.score;
@@ -402,10 +411,12 @@ static void ref_score(const struct ref *f)
     for (int32_t i = 0; i < o->n_rows; i++) {
         if (w[i].token < 0 || w[i].token >= o->vocab)
             continue;
-        if (ref_sound((const float *)data(f, "logits") + (size_t)i * (size_t)o->vocab, o->vocab))
-            ref_logprobs(f, i, o->vocab, w[i].token, w[i].n_top);
-        else
+        if (!ref_sound((const float *)data(f, "logits") + (size_t)i * (size_t)o->vocab, o->vocab)) {
             out(f, "logprob")[i] = NAN;
+            continue;
+        }
+        ref_place(f, i, o->vocab, w[i].token);
+        ref_logprobs(f, i, o->vocab, w[i].token, w[i].n_top);
     }
 }
 

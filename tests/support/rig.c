@@ -51,6 +51,21 @@ static void rig_gate(struct rig_exec *x)
     pthread_mutex_unlock(&x->lock);
 }
 
+/* Every score is -0.25 and its token the best but one; then come the bytes after it. */
+static void rig_score(const struct step *s, int32_t i, struct step_result *r)
+{
+    const struct step_row *row = &s->rows[i];
+    int32_t at = step_result_add_scores(r, i, row->n_score);
+    for (int32_t k = 0; k < row->n_score; k++, at++) {
+        token_id t = k + 1 < row->n ? s->tokens[row->token0 + k + 1] : row->next;
+        r->score[at] = -0.25f;
+        r->score_rank[at] = 2;
+        for (int32_t j = 0; j < row->n_score_top; j++)
+            r->score_top[at][j] = (struct token_logprob){j == 1 ? t : (t + j + 1) % 256,
+                                                         j == 1 ? -0.25f : -0.125f - (float)j};
+    }
+}
+
 static token_id last_of(const struct step *s, int32_t i)
 {
     return s->tokens[s->rows[i].token0 + s->rows[i].n - 1];
@@ -71,6 +86,7 @@ static int rig_wait(void *self, int slot, struct step_result *r)
     for (int32_t i = 0; i < s->n_rows; i++) {
         int32_t want = s->rows[i].want;
         int32_t n = want == STEP_WANT_SAMPLE, j = step_result_add(r, i, n);
+        rig_score(s, i, r);
         bool vector = want == STEP_WANT_HIDDEN || want == STEP_WANT_MEAN;
         if (vector && last_of(s, i) == '!')
             step_result_undo(r, i, ST_NUMERIC);

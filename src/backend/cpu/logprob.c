@@ -56,6 +56,15 @@ int32_t cpu_logprobs(const float *row, int32_t vocab, token_id best, token_id to
     return n;
 }
 
+/* The place of a token of the row, from 1: by logit, then by id. */
+static int32_t place_of(const float *row, int32_t vocab, token_id token)
+{
+    int32_t n = 1;
+    for (token_id i = 0; i < vocab; i++)
+        n += row[i] > row[token] || (row[i] == row[token] && i < token);
+    return n;
+}
+
 static void score_rows(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct op_score *o = arg;
@@ -63,16 +72,18 @@ static void score_rows(void *arg, int64_t begin, int64_t end, int worker)
     for (int64_t i = begin; i < end; i++) {
         const struct score_want *w = &o->want[i];
         o->logprob[i] = 0.0f;
-        o->n_top[i] = 0;
+        o->n_top[i] = o->rank[i] = 0;
         if ((uint32_t)w->token >= (uint32_t)o->vocab)
             continue;
         const float *row = o->logits + i * o->vocab;
         token_id best = cpu_best(row, o->vocab);
-        if (best < 0)
+        if (best < 0) {
             o->logprob[i] = NAN;
-        else
-            o->n_top[i] = cpu_logprobs(row, o->vocab, best, w->token, w->n_top, &o->logprob[i],
-                                       o->top + i * MAX_LOGPROBS);
+            continue;
+        }
+        o->rank[i] = place_of(row, o->vocab, w->token);
+        o->n_top[i] = cpu_logprobs(row, o->vocab, best, w->token, w->n_top, &o->logprob[i],
+                                   o->top + i * MAX_LOGPROBS);
     }
 }
 
