@@ -95,71 +95,75 @@ static void run(struct side *const *sides, int n, int32_t share, double seconds,
     }
 }
 
-int main(int argc, char **argv)
-{
-    if (argc < 2) {
-        fprintf(stderr, "usage: %s MODEL [cpu|cuda] [rows] [context] [chunk] [seconds] [dummy]\n",
-                argv[0]);
-        return 64;
-    }
-    bool cuda = argc > 2 && !strcmp(argv[2], "cuda");
-    int32_t rows = argc > 3 ? atoi(argv[3]) : 4, ctx = argc > 4 ? atoi(argv[4]) : 256;
-    int32_t chunk = argc > 5 ? atoi(argv[5]) : 256;
-    double seconds = argc > 6 ? atof(argv[6]) : 2;
-    if (rows < 1 || rows >= MAX_ROWS || ctx < 1 || chunk < 1 || chunk > MAX_STEP_TOKENS)
-        return 64;
-    struct be_config bc = {
-        .kind = cuda ? BE_CUDA : BE_CPU, .memory_utilization = 0.9, .graphs = cuda};
-    struct model_source_opts so = {.path = argv[1], .dummy = argc > 7, .seed = 1};
-    struct model_source *src;
+/* ---- the model and both sides ---- */
+
+struct bench {
     struct be *be;
     struct model *m;
+    struct side prefill, decode;
+    int32_t rows, ctx, chunk;
+};
+
+static void open_model(struct bench *b, const char *path, bool cuda, bool dummy)
+{
+    struct be_config bc = {
+        .kind = cuda ? BE_CUDA : BE_CPU, .memory_utilization = 0.9, .graphs = cuda};
+    struct model_source_opts so = {.path = path, .dummy = dummy, .seed = 1};
+    struct model_source *src;
     struct err e = {0};
-    int32_t len = (ctx > chunk ? ctx : chunk) + 1, stride = (len + PAGE - 1) / PAGE;
-    if (model_source_open(&src, &so, &e) != 0 || be_open(&be, &bc, &e) != 0) {
-        fprintf(stderr, "%s\n", e.msg);
-        return 70;
-    }
+    int32_t len = (b->ctx > b->chunk ? b->ctx : b->chunk) + 1, stride = (len + PAGE - 1) / PAGE;
+    if (model_source_open(&src, &so, &e) != 0 || be_open(&b->be, &bc, &e) != 0)
+        fail(e.msg, e.st);
     const struct model_config *c = model_source_config(src);
     int64_t page = (int64_t)c->n_layers * 2 * c->kind[0].n_kv_heads * PAGE * c->kind[0].head_dim *
-                   (int64_t)dtype_size(be->info.kv_dt);
+                   (int64_t)dtype_size(b->be->info.kv_dt);
     struct model_opts mo = {.kv_dt = -1,
                             .act_dt = -1,
                             .weight_dt = -1,
                             .page_tokens = PAGE,
-                            .pool_bytes = page * (rows + 1) * stride + page,
-                            .max_seqs = rows + 1,
-                            .max_step_tokens = chunk,
+                            .pool_bytes = page * (b->rows + 1) * stride + page,
+                            .max_seqs = b->rows + 1,
+                            .max_step_tokens = b->chunk,
                             .gemm_cache = getenv("QUIRE_GEMM_CACHE"),
                             .warm = WARM_PASSES,
                             .lanes = 2};
-    if (model_load(&m, src, be, &mo, &e) != 0) {
-        fprintf(stderr, "%s\n", e.msg);
-        return 70;
-    }
+    if (model_load(&b->m, src, b->be, &mo, &e) != 0)
+        fail(e.msg, e.st);
     model_source_close(src);
-    struct side prefill = {0}, decode = {0};
-    model_executor(m, 0, &prefill.ex);
-    model_executor(m, 1, &decode.ex);
+    model_executor(b->m, 0, &b->prefill.ex);
+    model_executor(b->m, 1, &b->decode.ex);
     for (int i = 0; i < MAX_INFLIGHT; i++) {
-        prefill.step[i] = calloc(1, sizeof(struct step));
-        decode.step[i] = calloc(1, sizeof(struct step));
-        prefill.step[i]->version = decode.step[i]->version = STEP_VERSION;
-        prefill.step[i]->kind = STEP_PREFILL;
-        decode.step[i]->kind = STEP_DECODE;
-        add_row(prefill.step[i], rows, 0, chunk, stride);
-        for (int32_t r = 0; r < rows; r++)
-            add_row(decode.step[i], r, ctx - 1, 1, stride);
+        struct step *p = b->prefill.step[i] = calloc(1, sizeof *p);
+        struct step *d = b->decode.step[i] = calloc(1, sizeof *d);
+        p->version = d->version = STEP_VERSION;
+        p->kind = STEP_PREFILL;
+        d->kind = STEP_DECODE;
+        add_row(p, b->rows, 0, b->chunk, stride);
+        for (int32_t r = 0; r < b->rows; r++)
+            add_row(d, r, b->ctx - 1, 1, stride);
     }
-    double alone[2], both[2];
-    struct side *sides[2] = {&decode, &prefill};
+}
+
+static void close_model(struct bench *b)
+{
+    for (int i = 0; i < MAX_INFLIGHT; i++) {
+        free(b->prefill.step[i]);
+        free(b->decode.step[i]);
+    }
+    model_free(b->m);
+    be_close(b->be);
+}
+
+static void measure(struct bench *b, double seconds)
+{
+    double alone[2], both[2], part[2];
+    struct side *sides[2] = {&b->decode, &b->prefill};
     run(&sides[0], 1, 0, seconds, &alone[0]);
     run(&sides[1], 1, 0, seconds, &alone[1]);
-    printf("%s: %d rows at %d tokens, prompts of %d\n", be->info.name, (int)rows, (int)ctx,
-           (int)chunk);
+    printf("%s: %d rows at %d tokens, prompts of %d\n", b->be->info.name, (int)b->rows, (int)b->ctx,
+           (int)b->chunk);
     printf("alone         decode %8.2f ms   prefill %8.2f ms\n", 1e3 / alone[0], 1e3 / alone[1]);
-    for (int32_t k = 0; k <= prefill.ex.n_shares; k++) {
-        double part[2];
+    for (int32_t k = 0; k <= b->prefill.ex.n_shares; k++) {
         run(&sides[0], 1, k, seconds, &part[0]);
         run(&sides[1], 1, k, seconds, &part[1]);
         run(sides, 2, k, seconds, both);
@@ -169,11 +173,22 @@ int main(int argc, char **argv)
             (int)k, 1e3 / both[0], 1e3 / both[1], both[0] / alone[0] + both[1] / alone[1],
             1e3 / part[0], 1e3 / part[1]);
     }
-    for (int i = 0; i < MAX_INFLIGHT; i++) {
-        free(prefill.step[i]);
-        free(decode.step[i]);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s MODEL [cpu|cuda] [rows] [context] [chunk] [seconds] [dummy]\n",
+                argv[0]);
+        return 64;
     }
-    model_free(m);
-    be_close(be);
+    struct bench b = {.rows = argc > 3 ? atoi(argv[3]) : 4,
+                      .ctx = argc > 4 ? atoi(argv[4]) : 256,
+                      .chunk = argc > 5 ? atoi(argv[5]) : 256};
+    if (b.rows < 1 || b.rows >= MAX_ROWS || b.ctx < 1 || b.chunk < 1 || b.chunk > MAX_STEP_TOKENS)
+        return 64;
+    open_model(&b, argv[1], argc > 2 && !strcmp(argv[2], "cuda"), argc > 7);
+    measure(&b, argc > 6 ? atof(argv[6]) : 2);
+    close_model(&b);
     return 0;
 }

@@ -192,10 +192,10 @@ VARIANTS = {
     "other roads": lambda: (
         posts("/v1/chat/completions", chat_guesses())
         + posts("/tokenize", ({"prompt": g["prompt"]} for g in guesses()))
-        + posts("/v1/responses", ({"input": g["prompt"], "max_output_tokens": 16} for g in guesses()))
+        + posts("/v1/responses", ({"input": g["prompt"], "max_output_tokens": 16, "temperature": 0} for g in guesses()))
         + posts(
             "/v1/messages",
-            ({"messages": [{"role": "user", "content": g["prompt"]}], "max_tokens": 1} for g in guesses()),
+            ({"messages": [{"role": "user", "content": g["prompt"]}], "max_tokens": 1, "temperature": 0} for g in guesses()),
         )
     ),
 }
