@@ -396,8 +396,8 @@ static void plan_prompts(struct engine *en, struct lane *ln, int slot)
                        : sched_lane_budget(&en->sched, ln->step[slot]->share));
 }
 
-/* And the one that decodes. Prompts whose last step will have ended when this one begins need no
- * part of the device. */
+/* And the one that decodes. The last prompts there are need no part of the device when their step
+ * will have ended before this one begins. */
 static void plan_tokens(struct engine *en, struct lane *ln, int slot)
 {
     const struct lane *other = &en->lane[LANE_PREFILL];
@@ -405,7 +405,7 @@ static void plan_tokens(struct engine *en, struct lane *ln, int slot)
     if (d.n_decoders == 0)
         return;
     bool beside = other->n_flight > 0;
-    if (beside && d.n_chunked == 0)
+    if (beside && d.n_chunked == 0 && en->seqs.n_wait == 0)
         beside = lane_end_us(other, other->n_flight, en->now_us) >
                  lane_end_us(ln, ln->n_flight, en->now_us);
     ln->step[slot]->share = beside ? split_pick(&en->sched) : 0;

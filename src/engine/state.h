@@ -164,9 +164,11 @@ struct sched {
     int32_t max_step_tokens;   /* settings */
     int64_t max_decode_gap_us; /* 0 = no bound */
     struct cost cost;
-    int32_t n_shares;       /* of the executors; 0: the device cannot be split, or one lane */
-    int32_t share;          /* the split that steps planned now run on, see split.c */
-    int32_t share_age;      /* decode steps that were committed on it */
+    int32_t n_shares;  /* of the executors; 0: the device cannot be split, or one lane */
+    int32_t share;     /* the split that steps planned now run on, see split.c */
+    int32_t share_age; /* decode steps that were committed on it */
+    uint64_t n_beside; /* decode steps on any split */
+    uint64_t share_used[MAX_SHARES + 1]; /* n_beside at the last on this one */
     double since_decode_us; /* estimated prefill work submitted since the last decode step */
     double vclock;          /* what a tenant would have been served, had each got its share */
     double weights;         /* of all tenants that have live seqs */
