@@ -24,8 +24,9 @@ struct engine_facts {
     int32_t audit_every;     /* turns between audits; 0 = never, 1 = every turn (tests) */
     int32_t n_eos;
     token_id eos[MAX_EOS];
-    int32_t hidden_dim;  /* floats of a hidden state, as its executor says; 0: embed is refused */
-    uint64_t cache_seed; /* balances the prefix tree; any value, hits are exact */
+    int64_t weight_tokens; /* as many bytes of KV as a decode step reads of weights; 0 = unknown */
+    int32_t hidden_dim;    /* floats of a hidden state, as its executor says; 0: embed is refused */
+    uint64_t cache_seed;   /* balances the prefix tree; any value, hits are exact */
 };
 
 /* What an engine of these settings and facts holds, for those who ask before they submit. */

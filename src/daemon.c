@@ -263,6 +263,7 @@ static struct engine_facts facts_of(const struct daemon *d)
     struct engine_facts f = {.n_pages = model_n_pages(d->model),
                              .max_model_len = model_max_len(d->model),
                              .vocab = m->vocab,
+                             .weight_tokens = model_weight_tokens(d->model),
                              .hidden_dim = m->dim,
                              .steps_in_flight = d->be->info.kind == BE_CPU ? 1 : MAX_INFLIGHT,
                              .audit_every = AUDIT_EVERY,

@@ -59,7 +59,7 @@ int32_t sched_prefill_budget(const struct sched *sc, int32_t n_decoders)
     if (per_token <= 0)
         return first ? at_most(FIRST_CHUNK, max) : 0;
     int32_t least = at_most(MIN_CHUNK, max);
-    double room = (double)sc->max_decode_gap_us - sc->cost.decode_us[0] - sc->since_decode_us;
+    double room = (double)sc->max_decode_gap_us - split_decode_us(sc, 0) - sc->since_decode_us;
     double n = room / per_token;
     if (n < least)
         return first ? least : 0;
@@ -102,6 +102,17 @@ void sched_note_submit(struct sched *sc, const struct step *s)
         sc->since_decode_us += 1 + token_us(sc, s->share) * s->n_tokens;
 }
 
+/* What a decode step reads, in tokens of KV; 1 where nobody says what the weights are worth. */
+static double load_of(const struct sched *sc, const struct step *s)
+{
+    double load = sc->weight_tokens;
+    if (load <= 0)
+        return 1;
+    for (int32_t i = 0; i < s->n_rows; i++)
+        load += s->rows[i].first + 1;
+    return load;
+}
+
 /* The ratio of decayed sums weighs chunks by their tokens: short last chunks do not spoil it. */
 void sched_note_step(struct sched *sc, const struct step *s, int64_t us)
 {
@@ -109,7 +120,7 @@ void sched_note_step(struct sched *sc, const struct step *s, int64_t us)
     if (us < 1)
         us = 1;
     if (s->kind == STEP_DECODE) {
-        split_note_decode(sc, s->share, (double)us);
+        split_note_decode(sc, s->share, (double)us, load_of(sc, s));
         return;
     }
     c->prefill_us[s->share] = c->prefill_us[s->share] * 0.75 + (double)us;

@@ -64,7 +64,7 @@ static void explain_lane(const struct engine *en, const struct lane *ln)
 /* What was measured on one split, if it was ever used. */
 static void explain_share(const struct sched *sc, int32_t i)
 {
-    double tokens = sc->cost.prefill_tokens[i], decode_us = sc->cost.decode_us[i];
+    double tokens = sc->cost.prefill_tokens[i], decode_us = sc->cost.decode[i] * sc->load;
     if (i == 0 || tokens > 0 || decode_us > 0)
         log_info("engine.share", "share=%d prefill_us_per_token=%.2f decode_step_us=%.0f", i,
                  tokens > 0 ? sc->cost.prefill_us[i] / tokens : 0.0, decode_us);

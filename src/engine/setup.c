@@ -163,6 +163,7 @@ int engine_new(struct engine **out, const struct config *c, const struct engine_
     en->sched = (struct sched){.max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
                                .max_decode_gap_us = c->scheduler.max_decode_gap,
                                .n_shares = f->n_lanes > 1 ? ex->n_shares : 0,
+                               .weight_tokens = (double)f->weight_tokens,
                                .gate_seq = -1,
                                .area_full = -1};
     en->stats.healthy = 1;

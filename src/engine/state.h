@@ -156,18 +156,20 @@ enum { MAX_SHARES = 31 };
 struct cost {
     /* Decayed sums: their ratio is the cost of a token. */
     double prefill_us[MAX_SHARES + 1], prefill_tokens[MAX_SHARES + 1];
-    double decode_us[MAX_SHARES + 1]; /* moving average of a decode step */
-    double best_token_us;             /* the least that a token of a prefill step cost lately */
+    double decode[MAX_SHARES + 1]; /* moving average: us of a decode step, per load */
+    double best_token_us;          /* the least that a token of a prefill step cost lately */
 };
 
 struct sched {
     int32_t max_step_tokens;   /* settings */
     int64_t max_decode_gap_us; /* 0 = no bound */
     struct cost cost;
-    int32_t n_shares;  /* of the executors; 0: the device cannot be split, or one lane */
-    int32_t share;     /* the split that steps planned now run on, see split.c */
-    int32_t share_age; /* decode steps that were committed on it */
-    uint64_t n_beside; /* decode steps on any split */
+    double weight_tokens; /* as in engine_facts */
+    double load;          /* of the last decode step that was committed, see split.c */
+    int32_t n_shares;     /* of the executors; 0: the device cannot be split, or one lane */
+    int32_t share;        /* the split that steps planned now run on, see split.c */
+    int32_t share_age;    /* decode steps that were committed on it */
+    uint64_t n_beside;    /* decode steps on any split */
     uint64_t share_used[MAX_SHARES + 1]; /* n_beside at the last on this one */
     double since_decode_us; /* estimated prefill work submitted since the last decode step */
     double vclock;          /* what a tenant would have been served, had each got its share */

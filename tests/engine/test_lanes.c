@@ -243,21 +243,22 @@ static double decode_us_on(double whole_us, int32_t k)
 static double token_us_on(int32_t peak, int32_t k)
 {
     double decode = sqrt((double)k / N_SHARES); /* its speed, of the best */
-    return 20 / (1.6 - decode - 0.05 * abs(k - peak));
+    return 20 / (2.2 - decode - 0.15 * abs(k - peak));
 }
 
+/* Steps whose load is such that the whole device takes whole_us. */
 static void note(struct sched *sc, double whole_us, int32_t peak, int n)
 {
     for (int i = 0; i < n; i++) {
         int32_t k = split_pick(sc);
-        split_note_decode(sc, k, decode_us_on(whole_us, k));
+        split_note_decode(sc, k, decode_us_on(whole_us, k), whole_us);
         sc->cost.prefill_tokens[k] = 1000;
         sc->cost.prefill_us[k] = 1000 * token_us_on(peak, k);
     }
 }
 
-/* Of the splits that keep the bound the one that gets the most done comes by itself; a step that
- * becomes dearer has more at once; a little more and less changes nothing. */
+/* Of the splits that keep the bound the smallest that gets about the most done comes by itself; a
+ * step that becomes dearer has more at once; a little more and less changes nothing. */
 static void test_pick(void **state)
 {
     (void)state;
@@ -265,14 +266,15 @@ static void test_pick(void **state)
         struct sched sc = {.n_shares = N_SHARES, .max_decode_gap_us = 40000};
         assert_int_equal(split_pick(&sc), 4); /* nothing is known */
         note(&sc, 5000, peak, 1000);
-        assert_int_equal(sc.share, peak); /* 14.1 ms on one part */
+        int32_t k = sc.share;
+        assert_true(k <= peak && k >= peak - 1); /* 14.1 ms on one part */
         for (int i = 0; i < 50; i++) {
             note(&sc, i % 2 ? 5000 : 5500, peak, 20);
-            assert_int_equal(sc.share, peak);
+            assert_int_equal(sc.share, k);
         }
-        note(&sc, 20000, peak, 8 * N_SHARES); /* as many steps as the average is long */
-        assert_true(decode_us_on(20000, sc.share) <= 40000);
-        note(&sc, 60000, peak, 50);
+        note(&sc, 20000, peak, 2);
+        assert_true(decode_us_on(20000, sc.share) <= 40000 * 0.9);
+        note(&sc, 60000, peak, 2);
         assert_int_equal(sc.share, N_SHARES); /* not to be had; the most there is */
     }
     struct sched unbounded = {.n_shares = N_SHARES};
@@ -288,26 +290,25 @@ static void test_pick_again(void **state)
     (void)state;
     struct sched sc = {.n_shares = N_SHARES, .max_decode_gap_us = 40000};
     note(&sc, 5000, 2, 1000);
-    assert_int_equal(sc.share, 2);
+    assert_in_range(sc.share, 1, 2);
     note(&sc, 5000, 6, 20000);
-    assert_int_equal(sc.share, 6);
+    assert_in_range(sc.share, 5, 6);
 }
 
-/* What a load does to one split is expected of the others. */
-static void test_costs_move_together(void **state)
+/* A step of twice the load is expected to take twice as long on every split. */
+static void test_costs_follow_load(void **state)
 {
     (void)state;
     struct sched sc = {.n_shares = 3, .max_decode_gap_us = 1000};
     for (int i = 0; i < 50; i++) {
-        split_note_decode(&sc, 0, 1000);
-        split_note_decode(&sc, 2, 1500);
+        split_note_decode(&sc, 0, 1000, 10);
+        split_note_decode(&sc, 2, 1500, 10);
     }
     assert_float_equal(split_decode_us(&sc, 0), 1000, 1);
     assert_float_equal(split_decode_us(&sc, 2), 1500, 1);
     assert_float_equal(split_decode_us(&sc, 1), 1500 * sqrt(2), 1); /* never tried */
-    for (int i = 0; i < 100; i++)
-        split_note_decode(&sc, 0, 2000);
-    assert_float_equal(split_decode_us(&sc, 2), 3000, 10);
+    split_note_decode(&sc, 0, 2000, 20);
+    assert_float_equal(split_decode_us(&sc, 2), 3000, 1);
 }
 
 static void test_chunks(void **state)
@@ -340,7 +341,7 @@ int main(void)
         cmocka_unit_test(test_hold),
         cmocka_unit_test(test_pick),
         cmocka_unit_test(test_pick_again),
-        cmocka_unit_test(test_costs_move_together),
+        cmocka_unit_test(test_costs_follow_load),
         cmocka_unit_test(test_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
