@@ -187,7 +187,7 @@ static void settle_auto(const struct daemon *d, struct config *c)
 {
     int64_t most = c->scheduler.max_step_tokens;
     if (c->scheduler.lanes == CONF_LANES_AUTO)
-        c->scheduler.lanes = d->be->info.kind == BE_CPU ? CONF_LANES_1 : CONF_LANES_2;
+        c->scheduler.lanes = CONF_LANES_1;
     if (c->scheduler.max_seqs == 0) {
         int64_t n = model_auto_seqs(d->source, d->be, n_lanes_of(c));
         c->scheduler.max_seqs = n < most ? n : most;
@@ -243,16 +243,12 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
     return st == 0 ? 0 : load_failure(d, st);
 }
 
-/* Fills ex[]; how many lanes the engine gets. Where nobody asked for two lanes and the device
- * cannot be split, the first does everything in turns: what the second took is then for nothing. */
-static int32_t make_lanes(const struct daemon *d, const struct config *given,
-                          struct executor ex[MAX_LANES])
+/* Fills ex[]; how many lanes the engine gets. */
+static int32_t make_lanes(const struct daemon *d, struct executor ex[MAX_LANES])
 {
     int32_t n = model_lanes(d->model);
     for (int32_t i = 0; i < n; i++)
         model_executor(d->model, i, &ex[i]);
-    if (given->scheduler.lanes == CONF_LANES_AUTO && ex[0].n_shares == 0)
-        n = 1;
     log_info("engine.lanes", "lanes=%d shares=%d", n, n > 1 ? ex[0].n_shares : 0);
     return n;
 }
@@ -314,7 +310,7 @@ int daemon_load(struct daemon *d, const struct config *given, struct api *a, str
     struct engine_facts f = facts_of(d);
     struct engine_limits l;
     struct executor ex[MAX_LANES] = {0};
-    f.n_lanes = make_lanes(d, given, ex);
+    f.n_lanes = make_lanes(d, ex);
     engine_limits_of(&l, c, &f);
     int st = engine_new(&d->engine, c, &f, ex, api_outbox(a), e);
     if (st != 0)
