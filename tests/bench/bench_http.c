@@ -93,10 +93,12 @@ static struct figure run_once(int streams, int tokens, int64_t step_us)
     rig_defaults(&rig);
     rig.c.scheduler.max_seqs = MAX_ROWS;
     rig.c.scheduler.max_step_tokens = 16384;
+    rig.c.scheduler.max_decode_gap = 0; /* all begin at once */
     rig.c.limits.queue_size = 4096;
     rig.c.http.max_connections = 8192;
     rig.f.n_pages = 1 << 17;
     atomic_store(&rig.ex.step_us, step_us);
+    atomic_store(&rig.ex.prefill_free, true);
     rig_start(&rig);
     snprintf(body, sizeof body,
              "{\"prompt\":\"x\",\"max_tokens\":%d,\"stream\":true,\"ignore_eos\":true}", tokens);
