@@ -325,9 +325,12 @@ def test_the_crowd():
                 mute[-1].sendall(
                     request("POST", "/v1/completions", {**ASK, "max_tokens": 400, "prompt": "nobody reads"})
                 )
-        made, settled, seen, health, busy = -1, time.monotonic(), [], [], []
-        while made != (made := s.metrics()["vllm:generation_tokens_total"]) and time.monotonic() < settled + 5:
+        seen, health, busy, made, end = [], [], [], 0, time.monotonic() + 5
+        while time.monotonic() < end:
             busy += first_token_ms(s, 10, gap_s=0.02)  # the model computes for those who do not read
+            before_it, made = made, s.metrics()["vllm:generation_tokens_total"]
+            if made - before_it <= 10 * 2:
+                break  # only for the honest one
         for _ in range(20 if FULL else 8):
             seen += first_token_ms(s, 10, gap_s=0.002)
             health += [s.ask("GET", p, timeout=2).status for p in ("/health", "/live")]
