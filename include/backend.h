@@ -32,7 +32,8 @@ struct be_info {
     int32_t act_dt, weight_dt, kv_dt; /* the storage types this backend prefers (auto) */
     int32_t graphs; /* 1: be_graph_* record; decode steps are then padded to row buckets */
     /* Of a device with a lane, and of the lane: ways to split the processors between them,
-     * 1 .. n_shares by growing part of the lane; 0 where they cannot be split. */
+     * 1 .. n_shares by growing part of the lane, which may begin with
+     * "as it comes"; 0 where they cannot be split. */
     int32_t n_shares;
 };
 

@@ -12,17 +12,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { MAX_LANES = 2 };
+
 /* What the settings cannot know: the model, the device and the pool. */
 struct engine_facts {
     int32_t n_pages;
     int32_t max_model_len; /* tokens of one sequence, prompt + output */
     int32_t vocab;
     int32_t steps_in_flight; /* most that the device gains from, 1 .. MAX_INFLIGHT */
+    int32_t n_lanes;         /* executors: 1, or 2 = one for prefill and one for decode steps */
     int32_t audit_every;     /* turns between audits; 0 = never, 1 = every turn (tests) */
     int32_t n_eos;
     token_id eos[MAX_EOS];
-    int32_t hidden_dim;  /* floats of a hidden state, as its executor says; 0: embed is refused */
-    uint64_t cache_seed; /* balances the prefix tree; any value, hits are exact */
+    int64_t weight_tokens; /* as many bytes of KV as a decode step reads of weights; 0 = unknown */
+    int32_t hidden_dim;    /* floats of a hidden state, as its executor says; 0: embed is refused */
+    uint64_t cache_seed;   /* balances the prefix tree; any value, hits are exact */
 };
 
 /* What an engine of these settings and facts holds, for those who ask before they submit. */
@@ -41,9 +45,10 @@ void engine_limits_of(struct engine_limits *l, const struct config *c,
 struct engine;
 
 /* Allocates everything the engine will ever need. Of *c it reads kv.page_tokens, kv.prefix_cache.*,
- * scheduler.* and limits.queue_size, now. `outbox` receives MSG_OUTBOX; it and ex
- * outlive the engine. 0; ST_INVALID_VALUE with the name of what the engine's arrays cannot hold;
- * ST_NOMEM. */
+ * scheduler.* and limits.queue_size, now. `ex` are f->n_lanes executors with equal
+ * n_shares: one that does everything, or the one for prefill and the one for decode steps, see
+ * step.h. `outbox` receives MSG_OUTBOX; it and what the executors point to outlive the engine. 0;
+ * ST_INVALID_VALUE with the name of what the engine's arrays cannot hold; ST_NOMEM. */
 int engine_new(struct engine **out, const struct config *c, const struct engine_facts *f,
                const struct executor *ex, struct mbox *outbox, struct err *e);
 void engine_free(struct engine *en);

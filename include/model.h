@@ -48,6 +48,7 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
 void model_free(struct model *m);
 const struct model_config *model_config(const struct model *m);
 int32_t model_n_pages(const struct model *m);
+int64_t model_weight_tokens(const struct model *m); /* tokens whose KV is as large as the weights */
 int64_t model_page_bytes(const struct model *m);
 int32_t model_max_len(const struct model *m); /* effective max_model_len */
 /* Steps in, tokens out. Lane 0 takes every step, or with two lanes the prefill steps, lane 1 the

@@ -28,6 +28,10 @@ enum plant {
     PLANT_MEAN_HIT,      /* a prompt for a mean skips what the prefix cache has */
     PLANT_SUM_MISSED,    /* a chunk of a mean before the last is not added */
     PLANT_VECTOR_SLOT,   /* a vector is taken from another row of the step */
+    /* With two lanes only. */
+    PLANT_HANDED_EARLY, /* a row decodes before its last prefill step was committed */
+    PLANT_OTHER_LANE,   /* pages are given back while a step of the other lane names them */
+    PLANT_LIMBO_LANE,   /* limbo is drained by what the other lane has done */
     N_PLANTS
 };
 

@@ -195,8 +195,9 @@ static inline int32_t step_result_add_scores(struct step_result *r, int32_t i, i
  * Two executors may serve one engine as lanes, one for prefill and one for decode steps, over the
  * same pool and the same rows' tables. Their steps run side by side in no order between them: a row
  * is in the steps of one lane only until those are waited for. n_shares ways to split the device
- * between them exist, 1 .. n_shares by growing part of the decode lane; a step says whether it runs
- * on its lane's part or, when the other lane has nothing to do, on the whole device. */
+ * between them exist, 1 .. n_shares by growing part of the decode lane (the first may be "as it
+ * comes"); a step says whether it runs on its lane's part or, when the other lane has nothing to
+ * do, on the whole device. */
 struct executor {
     void *self;
     /* Enqueue s as slot. 0; ST_DEVICE_RETRY: nothing ran, the same step may be submitted again;

@@ -176,12 +176,20 @@ static int32_t kv_dtype(const struct daemon *d, const struct config *c)
     return d->be->info.kind == BE_CUDA ? model_dtype(d, c) : d->be->info.kv_dt;
 }
 
+/* Of settled settings. */
+static int32_t n_lanes_of(const struct config *c)
+{
+    return c->scheduler.lanes == CONF_LANES_2 ? 2 : 1;
+}
+
 /* What the settings leave to model and device. */
 static void settle_auto(const struct daemon *d, struct config *c)
 {
     int64_t most = c->scheduler.max_step_tokens;
+    if (c->scheduler.lanes == CONF_LANES_AUTO)
+        c->scheduler.lanes = d->be->info.kind == BE_CPU ? CONF_LANES_1 : CONF_LANES_2;
     if (c->scheduler.max_seqs == 0) {
-        int64_t n = model_auto_seqs(d->source, d->be, 1);
+        int64_t n = model_auto_seqs(d->source, d->be, n_lanes_of(c));
         c->scheduler.max_seqs = n < most ? n : most;
     }
 }
@@ -222,6 +230,7 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
                                  .pool_bytes = c->kv.pool_bytes,
                                  .max_seqs = (int32_t)c->scheduler.max_seqs,
                                  .max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
+                                 .lanes = n_lanes_of(c),
                                  .max_model_len = (int32_t)c->model.max_model_len,
                                  .gemm_cache = gemm_cache(c, cache, sizeof cache) ? cache : NULL,
                                  .progress = on_progress,
@@ -234,12 +243,27 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
     return st == 0 ? 0 : load_failure(d, st);
 }
 
+/* Fills ex[]; how many lanes the engine gets. Where nobody asked for two lanes and the device
+ * cannot be split, the first does everything in turns: what the second took is then for nothing. */
+static int32_t make_lanes(const struct daemon *d, const struct config *given,
+                          struct executor ex[MAX_LANES])
+{
+    int32_t n = model_lanes(d->model);
+    for (int32_t i = 0; i < n; i++)
+        model_executor(d->model, i, &ex[i]);
+    if (given->scheduler.lanes == CONF_LANES_AUTO && ex[0].n_shares == 0)
+        n = 1;
+    log_info("engine.lanes", "lanes=%d shares=%d", n, n > 1 ? ex[0].n_shares : 0);
+    return n;
+}
+
 static struct engine_facts facts_of(const struct daemon *d)
 {
     const struct model_config *m = model_config(d->model);
     struct engine_facts f = {.n_pages = model_n_pages(d->model),
                              .max_model_len = model_max_len(d->model),
                              .vocab = m->vocab,
+                             .weight_tokens = model_weight_tokens(d->model),
                              .hidden_dim = m->dim,
                              .steps_in_flight = d->be->info.kind == BE_CPU ? 1 : MAX_INFLIGHT,
                              .audit_every = AUDIT_EVERY,
@@ -287,12 +311,12 @@ int daemon_load(struct daemon *d, const struct config *given, struct api *a, str
     model_source_close(d->source);
     d->source = NULL;
     int64_t t2 = clock_us();
-    const struct engine_facts f = facts_of(d);
+    struct engine_facts f = facts_of(d);
     struct engine_limits l;
+    struct executor ex[MAX_LANES] = {0};
+    f.n_lanes = make_lanes(d, given, ex);
     engine_limits_of(&l, c, &f);
-    struct executor ex;
-    model_executor(d->model, 0, &ex);
-    int st = engine_new(&d->engine, c, &f, &ex, api_outbox(a), e);
+    int st = engine_new(&d->engine, c, &f, ex, api_outbox(a), e);
     if (st != 0)
         return st == ST_NOMEM ? EXIT_OS : EXIT_CONFIG;
     if (engine_start(d->engine, e) != 0)

@@ -76,7 +76,7 @@ void *try_alloc(size_t n)
 
 void *xcalloc2(size_t n, size_t size)
 {
-    size_t total;
+    size_t total = 0;
     if (!mul_size(n, size, &total))
         or_die(NULL, NULL, SIZE_MAX, 0);
     return xalloc(total);

@@ -53,6 +53,21 @@ static void count_limbo(const struct engine *en, const struct lane *ln)
     }
 }
 
+/* The seqs that the lane's steps in flight name are this lane's. */
+static int audit_flights(const struct engine *en, const struct lane *ln, struct err *e)
+{
+    for (int32_t k = 0; k < ln->n_flight; k++) {
+        int slot = (lane_oldest(ln) + k) % MAX_INFLIGHT;
+        for (int32_t i = 0; i < ln->step[slot]->n_rows; i++) {
+            const struct seq *s = &en->seqs.seq[ln->flight[slot]->who[i].seq];
+            if (s->gen != ln->flight[slot]->who[i].gen || s->n_inflight < 1 || s->lane != ln->index)
+                return err_set(e, ST_INTERNAL, "seq %llu of lane %d is in a step of lane %d",
+                               (unsigned long long)s->id, s->lane, ln->index);
+        }
+    }
+    return 0;
+}
+
 int engine_audit(struct engine *en, struct err *e)
 {
     const struct seqs *q = &en->seqs;
@@ -73,7 +88,12 @@ int engine_audit(struct engine *en, struct err *e)
         n_rows += s->row >= 0;
         n_embeds += s->embed != EMBED_NONE;
     }
-    count_limbo(en, &en->lane);
+    for (int32_t i = 0; i < en->n_lanes; i++) {
+        count_limbo(en, &en->lane[i]);
+        int st = audit_flights(en, &en->lane[i], e);
+        if (st != 0)
+            return st;
+    }
     if (n_wait != q->n_wait || n_run != q->n_run || n_off != q->n_draining ||
         n_rows + q->n_free_rows != en->lim.max_seqs ||
         n_wait + n_run + n_off + q->n_free != q->n_slots)

@@ -160,7 +160,7 @@ void commit_step(struct engine *en, struct lane *ln, int slot, int64_t now_us)
     ln->done_us = now_us;
     ln->done_no = f->no;
     ln->n_flight--;
-    limbo_drain(ln, en->kv);
+    limbo_drain(ln, PLANT(PLANT_LIMBO_LANE) ? en->lane[!ln->index].done_no : ln->done_no, en->kv);
     note_tokens(en, step->n_tokens);
     bool going_on = false;
     for (int32_t i = 0; i < step->n_rows; i++) {

@@ -53,29 +53,44 @@ static void explain_seq(struct engine *en, const struct seq *s)
              (long long)(s->n_hit < 0 ? engine_now(en) - s->arrival_us : s->queue_us));
 }
 
+static void explain_lane(const struct engine *en, const struct lane *ln)
+{
+    const char *name = ln->index == LANE_DECODE ? "decode" : en->n_lanes > 1 ? "prefill" : "all";
+    log_info("engine.lane", "lane=%s step=%llu done=%llu in_flight=%d limbo=%d", name,
+             (unsigned long long)ln->step_no, (unsigned long long)ln->done_no, ln->n_flight,
+             ln->n_limbo);
+}
+
+/* What was measured on one split, if it was ever used. */
+static void explain_share(const struct sched *sc, int32_t i)
+{
+    double tokens = sc->cost.prefill_tokens[i], decode_us = sc->cost.decode[i] * sc->load;
+    if (i == 0 || tokens > 0 || decode_us > 0)
+        log_info("engine.share", "share=%d prefill_us_per_token=%.2f decode_step_us=%.0f", i,
+                 tokens > 0 ? sc->cost.prefill_us[i] / tokens : 0.0, decode_us);
+}
+
 void engine_explain(struct engine *en)
 {
     const struct seqs *q = &en->seqs;
-    const struct lane *ln = &en->lane;
     const struct sched *sc = &en->sched;
     struct kv_stats k;
     kv_get_stats(en->kv, &k);
-    log_info(
-        "engine.state",
-        "healthy=%d turn=%llu step=%llu done=%llu in_flight=%d waiting=%d running=%d "
-        "draining=%d rows_free=%d pages=%d free=%d cached=%d in_tree=%d limbo=%d held_records=%d "
-        "outbox_full=%d",
-        !en->failed, (unsigned long long)en->n_turns, (unsigned long long)ln->step_no,
-        (unsigned long long)ln->done_no, ln->n_flight, q->n_wait, q->n_run, q->n_draining,
-        q->n_free_rows, k.n_pages, k.n_free, k.n_evictable, k.n_nodes, ln->n_limbo,
-        en->staging.n_rec, en->staging.blocked);
-    double tokens = sc->cost.prefill_tokens;
+    log_info("engine.state",
+             "healthy=%d turn=%llu waiting=%d running=%d draining=%d rows_free=%d pages=%d free=%d "
+             "cached=%d in_tree=%d held_records=%d outbox_full=%d",
+             !en->failed, (unsigned long long)en->n_turns, q->n_wait, q->n_run, q->n_draining,
+             q->n_free_rows, k.n_pages, k.n_free, k.n_evictable, k.n_nodes, en->staging.n_rec,
+             en->staging.blocked);
+    for (int32_t i = 0; i < en->n_lanes; i++)
+        explain_lane(en, &en->lane[i]);
     log_info("engine.cost",
-             "prefill_us_per_token=%.2f decode_step_us=%.0f since_decode_us=%.0f max_gap_us=%lld "
-             "preemptions=%lld evicted=%lld",
-             tokens > 0 ? sc->cost.prefill_us / tokens : 0.0, sc->cost.decode_us,
-             sc->since_decode_us, (long long)en->stats.max_decode_gap_us,
+             "since_decode_us=%.0f max_gap_us=%lld share=%d shares=%d preemptions=%lld "
+             "evicted=%lld",
+             sc->since_decode_us, (long long)en->stats.max_decode_gap_us, sc->share, sc->n_shares,
              (long long)en->stats.preemptions, (long long)k.evicted);
+    for (int32_t i = 0; i <= sc->n_shares; i++)
+        explain_share(sc, i);
     int lines = 0, live = 0;
     for (int32_t i = 0; i < q->n_slots; i++) {
         if (q->seq[i].state == SEQ_FREE)

@@ -3,8 +3,9 @@
  *
  * Two kinds of pass. Prefill: chunks of running seqs first, then new ones from the queue, within a
  * token budget; only the first of the order preempts for its chunk. Decode: every seq that waits
- * for one token; rows that lack a page preempt from the end of the order. Engine thread; no
- * allocation.
+ * for one token; rows that lack a page preempt from the end of the order. One lane alternates
+ * between the two; of two lanes each plans its own, and a seq goes from one to the other when no
+ * step names it. Engine thread; no allocation.
  */
 #include "steps.h"
 
@@ -15,6 +16,7 @@
 #include "plant.h"
 #include "sched.h"
 #include "seq.h"
+#include "split.h"
 
 #include <string.h>
 
@@ -46,6 +48,12 @@ static void pack_tables(struct engine *en, struct lane *ln, struct step *step, s
     else /* the source is needed until the step being built is done */
         limbo_put(ln, step->seq_no, -1, s->copy_node);
     s->copy_node = KV_ROOT;
+}
+
+/* May a step of this lane name s? Not while one of the other lane does. */
+static bool is_free_for(const struct lane *ln, const struct seq *s)
+{
+    return s->lane == ln->index || s->n_inflight == 0 || PLANT(PLANT_HANDED_EARLY);
 }
 
 /* Has the outbox room for one vector more when this step is done? */
@@ -101,6 +109,7 @@ pack_row(struct engine *en, struct lane *ln, int slot, struct seq *s, int32_t n,
     f->who[i].seq = seq_index(&en->seqs, s);
     f->who[i].gen = s->gen;
     s->in_plan = en->seqs.plan_no;
+    s->lane = (uint8_t)ln->index;
     s->n_inflight++;
     s->n_planned += n;
     s->n_tok += want == STEP_WANT_SAMPLE; /* a placeholder for what this step will draw */
@@ -155,7 +164,8 @@ static void plan_decode(struct engine *en, struct lane *ln, int slot)
         if (i >= en->seqs.n_run) /* preemption shortens the list */
             continue;
         struct seq *s = &en->seqs.seq[en->seqs.run[i]];
-        if (seq_need(s) != 1 || s->n_tok >= s->n_max || s->in_plan == en->seqs.plan_no)
+        if (seq_need(s) != 1 || s->n_tok >= s->n_max || s->in_plan == en->seqs.plan_no ||
+            !is_free_for(ln, s))
             continue;
         if (!fits_area(en, step, s)) {
             if (en->sched.area_full < 0)
@@ -239,7 +249,7 @@ static bool plan_running(struct engine *en, struct lane *ln, int slot, int32_t m
             int32_t need = seq_need(s);
             if (!seq_wants_chunk(s) || (need <= max_tokens) != is_short || s->tried == q->plan_no ||
                 s->in_plan == q->plan_no || /* it may just have started */
-                score_room(en, s) == 0)
+                score_room(en, s) == 0 || !is_free_for(ln, s))
                 continue;
             if (pick < 0 ||
                 q->tenant[s->tenant].served < q->tenant[q->seq[q->run[pick]].tenant].served)
@@ -309,6 +319,99 @@ static void plan_prefill(struct engine *en, struct lane *ln, int slot, int32_t b
         plan_waiting(en, ln, slot, budget, INT32_MAX);
 }
 
+/* What there is to plan. */
+struct demand {
+    int32_t n_decoders; /* running seqs that wait for one token, or will after their step */
+    int32_t n_chunked;  /* running seqs with more of a prompt to compute */
+};
+
+static struct demand look(const struct engine *en)
+{
+    struct demand d = {0};
+    for (int32_t i = 0; i < en->seqs.n_run; i++) {
+        const struct seq *s = &en->seqs.seq[en->seqs.run[i]];
+        d.n_chunked += seq_need(s) > 1 || (en->seqs.n_embeds > 0 && seq_wants_chunk(s));
+        d.n_decoders += seq_need(s) == 1 && s->n_tok < s->n_max;
+    }
+    return d;
+}
+
+/* How long should the prompts there are wait for more, us? The first that has waited long enough
+ * ends the count. */
+static int64_t hold_us(const struct engine *en)
+{
+    const struct seqs *q = &en->seqs;
+    int64_t n_tokens = 0, least = INT64_MAX;
+    for (int32_t i = 0; i < q->n_run + q->n_wait; i++) {
+        const struct seq *s = &q->seq[i < q->n_run ? q->run[i] : q->wait[i - q->n_run]];
+        if (i < q->n_run && !seq_wants_chunk(s))
+            continue;
+        n_tokens += seq_need(s);
+        int64_t us = sched_hold_us(&en->sched, n_tokens, en->now_us - s->arrival_us);
+        if (us == 0)
+            return 0;
+        least = us < least ? us : least;
+    }
+    return n_tokens > 0 ? least : 0;
+}
+
+/* One lane takes turns, by the bound on the decode gap. */
+static void plan_alone(struct engine *en, struct lane *ln, int slot)
+{
+    const struct step *step = ln->step[slot];
+    const struct demand d = look(en);
+    bool want = d.n_chunked > 0 || en->seqs.n_wait > 0;
+    int32_t budget = want ? sched_prefill_budget(&en->sched, d.n_decoders) : 0;
+    if (budget > 0 && d.n_decoders > 0 && hold_us(en) > 0)
+        budget = 0;
+    if (budget > 0)
+        plan_prefill(en, ln, slot, budget);
+    if (step->n_rows == 0 && d.n_decoders > 0)
+        plan_decode(en, ln, slot);
+    if (step->n_rows == 0 && want && budget == 0)
+        plan_prefill(en, ln, slot, sched_prefill_budget(&en->sched, 0));
+}
+
+/* Of two lanes the one for prompts. What it plans runs beside the decode steps, if there are any or
+ * will be when its own step before has ended. */
+static void plan_prompts(struct engine *en, struct lane *ln, int slot)
+{
+    const struct lane *other = &en->lane[LANE_DECODE];
+    const struct demand d = look(en);
+    bool beside = other->n_flight > 0 || d.n_decoders > 0;
+    en->wake_us = INT64_MAX;
+    if (d.n_chunked == 0 && en->seqs.n_wait == 0)
+        return;
+    if (d.n_decoders > 0 && ln->n_flight + other->n_flight > 0) {
+        int64_t us = hold_us(en);
+        if (us > 0) {
+            en->wake_us = en->now_us + us;
+            return;
+        }
+    }
+    ln->step[slot]->share = beside ? split_pick(&en->sched) : 0;
+    bool alone = !beside && en->seqs.n_run + en->seqs.n_wait == 1;
+    plan_prefill(en, ln, slot,
+                 alone ? sched_prefill_budget(&en->sched, 0)
+                       : sched_lane_budget(&en->sched, ln->step[slot]->share));
+}
+
+/* And the one that decodes. The last prompts there are need no part of the device when their step
+ * will have ended before this one begins. */
+static void plan_tokens(struct engine *en, struct lane *ln, int slot)
+{
+    const struct lane *other = &en->lane[LANE_PREFILL];
+    const struct demand d = look(en);
+    if (d.n_decoders == 0)
+        return;
+    bool beside = other->n_flight > 0;
+    if (beside && d.n_chunked == 0 && en->seqs.n_wait == 0)
+        beside = lane_end_us(other, other->n_flight, en->now_us) >
+                 lane_end_us(ln, ln->n_flight, en->now_us);
+    ln->step[slot]->share = beside ? split_pick(&en->sched) : 0;
+    plan_decode(en, ln, slot);
+}
+
 int32_t plan_step(struct engine *en, struct lane *ln, int slot)
 {
     struct step *step = ln->step[slot];
@@ -321,19 +424,11 @@ int32_t plan_step(struct engine *en, struct lane *ln, int slot)
     step->share = 0;
     step->n_rows = step->n_tokens = step->n_edits = step->n_out = step->n_in = step->n_copy =
         step->n_area = 0;
-    int32_t n_decoders = 0, n_chunked = 0;
-    for (int32_t i = 0; i < en->seqs.n_run; i++) {
-        const struct seq *s = &en->seqs.seq[en->seqs.run[i]];
-        n_chunked += seq_need(s) > 1 || (en->seqs.n_embeds > 0 && seq_wants_chunk(s));
-        n_decoders += seq_need(s) == 1 && s->n_tok < s->n_max;
-    }
-    bool want = n_chunked > 0 || en->seqs.n_wait > 0;
-    int32_t budget = want ? sched_prefill_budget(&en->sched, n_decoders) : 0;
-    if (budget > 0)
-        plan_prefill(en, ln, slot, budget);
-    if (step->n_rows == 0 && n_decoders > 0)
-        plan_decode(en, ln, slot);
-    if (step->n_rows == 0 && want && budget == 0)
-        plan_prefill(en, ln, slot, sched_prefill_budget(&en->sched, 0));
+    if (en->n_lanes == 1)
+        plan_alone(en, ln, slot);
+    else if (ln->index == LANE_PREFILL)
+        plan_prompts(en, ln, slot);
+    else
+        plan_tokens(en, ln, slot);
     return step->n_rows;
 }

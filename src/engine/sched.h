@@ -26,6 +26,13 @@ int32_t sched_prefill_budget(const struct sched *sc, int32_t n_decoders);
 void sched_split(int32_t budget, int32_t *is_short, int32_t *kept);
 /* What the step should not take longer than. */
 int64_t sched_step_limit_us(const struct sched *sc, const struct step *s);
+/* The same for the prefill lane of two, whose step is no part of any decode gap. */
+int32_t sched_lane_budget(const struct sched *sc, int32_t share);
+/* With rows that decode: how much longer prompts of n_tokens, the oldest of which came wait_us ago,
+ * should wait for more, us; 0: not at all. */
+int64_t sched_hold_us(const struct sched *sc, int64_t n_tokens, int64_t wait_us);
+/* What the step is expected to take; 0 = nobody knows. */
+int64_t sched_step_cost_us(const struct sched *sc, const struct step *s);
 void sched_note_step(struct sched *sc, const struct step *s, int64_t us);
 void sched_note_submit(struct sched *sc, const struct step *s);
 

@@ -181,6 +181,7 @@ bool seq_start(struct engine *en, struct seq *s, int32_t reserve)
     }
     wait_remove(en, s);
     s->state = SEQ_RUNNING;
+    s->lane = LANE_PREFILL;
     s->row = q->free_row[--q->n_free_rows];
     s->counted = PLANT(PLANT_COUNTS_MISSED) && s->n_preempted > 0;
     s->node = hit.node;
@@ -240,8 +241,8 @@ void seq_publish(struct engine *en, struct lane *ln, struct seq *s)
 {
     if (!en->lim.prefix_cache || s->broken)
         return;
-    while (seq_filled(en, s) && publish_page(en, ln, s))
-        continue;
+    for (bool went = true; went && seq_filled(en, s);)
+        went = publish_page(en, ln, s);
 }
 
 /* Its logits were no numbers. The fault may lie in any page of its path, those that it found in the
@@ -308,6 +309,8 @@ void seq_preempt(struct engine *en, struct seq *s)
     en->stats.preemptions++;
     if (++s->n_preempted >= BOOST_AFTER)
         s->boost = true;
+    if (PLANT(PLANT_OTHER_LANE) && s->n_inflight > 0 && s->lane == LANE_PREFILL)
+        give_pages(en, s);
 }
 
 void seq_end(struct engine *en, struct seq *s)

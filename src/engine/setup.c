@@ -45,7 +45,8 @@ void engine_limits_of(struct engine_limits *l, const struct config *c, const str
 }
 
 /* What the engine's arrays and messages can hold, whatever the settings allow. */
-static int check_bounds(const struct config *c, const struct engine_facts *f, struct err *e)
+static int check_bounds(const struct config *c, const struct engine_facts *f,
+                        const struct executor *ex, struct err *e)
 {
     const struct {
         const char *name;
@@ -60,8 +61,10 @@ static int check_bounds(const struct config *c, const struct engine_facts *f, st
         {"vocab", f->vocab, 1, INT32_MAX},
         {"steps_in_flight", c->scheduler.steps_in_flight, 1, MAX_INFLIGHT},
         {"steps_in_flight", f->steps_in_flight, 1, MAX_INFLIGHT},
+        {"n_lanes", f->n_lanes, 1, MAX_LANES},
         {"n_eos", f->n_eos, 0, MAX_EOS},
         {"audit_every", f->audit_every, 0, INT32_MAX},
+        {"n_shares", ex->n_shares, 0, MAX_SHARES},
         {"hidden_dim", f->hidden_dim, 0, MAX_HIDDEN},
     };
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
@@ -69,6 +72,9 @@ static int check_bounds(const struct config *c, const struct engine_facts *f, st
             return err_param(e, ST_INVALID_VALUE, range[i].name,
                              "%s is %lld; the engine can do %lld to %lld", range[i].name,
                              (long long)range[i].v, (long long)range[i].lo, (long long)range[i].hi);
+    if (f->n_lanes > 1 && ex[0].n_shares != ex[1].n_shares)
+        return err_param(e, ST_INVALID_VALUE, "n_shares", "the lanes have %d and %d shares",
+                         (int)ex[0].n_shares, (int)ex[1].n_shares);
     return 0;
 }
 
@@ -142,7 +148,7 @@ int engine_new(struct engine **out, const struct config *c, const struct engine_
                const struct executor *ex, struct mbox *outbox, struct err *e)
 {
     *out = NULL;
-    int st = check_bounds(c, f, e);
+    int st = check_bounds(c, f, ex, e);
     if (st != 0)
         return st;
     if (f->hidden_dim != 0 && (!ex->hidden || ex->hidden_dim != f->hidden_dim))
@@ -156,6 +162,8 @@ int engine_new(struct engine **out, const struct config *c, const struct engine_
     en->now = real_clock;
     en->sched = (struct sched){.max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
                                .max_decode_gap_us = c->scheduler.max_decode_gap,
+                               .n_shares = f->n_lanes > 1 ? ex->n_shares : 0,
+                               .weight_tokens = (double)f->weight_tokens,
                                .gate_seq = -1,
                                .area_full = -1};
     en->stats.healthy = 1;
@@ -170,7 +178,9 @@ int engine_new(struct engine **out, const struct config *c, const struct engine_
         return st;
     }
     int64_t depth = c->scheduler.steps_in_flight;
-    lane_init(&en->lane, ex, depth < f->steps_in_flight ? (int32_t)depth : f->steps_in_flight);
+    depth = depth < f->steps_in_flight ? depth : f->steps_in_flight;
+    for (; en->n_lanes < f->n_lanes; en->n_lanes++)
+        lane_init(&en->lane[en->n_lanes], en->n_lanes, &ex[en->n_lanes], (int32_t)depth);
     en->held = xcalloc2((size_t)f->n_pages, sizeof *en->held);
     en->pins = xcalloc2((size_t)kv_node_slots(en->kv), sizeof *en->pins);
     alloc_inbox(en);
@@ -186,7 +196,8 @@ void engine_free(struct engine *en)
     kv_free(en->kv);
     seqs_fini(&en->seqs);
     area_fini(en);
-    lane_fini(&en->lane);
+    for (int32_t i = 0; i < en->n_lanes; i++)
+        lane_fini(&en->lane[i]);
     free(en->held);
     free(en->pins);
     outbox_fini(en);

@@ -7,6 +7,9 @@
  *      ^                      |
  *      +---- seq_preempt -----+   (one in flight is only marked; it waits again once settled)
  *
+ * A seq starts in the prefill lane; with two, the decode lane takes it over when it lacks one token
+ * and no step names it.
+ *
  * Invariants, beside those of kv.h and step.h:
  *   K4  A seq pins the deepest node of its path, not only the pages.
  *   K6  When a page turns out to be a duplicate, its table entry is replaced in the same breath;
@@ -73,6 +76,7 @@ struct seq {
     bool has_area;   /* its draws need the step's area, see area.h */
     uint8_t embed; /* enum embed_kind; n_max is n_prompt then, and the last chunk brings the end */
     bool broken;   /* its logits were no numbers: nothing it computed is published */
+    uint8_t lane;  /* LANE_* whose steps may name it; changes at n_inflight == 0 only */
 
     struct sample_params params;
 
@@ -145,16 +149,28 @@ struct seqs {
 
 /* ---- what the scheduler knows ---- */
 
-/* Measured; see sched.c. */
+/* Ways to split a device between two lanes that the engine can keep apart. */
+enum { MAX_SHARES = 31 };
+
+/* Measured, by step.share: [0] is the whole device; see budget.c and split.c. */
 struct cost {
-    double prefill_us, prefill_tokens; /* decayed sums: their ratio is the cost of a token */
-    double decode_us;                  /* moving average of a decode step */
+    /* Decayed sums: their ratio is the cost of a token. */
+    double prefill_us[MAX_SHARES + 1], prefill_tokens[MAX_SHARES + 1];
+    double decode[MAX_SHARES + 1]; /* moving average: us of a decode step, per load */
+    double best_token_us;          /* the least that a token of a prefill step cost lately */
 };
 
 struct sched {
     int32_t max_step_tokens;   /* settings */
     int64_t max_decode_gap_us; /* 0 = no bound */
     struct cost cost;
+    double weight_tokens; /* as in engine_facts */
+    double load;          /* of the last decode step that was committed, see split.c */
+    int32_t n_shares;     /* of the executors; 0: the device cannot be split, or one lane */
+    int32_t share;        /* the split that steps planned now run on, see split.c */
+    int32_t share_age;    /* decode steps that were committed on it */
+    uint64_t n_beside;    /* decode steps on any split */
+    uint64_t share_used[MAX_SHARES + 1]; /* n_beside at the last on this one */
     double since_decode_us; /* estimated prefill work submitted since the last decode step */
     double vclock;          /* what a tenant would have been served, had each got its share */
     double weights;         /* of all tenants that have live seqs */
@@ -188,7 +204,8 @@ struct engine {
     struct kv *kv;
     struct seqs seqs;
     struct area area;
-    struct lane lane;
+    struct lane lane[MAX_LANES];
+    int32_t n_lanes;
     struct sched sched;
     struct staging staging;
     struct engine_stats stats;
@@ -199,6 +216,10 @@ struct engine {
     bool failed, stopping;
     int stop_status;
     int64_t (*now)(void *); /* clock_us, or a test's clock */
+    int64_t now_us;         /* as of the last wait or the begin of the turn */
+    int64_t wake_us;        /* two lanes: when prompts have waited long enough */
+    /* Let time pass while steps are in flight; NULL: wait for a message. For tests, with `now`. */
+    void (*pause)(void *now_arg, int64_t us);
     void *now_arg;
 
     pthread_t thread;

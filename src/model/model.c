@@ -320,6 +320,7 @@ int model_load(struct model **out, const struct model_source *s, struct be *be,
     m->cfg = *model_source_config(s);
     m->be = be;
     m->act_dt = o->act_dt >= 0 ? o->act_dt : be->info.act_dt;
+    m->weight_dt = o->weight_dt >= 0 ? o->weight_dt : be->info.weight_dt;
     m->max_seqs = o->max_seqs;
     m->max_tokens = o->max_step_tokens > o->max_seqs ? o->max_step_tokens : o->max_seqs;
     m->logit_rows = larger(m->max_seqs, SCORE_ROWS);
@@ -366,6 +367,12 @@ const struct model_config *model_config(const struct model *m)
 int32_t model_n_pages(const struct model *m)
 {
     return m->kv.n_pages;
+}
+
+int64_t model_weight_tokens(const struct model *m)
+{
+    int64_t token = m->page_bytes / m->kv.page_tokens;
+    return (int64_t)weights_bytes(&m->cfg, m->act_dt, m->weight_dt) / token;
 }
 
 int64_t model_page_bytes(const struct model *m)

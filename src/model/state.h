@@ -57,7 +57,7 @@ struct model {
     struct model_dims d;
     struct be *be;       /* of a lane its own */
     struct weight_set w; /* shared */
-    int32_t act_dt;
+    int32_t act_dt, weight_dt;
     int32_t max_seqs, max_tokens; /* rows and tokens of one step */
     int32_t logit_rows;           /* rows of logits, at least max_seqs */
     int32_t max_len;

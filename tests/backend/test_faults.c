@@ -192,7 +192,7 @@ static void test_shares(void **state)
             struct step *s = xalloc(sizeof *s);
             struct step_result *r = xalloc(sizeof *r);
             model_executor(m, lane, &ex);
-            assert_int_equal(ex.n_shares, split ? 3 : 0);
+            assert_int_equal(ex.n_shares, split ? 4 : 0);
             *s = (struct step){.version = STEP_VERSION,
                                .kind = lane == 0 ? STEP_PREFILL : STEP_DECODE,
                                .n_rows = 1,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_engine.c - what the engine costs on the host: one turn (drain, commit, plan, pack, submit,
- * post) against an executor that does nothing, at 1, 64 and 256 decoding rows, two steps in flight.
+ * post) against an executor that does nothing, at 1, 64 and 256 decoding rows, two steps in flight;
+ * then 256 rows in the decode lane of two.
  *   bench_engine [turns]
  */
 #include "clock.h"
@@ -14,20 +15,20 @@
 
 enum { PAGE = 16, LEN = 4096, PROMPT = 512 };
 
-static const struct step *flying[MAX_INFLIGHT];
+static const struct step *flying[MAX_LANES][MAX_INFLIGHT];
 
 static int null_submit(void *self, int slot, const struct step *s)
 {
-    (void)self;
-    flying[slot] = s;
+    const struct step **of = self;
+    of[slot] = s;
     return 0;
 }
 
 /* As little work as the contract allows: the figure is the engine's. */
 static int null_wait(void *self, int slot, struct step_result *r)
 {
-    (void)self;
-    const struct step *s = flying[slot];
+    const struct step *const *of = self;
+    const struct step *s = of[slot];
     int32_t k = 0;
     for (int32_t i = 0; i < s->n_rows; i++) {
         int32_t n = s->rows[i].want == STEP_WANT_SAMPLE;
@@ -47,6 +48,14 @@ static int null_ready(void *self, int slot)
     (void)self;
     (void)slot;
     return 0;
+}
+
+/* Of two lanes one is asked until its step is done. */
+static int null_done(void *self, int slot)
+{
+    (void)self;
+    (void)slot;
+    return 1;
 }
 
 static int64_t now_ns(void)
@@ -80,21 +89,28 @@ static void submit(struct engine *en, int i)
         abort();
 }
 
-static void bench(int rows, int turns)
+static void bench(int rows, int lanes, int turns)
 {
     struct engine_fixture x = engine_fixture();
     x.f.n_pages = rows * (LEN / PAGE) + 64;
     x.f.max_model_len = LEN;
     x.f.audit_every = 0;
+    x.f.n_lanes = lanes;
     x.f.n_eos = 1;
     x.f.eos[0] = 999;
     x.c.kv.page_tokens = PAGE;
     x.c.scheduler.max_seqs = rows;
     x.c.scheduler.max_step_tokens = 8192;
     x.c.limits.queue_size = 16;
-    const struct executor ex = {.submit = null_submit, .wait = null_wait, .ready = null_ready};
+    struct executor ex[MAX_LANES];
+    for (int l = 0; l < lanes; l++)
+        ex[l] = (struct executor){.self = flying[l],
+                                  .submit = null_submit,
+                                  .wait = null_wait,
+                                  .ready = lanes > 1 ? null_done : null_ready,
+                                  .n_shares = lanes > 1 ? 15 : 0};
     struct mbox *out = mbox_new(1 << 20, 1 << 24, NULL, NULL);
-    struct engine *en = engine_fixture_new(&x, &ex, out);
+    struct engine *en = engine_fixture_new(&x, ex, out);
     for (int i = 0; i < rows; i++)
         submit(en, i);
     for (int i = 0; i < rows * PROMPT / 8192 + 64; i++) { /* prompts, and first pages touched */
@@ -112,8 +128,8 @@ static void bench(int rows, int turns)
     }
     qsort(t, (size_t)turns, sizeof *t, by_value);
     int64_t median = t[turns / 2], p99 = t[turns * 99 / 100];
-    printf("%4d decode rows: median %6.1f us  p99 %6.1f us per step (%d steps)\n", rows,
-           (double)median / 1000, (double)p99 / 1000, turns);
+    printf("%4d decode rows, lanes %d: median %6.1f us  p99 %6.1f us per step (%d steps)\n", rows,
+           lanes, (double)median / 1000, (double)p99 / 1000, turns);
     if (n_rec != (int64_t)rows * turns)
         printf("  only %.1f tokens per step: not what was meant to be measured\n",
                (double)n_rec / turns);
@@ -129,8 +145,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_engine [turns, 1..%d]\n", LEN - PROMPT - 200);
         return 2;
     }
-    bench(1, turns);
-    bench(64, turns);
-    bench(256, turns);
+    bench(1, 1, turns);
+    bench(64, 1, turns);
+    bench(256, 1, turns);
+    bench(256, 2, turns);
     return 0;
 }

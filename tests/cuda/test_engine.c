@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_engine.c - the real engine over a small random model on the GPU: two steps in flight, a pool
- * far too small for the rows, shared prefixes, duplicates, random cancels, an audit every turn.
- * Every request must give what it gives alone, as long as the two best tokens are not so close that
- * 16-bit sums of another batch may swap them.
+/* test_engine.c - the real engine over a small random model on the GPU, with one lane and with two:
+ * two steps in flight, a pool far too small for the rows, shared prefixes, duplicates, random
+ * cancels, an audit every turn. Every request must give what it gives alone, as long as the two
+ * best tokens are not so close that 16-bit sums of another batch may swap them.
  *
  *   cuda_test_engine [requests] [cpu]      skipped without a GPU
  */
@@ -42,7 +42,7 @@ struct counts {
     double worst_margin, worst_logprob;
 };
 
-static int n_requests = 10000, kind = BE_CUDA;
+static int n_requests = 10000, kind = BE_CUDA, lanes = 1;
 static char dir[TINY_DIR_BYTES];
 static const struct tiny_model tiny = {.family = "llama",
                                        .dim = 256,
@@ -92,7 +92,8 @@ static void open_model(void)
                             .page_tokens = PAGE_TOKENS,
                             .pool_bytes = (int64_t)PAGES * 2 * 2 * 2 * PAGE_TOKENS * 64 * el,
                             .max_seqs = ROWS,
-                            .max_step_tokens = 256};
+                            .max_step_tokens = 256,
+                            .lanes = lanes};
     if (model_load(&model, src, be, &mo, &e) != 0)
         fail_msg("%s", e.msg);
     assert_int_equal(model_n_pages(model), PAGES);
@@ -102,7 +103,7 @@ static void open_model(void)
 static struct engine *open_engine(int alone, struct mbox *out)
 {
     struct engine_fixture x = engine_fixture();
-    struct executor ex;
+    struct executor ex[MAX_LANES];
     x.f.n_pages = PAGES;
     x.f.max_model_len = MAX_PROMPT + MAX_NEW;
     x.f.vocab = VOCAB;
@@ -114,8 +115,10 @@ static struct engine *open_engine(int alone, struct mbox *out)
     x.c.scheduler.steps_in_flight = alone ? 1 : 2;
     x.c.scheduler.max_decode_gap = 2000;
     x.c.limits.queue_size = alone ? 1 : WAITING;
-    model_executor(model, 0, &ex);
-    return engine_fixture_new(&x, &ex, out);
+    x.f.n_lanes = lanes;
+    for (int i = 0; i < lanes; i++)
+        model_executor(model, i, &ex[i]);
+    return engine_fixture_new(&x, ex, out);
 }
 
 /* Prompts share stems, are a stem alone, or are an earlier prompt again with a longer tail. */
@@ -299,18 +302,22 @@ static void serve(int64_t total)
     be_close(be);
 }
 
-/* The context keeps what it loads for kernels once, so memory is compared after a first round. */
+/* The context keeps what it loads for kernels once, and graphs are recorded when first needed, on
+ * every share: memory is compared after a first round like the second. */
 static void test_served(void **state)
 {
     (void)state;
     make_requests();
-    serve(n_requests < 400 ? n_requests : 400);
-    int64_t before = free_memory();
-    serve(n_requests);
-    int64_t after = free_memory();
-    printf("device memory free before %lld, after %lld\n", (long long)before, (long long)after);
-    if (kind == BE_CUDA)
-        assert_int_equal(after, before);
+    for (lanes = 1; lanes <= MAX_LANES; lanes++) {
+        serve(n_requests);
+        int64_t before = free_memory();
+        serve(n_requests);
+        int64_t after = free_memory();
+        printf("lanes %d: device memory free before %lld, after %lld\n", lanes, (long long)before,
+               (long long)after);
+        if (kind == BE_CUDA)
+            assert_int_equal(after, before);
+    }
 }
 
 int main(int argc, char **argv)

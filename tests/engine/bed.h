@@ -37,7 +37,8 @@ struct bed {
 
 /* No request but those that have BAD_TOKEN among theirs meets it: the vocabulary that is drawn from
  * ends before it. */
-static inline struct bed *bed_new_slow(const struct engine_fixture *x, int64_t token_us)
+static inline struct bed *bed_new_shares(const struct engine_fixture *x, int64_t token_us,
+                                         int32_t n_shares)
 {
     struct bed *b = xalloc(sizeof *b);
     const struct hm_config m = {.n_pages = x->f.n_pages,
@@ -47,17 +48,25 @@ static inline struct bed *bed_new_slow(const struct engine_fixture *x, int64_t t
                                 .vocab = x->f.vocab - 1,
                                 .depth = (int32_t)x->c.scheduler.steps_in_flight,
                                 .late = 1,
+                                .lanes = x->f.n_lanes,
+                                .n_shares = n_shares,
                                 .step_us = 1000,
                                 .token_us = token_us,
                                 .bad_token = BAD_TOKEN};
-    struct executor ex;
+    struct executor ex[MAX_LANES];
     b->hm = hm_new(&m);
-    hm_executor(b->hm, &ex);
+    hm_executor(b->hm, ex);
     b->out = mbox_new(1 << 16, 1 << 20, NULL, NULL);
-    b->en = engine_fixture_new(x, &ex, b->out);
+    b->en = engine_fixture_new(x, ex, b->out);
     b->en->now = hm_now;
+    b->en->pause = hm_pause;
     b->en->now_arg = b->hm;
     return b;
+}
+
+static inline struct bed *bed_new_slow(const struct engine_fixture *x, int64_t token_us)
+{
+    return bed_new_shares(x, token_us, 0);
 }
 
 static inline struct bed *bed_new(const struct engine_fixture *x)
@@ -108,6 +117,7 @@ struct extra {
     const uint32_t *mask;
     int32_t n_stop, n_bias, n_mask, min_new, embed, scores;
     int with_eos;
+    int64_t arrival_us;
     struct sample_params params; /* n_logprobs 0 stands for none */
 };
 
@@ -118,6 +128,7 @@ static inline int try_ask(struct bed *b, int i, const token_id *tok, int n, int 
 {
     struct msg_submit h = {.h = {.kind = MSG_SUBMIT},
                            .id = (req_id)i + 1,
+                           .arrival_us = x->arrival_us,
                            .n_prompt = n,
                            .max_new = max_new,
                            .priority = priority,
@@ -197,7 +208,7 @@ static inline int turn(struct bed *b)
                 continue;
             }
             if (r->token >= 0 && b->n_got[i]++ == 0) {
-                b->steps_at_first[i] = (int64_t)b->en->lane.step_no;
+                b->steps_at_first[i] = (int64_t)b->en->lane[0].step_no;
                 b->first[b->n_first++] = i;
             }
             if (r->token >= 0 && b->n_got[i] <= MAX_GOT)

@@ -34,22 +34,26 @@ static const char *const names[N_PLANTS] = {
     [PLANT_SUM_MISSED] = "chunk of a mean not added",
     [PLANT_VECTOR_SLOT] = "vector of another row",
     [PLANT_COPY_UNPINNED] = "copy source released early",
+    [PLANT_HANDED_EARLY] = "row handed over before its prefill committed",
+    [PLANT_OTHER_LANE] = "page released while the other lane reads it",
+    [PLANT_LIMBO_LANE] = "limbo drained by the wrong lane",
 };
 
 /* In the child: run seeds until something is noticed. */
 static int hunt(int plant)
 {
     quire_plant = plant;
-    for (int seed = 1; seed <= PLANT_SEEDS; seed++)
-        for (int depth = 1; depth <= 2; depth++) {
-            struct tr_result r = {0};
-            tr_run((uint64_t)seed, depth, 0, &r);
-            if (!tr_bad(&r))
-                continue;
-            printf("  %-48s seed %3d depth %d: %s\n", names[plant], seed, depth, r.why);
-            fflush(stdout);
-            return CAUGHT;
-        }
+    for (int i = 0; i < PLANT_SEEDS * 4; i++) {
+        int seed = i / 4 + 1, depth = i % 2 + 1,
+            lanes = plant >= PLANT_HANDED_EARLY ? 2 : i / 2 % 2 + 1;
+        struct tr_result r = {0};
+        tr_run((uint64_t)seed, depth, lanes, 0, &r);
+        if (!tr_bad(&r))
+            continue;
+        printf("  %-48s seed %3d depth %d lanes %d: %s\n", names[plant], seed, depth, lanes, r.why);
+        fflush(stdout);
+        return CAUGHT;
+    }
     return QUIET;
 }
 

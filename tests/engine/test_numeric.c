@@ -24,7 +24,7 @@ static void check_clean(struct bed *b)
         turn(b);
     kv_get_stats(b->en->kv, &k);
     assert_int_equal(k.n_free + k.n_evictable, k.n_pages);
-    assert_int_equal(b->en->lane.n_limbo, 0);
+    assert_int_equal(b->en->lane[0].n_limbo, 0);
 }
 
 /* A token whose embedding is no number, between clean requests, with one step in flight and two. */

@@ -17,7 +17,7 @@ static struct bed *full_rows(int n)
     for (int i = 0; i < 20; i++)
         turn(b);
     assert_int_equal(b->en->seqs.n_run, n < ROWS ? n : ROWS);
-    assert_int_equal(b->en->lane.n_flight, 2);
+    assert_int_equal(b->en->lane[0].n_flight, 2);
     return b;
 }
 
@@ -41,12 +41,12 @@ static void test_stop_while_blocked(void **state)
         if (kind == 1) { /* one is committed, its tokens stay */
             engine_turn(b->en);
             assert_int_equal(b->en->staging.n_top, ROWS * MAX_LOGPROBS);
-            assert_int_equal(b->en->lane.n_flight, 1);
+            assert_int_equal(b->en->lane[0].n_flight, 1);
         }
         for (int i = ROWS; i < n; i++)
             assert_int_equal(engine_cancel(b->en, (req_id)i + 1, ST_CANCELLED), 0);
         engine_stop(b->en, ST_DRAINING);
-        assert_int_equal(b->en->lane.n_flight, 0);
+        assert_int_equal(b->en->lane[0].n_flight, 0);
         assert_true(b->en->staging.blocked);
         for (int i = 0; i < 4; i++)
             engine_turn(b->en); /* still nobody reads */

@@ -65,6 +65,28 @@ static void test_decode_gap(void **state)
     }
 }
 
+/* A long prompt whose turn came out of order, as its tenant's oldest, has its chunk; there is room
+ * for more of it in the same step, but a row is in a step once. */
+static void test_once_a_step(void **state)
+{
+    (void)state;
+    struct engine_fixture x = small();
+    x.f.n_pages = 1000;
+    struct bed *b = bed_new_slow(&x, 1);
+    ask(b, 0, NULL, 8, 1000, 0, 0); /* stays, and so does its tenant */
+    for (int i = 1; i < 6; i++) {
+        ask(b, i, NULL, 200, 1, 0, 0);
+        while (!b->ended[i])
+            turn(b);
+    }
+    ask(b, 6, NULL, 1000, 1, 0, 0);
+    turn(b);
+    ask(b, 7, NULL, 800, 1, -1, 0);
+    until_idle(b);
+    assert_int_equal(b->n_got[6] + b->n_got[7], 2);
+    bed_free(b);
+}
+
 static void test_priority(void **state)
 {
     (void)state;
@@ -115,7 +137,7 @@ static void test_light_beside_heavy(void **state)
                 turn(b);
             assert_int_equal(b->n_first, 16);
             for (int i = 60; i < 80; i++) {
-                int64_t before = (int64_t)b->en->lane.step_no;
+                int64_t before = (int64_t)b->en->lane[0].step_no;
                 ask(b, i, NULL, 8, 1, 0, 2);
                 for (int k = 0; !b->ended[i]; k++) {
                     turn(b);
@@ -325,7 +347,7 @@ static void test_short_passes_long(void **state)
         ask(b, i, NULL, 4000, 1, 0, 0);
     for (int i = 0; i < 6; i++)
         turn(b);
-    int64_t before = (int64_t)b->en->lane.step_no;
+    int64_t before = (int64_t)b->en->lane[0].step_no;
     ask(b, 3, NULL, 8, 1, 0, 0);
     for (int k = 0; !b->ended[3]; k++) {
         turn(b);
@@ -381,7 +403,7 @@ int main(void)
         cmocka_unit_test(test_kept_row_expires), cmocka_unit_test(test_weights),
         cmocka_unit_test(test_row_bound),        cmocka_unit_test(test_short_passes_long),
         cmocka_unit_test(test_slow_device),      cmocka_unit_test(test_cache_share),
-        cmocka_unit_test(test_whole_pages),
+        cmocka_unit_test(test_whole_pages),      cmocka_unit_test(test_once_a_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include "engine_fixture.h"
 #include "hash_model.h"
 #include "kv.h"
+#include "lane_thread.h"
 #include "log.h"
 #include "mem.h"
 #include "naive.h"
@@ -33,9 +34,12 @@ struct house {
     token_id want[N_REQ][MAX_NEW];
     int32_t n_want[N_REQ], n_got[N_REQ], ended[N_REQ], finish[N_REQ], status[N_REQ];
     int64_t healthy;
+    struct lane_thread thread[MAX_LANES];
+    int n_threads;
 };
 
-static struct house *house_new(int32_t max_waiting)
+/* `threads`: each lane's steps run on a thread of its own. */
+static struct house *house_new(int32_t max_waiting, int lanes, int threads)
 {
     struct house *h = xalloc(sizeof *h);
     h->x = engine_fixture();
@@ -55,12 +59,18 @@ static struct house *house_new(int32_t max_waiting)
                                 .max_pages = 15,
                                 .vocab = VOCAB,
                                 .depth = 2,
+                                .lanes = lanes,
+                                .n_shares = lanes > 1 ? 3 : 0,
+                                .by_hand = threads,
                                 .seed = 11};
-    struct executor ex;
+    struct executor ex[MAX_LANES];
+    h->x.f.n_lanes = lanes;
     h->hm = hm_new(&m);
-    hm_executor(h->hm, &ex);
+    hm_executor(h->hm, ex);
+    for (; threads && h->n_threads < lanes; h->n_threads++)
+        lane_thread_open(&h->thread[h->n_threads], &ex[h->n_threads], 300);
     h->out = mbox_new(1 << 14, 1 << 14, NULL, NULL);
-    h->en = engine_fixture_new(&h->x, &ex, h->out);
+    h->en = engine_fixture_new(&h->x, ex, h->out);
     uint64_t rng = 1;
     for (int i = 0; i < N_REQ; i++) {
         struct request *q = &h->req[i];
@@ -83,6 +93,8 @@ static struct house *house_new(int32_t max_waiting)
 
 static void house_free(struct house *h)
 {
+    for (int i = 0; i < h->n_threads; i++)
+        lane_thread_close(&h->thread[i]);
     engine_free(h->en);
     hm_free(h->hm);
     mbox_free(h->out);
@@ -140,10 +152,9 @@ static void *client_main(void *arg)
     return NULL;
 }
 
-static void test_clients(void **state)
+static void clients(int lanes, int threads)
 {
-    (void)state;
-    struct house *h = house_new(20);
+    struct house *h = house_new(20, lanes, threads);
     pthread_t th[N_CLIENTS];
     struct client c[N_CLIENTS];
     assert_int_equal(engine_start(h->en, NULL), 0);
@@ -170,11 +181,25 @@ static void test_clients(void **state)
     house_free(h);
 }
 
-/* No work: the thread sleeps. Stopping it ends what is live, with the status given. */
-static void test_idle_and_stop(void **state)
+static void test_clients(void **state)
 {
     (void)state;
-    struct house *h = house_new(N_REQ);
+    clients(1, 0);
+    clients(2, 0);
+}
+
+/* The engine's thread and one for each lane. */
+static void test_lane_threads(void **state)
+{
+    (void)state;
+    clients(1, 1);
+    clients(2, 1);
+}
+
+/* No work: the thread sleeps. Stopping it ends what is live, with the status given. */
+static void idle_and_stop(int lanes)
+{
+    struct house *h = house_new(N_REQ, lanes, lanes > 1);
     assert_int_equal(engine_start(h->en, NULL), 0);
     /* It comes to rest: some window without one turn. A thread that spins has none. */
     bool busy = true;
@@ -196,11 +221,18 @@ static void test_idle_and_stop(void **state)
     house_free(h);
 }
 
+static void test_idle_and_stop(void **state)
+{
+    (void)state;
+    idle_and_stop(1);
+    idle_and_stop(2);
+}
+
 /* A thread that was not scheduled yet is not a hanging one: the clock starts with the work. */
 static void test_heartbeat(void **state)
 {
     (void)state;
-    struct house *h = house_new(N_REQ);
+    struct house *h = house_new(N_REQ, 1, 0);
     bool busy = true;
     engine_heartbeat_us(h->en, &busy);
     assert_int_equal(busy, 0);
@@ -233,8 +265,9 @@ static void turns(struct house *h, int n)
 static void test_refused_step(void **state)
 {
     (void)state;
-    for (uint64_t no = 1; no < 12; no++) {
-        struct house *h = house_new(N_REQ);
+    for (uint64_t at = 0; at < 22; at++) {
+        uint64_t no = 1 + at / 2;
+        struct house *h = house_new(N_REQ, 1 + (int)(at % 2), 0);
         int n_failed = 0;
         hm_fail(h->hm, no, ST_INTERNAL, 1, 0);
         for (int i = 0; i < 40; i++)
@@ -258,19 +291,18 @@ static void test_refused_step(void **state)
         kv_get_stats(h->en->kv, &k);
         assert_int_equal(k.n_free + k.n_evictable, k.n_pages);
         assert_int_equal(h->en->stats.audit_failures, 0);
-        assert_int_equal(h->en->lane.n_limbo, 0);
+        assert_int_equal(h->en->lane[0].n_limbo + h->en->lane[1].n_limbo, 0);
         assert_int_equal(engine_submit(h->en, &h->req[50].m), 0);
         house_free(h);
     }
 }
 
 /* A device error ends what is live; a transient one is retried; for ever transient is an error. */
-static void test_device(void **state)
+static void device(int lanes)
 {
-    (void)state;
     for (int on_wait = 0; on_wait <= 1; on_wait++)
         for (int kind = 0; kind < 3; kind++) {
-            struct house *h = house_new(N_REQ);
+            struct house *h = house_new(N_REQ, lanes, 0);
             int ok = kind == 0;
             hm_fail(h->hm, 5, kind == 2 ? ST_DEVICE : ST_DEVICE_RETRY, ok ? 2 : 1000, on_wait);
             for (int i = 0; i < 20; i++)
@@ -296,10 +328,17 @@ static void test_device(void **state)
         }
 }
 
+static void test_device(void **state)
+{
+    (void)state;
+    device(1);
+    device(2);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
-    struct house *h = house_new(2);
+    struct house *h = house_new(2, 1, 0);
     struct err e;
     struct engine_limits l;
     struct engine_misfit why;
@@ -332,8 +371,18 @@ static void test_refusals(void **state)
     struct engine_fixture none = h->x;
     none.c.kv.page_tokens = 0;
     struct engine *en;
-    assert_int_equal(engine_new(&en, &none.c, &none.f, &h->en->lane.ex, h->out, &e),
+    assert_int_equal(engine_new(&en, &none.c, &none.f, &h->en->lane[0].ex, h->out, &e),
                      ST_INVALID_VALUE);
+    none = h->x;
+    none.f.n_lanes = 2;
+    const struct executor uneven[] = {{.n_shares = 3}, {.n_shares = 4}};
+    const struct executor many[] = {{.n_shares = MAX_SHARES + 1}, {.n_shares = MAX_SHARES + 1}};
+    assert_int_equal(engine_new(&en, &none.c, &none.f, uneven, h->out, &e), ST_INVALID_VALUE);
+    assert_string_equal(e.param, "n_shares");
+    assert_int_equal(engine_new(&en, &none.c, &none.f, many, h->out, &e), ST_INVALID_VALUE);
+    none.f.n_lanes = 3;
+    assert_int_equal(engine_new(&en, &none.c, &none.f, uneven, h->out, &e), ST_INVALID_VALUE);
+    assert_string_equal(e.param, "n_lanes");
     house_free(h);
 }
 
@@ -341,9 +390,10 @@ int main(void)
 {
     log_set(LOG_ERROR, LOG_TEXT);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clients),      cmocka_unit_test(test_idle_and_stop),
-        cmocka_unit_test(test_heartbeat),    cmocka_unit_test(test_device),
-        cmocka_unit_test(test_refused_step), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_clients),       cmocka_unit_test(test_lane_threads),
+        cmocka_unit_test(test_idle_and_stop), cmocka_unit_test(test_heartbeat),
+        cmocka_unit_test(test_device),        cmocka_unit_test(test_refused_step),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include "engine_fixture.h"
 #include "hash_model.h"
 #include "kv.h"
+#include "kv/tree.h"
 #include "mem.h"
 #include "naive.h"
 
@@ -48,6 +49,7 @@ struct trace {
     struct tr_req req[TR_MAX_REQ];
     int n_req;
     int spoiled; /* one step computes no numbers */
+    int timed;   /* requests say when they came, so that prompts may wait for others */
     struct tr_result *r;
 };
 
@@ -236,8 +238,9 @@ static void tr_vector(struct trace *t, const struct tr_req *q, const struct out_
     int64_t *bad = &t->r->mismatches;
     if (r->finish != FINISH_VECTOR || r->n_vec != HM_DIM || q->n_got > 0)
         tr_fault(t, bad, "wrong end of a vector", (int64_t)r->id, r->n_vec);
-    else if (memcmp(vec + r->vec0, q->vector, sizeof q->vector) != 0)
-        tr_fault(t, bad, "wrong vector", (int64_t)r->id, r->vec0);
+    for (int j = 0; r->n_vec == HM_DIM && j < HM_DIM; j++)
+        if (vec[r->vec0 + j] != q->vector[j])
+            tr_fault(t, bad, "wrong vector", (int64_t)r->id, r->vec0);
     if (r->n_cached < 0 || r->n_cached > (q->m->embed == EMBED_MEAN ? 0 : tr_hit_bound(t, q)))
         tr_fault(t, bad, "impossible hit of a vector", (int64_t)r->id, r->n_cached);
     t->r->vectors++;
@@ -315,6 +318,7 @@ static int tr_clients(struct trace *t, int64_t at)
         struct tr_req *q = &t->req[i];
         if (!q->submitted && q->arrive <= at) {
             q->submitted = 1;
+            q->m->arrival_us = t->timed ? hm_now(t->hm) : 0;
             if (engine_submit(t->en, q->m) != 0)
                 tr_fault(t, &t->r->errors, "submit refused", i, 0);
         }
@@ -330,6 +334,14 @@ static int tr_clients(struct trace *t, int64_t at)
     return open;
 }
 
+/* No step in flight uses a page that nobody holds. */
+static void tr_pages(struct trace *t)
+{
+    for (page_id p = 0; p < t->x.f.n_pages; p++)
+        if (t->en->kv->refs[p] == 0 && hm_uses(t->hm, p))
+            tr_fault(t, &t->r->violations, "a page in use was freed", p, 0);
+}
+
 /* Afterwards everything is free or cached, and nobody holds anything. */
 static void tr_after(struct trace *t)
 {
@@ -343,8 +355,10 @@ static void tr_after(struct trace *t)
         tr_fault(t, &t->r->leaks, "pages lost", k.n_free, k.n_evictable);
     const struct seqs *q = &en->seqs;
     if (q->n_run + q->n_wait + q->n_draining + q->n_marked > 0 ||
-        en->lane.n_limbo + en->lane.n_flight > 0 || q->n_free_rows != en->lim.max_seqs ||
-        atomic_load(&en->live) != 0 || q->n_tenant_free != q->n_slots)
+        en->lane[0].n_limbo + en->lane[0].n_flight + en->lane[1].n_limbo + en->lane[1].n_flight >
+            0 ||
+        q->n_free_rows != en->lim.max_seqs || atomic_load(&en->live) != 0 ||
+        q->n_tenant_free != q->n_slots)
         tr_fault(t, &t->r->leaks, "something is still live", q->n_draining, q->n_free_rows);
     struct err e;
     if (engine_audit(en, &e) != 0)
@@ -370,6 +384,9 @@ static void tr_collect(struct trace *t)
     r->hm.steps += h->steps;
     r->hm.copies += h->copies;
     r->hm.overlapped += h->overlapped;
+    r->hm.beside += h->beside;
+    r->hm.handed += h->handed;
+    r->hm.shared += h->shared;
     r->hm.prefill_tokens += h->prefill_tokens;
     r->hm.decode_rows += h->decode_rows;
     r->hm.trace = hm_mix(r->hm.trace, h->trace);
@@ -384,13 +401,15 @@ static int tr_bad(const struct tr_result *r)
 }
 
 /* Run one seed; adds to *r. `fault`: arm this fault point (0: none). */
-static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
+static void tr_run(uint64_t seed, int depth, int lanes, int64_t fault, struct tr_result *r)
 {
     struct trace *t = xalloc(sizeof *t);
     token_id stems[4][TR_MAX_LEN];
     t->r = r;
     t->rng = seed * 0x9e3779b97f4a7c15u + 99;
     tr_config(t, depth);
+    t->x.f.n_lanes = lanes;
+    t->timed = lanes > 1 || seed % 3 == 0;
     for (int i = 0; i < 4; i++)
         for (int k = 0; k < TR_MAX_LEN; k++)
             stems[i][k] = i == 3 && k < 20 ? stems[0][k] : tr_rand(t, TR_VOCAB);
@@ -405,14 +424,17 @@ static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
                                 .max_pages = (TR_MAX_LEN + t->page_tokens - 1) / t->page_tokens,
                                 .vocab = TR_VOCAB,
                                 .depth = depth,
+                                .lanes = lanes,
+                                .n_shares = lanes > 1 ? (int32_t)(seed % 5) : 0,
                                 .seed = seed,
                                 .step_us = 100,
                                 .token_us = 3};
-    struct executor ex;
+    struct executor ex[MAX_LANES];
     t->hm = hm_new(&h);
-    hm_executor(t->hm, &ex);
-    t->en = engine_fixture_new(&t->x, &ex, t->out);
+    hm_executor(t->hm, ex);
+    t->en = engine_fixture_new(&t->x, ex, t->out);
     t->en->now = hm_now;
+    t->en->pause = hm_pause;
     t->en->now_arg = t->hm;
     t->spoiled = seed % 5 == 0;
     if (t->spoiled)
@@ -424,6 +446,8 @@ static void tr_run(uint64_t seed, int depth, int64_t fault, struct tr_result *r)
     int64_t at = 0;
     for (; tr_clients(t, at) > 0 && at < TR_MAX_TURNS && !r->violations; at++) {
         engine_turn(t->en);
+        if (!t->en->failed)
+            tr_pages(t);
         if (!slow || tr_rand(t, 6) == 0)
             tr_take(t);
     }

@@ -17,6 +17,7 @@ struct engine_fixture engine_fixture(void)
                                 .max_model_len = 256 * (int32_t)x.c.kv.page_tokens,
                                 .vocab = 1000,
                                 .steps_in_flight = MAX_INFLIGHT,
+                                .n_lanes = 1,
                                 .audit_every = 1};
     return x;
 }

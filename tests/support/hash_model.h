@@ -6,6 +6,9 @@
  * or doubly written page therefore changes an output. Besides it checks each step for what the
  * order of execution could hide: overlap of steps in flight, recycled rows, touched steps, bad
  * indices.
+ *
+ * As two lanes over one pool (include/step.h) it is two executors, whose steps run in any order
+ * between them; then also what one lane does to pages, rows and tokens of the other is checked.
  */
 #ifndef QUIRE_TEST_HASH_MODEL_H
 #define QUIRE_TEST_HASH_MODEL_H
@@ -17,13 +20,17 @@
 struct hm_config {
     int32_t n_pages, page_tokens, max_rows, max_pages; /* max_pages: of one row's table */
     int32_t vocab, depth;
-    int32_t late; /* 1: a step runs at its wait, so that virtual time is a device's */
+    int32_t late;            /* 1: a step runs at its wait, so that virtual time is a device's */
+    int32_t lanes, n_shares; /* lanes: 2, or 1 (or 0) */
+    int32_t by_hand;         /* a step runs when hm_run says so, on whatever thread */
     uint64_t seed;
     int64_t step_us, token_us; /* virtual cost */
     token_id bad_token;        /* what follows it is no number any more; 0 = there is none */
 };
 struct hm_counts {
     int64_t steps, decode_rows, prefill_tokens, copies, edits, overlapped;
+    int64_t beside, handed; /* steps beside one of the other lane; rows it got from there */
+    int64_t shared;         /* steps on a part of the device */
     int64_t violations;
     uint64_t trace; /* hash over all steps */
     char first[160];
@@ -32,9 +39,15 @@ struct hm_counts {
 struct hash_model;
 struct hash_model *hm_new(const struct hm_config *c);
 void hm_free(struct hash_model *hm);
-void hm_executor(struct hash_model *hm, struct executor *ex);
+void hm_executor(struct hash_model *hm, struct executor *ex); /* ex[lanes] */
 const struct hm_counts *hm_counts(const struct hash_model *hm);
 int64_t hm_now(void *hm); /* virtual time; arg is the model */
+void hm_pause(void *hm, int64_t us);
+/* Does a step in flight read or write that page? */
+int hm_uses(const struct hash_model *hm, page_id page);
+/* by_hand: the step that the executor `self` has in slot runs now. The steps of a lane one after
+ * the other; those of two lanes may run on two threads. */
+void hm_run(void *self, int slot);
 /* From step number `no` on, submit (or wait) answers `status`, `times` times. */
 void hm_fail(struct hash_model *hm, uint64_t no, int status, int times, int on_wait);
 

@@ -179,6 +179,7 @@ void rig_defaults(struct rig *r)
     static const char script[] = "abcdefghijklmnopqrstuvwxyz0123456789";
     *r = (struct rig){.limits = {.watchdog_us = 10000000, .failed_exit_us = 500000},
                       .f = {.n_pages = 4096,
+                            .n_lanes = 1,
                             .max_model_len = 2048,
                             .vocab = RIG_VOCAB,
                             .hidden_dim = RIG_DIM,

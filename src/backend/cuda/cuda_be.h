@@ -69,7 +69,7 @@ struct cuda_gemm;   /* cuBLASLt and the choice of algorithms: gemm.c */
 struct cuda_graphs; /* recorded decode steps: graph.c */
 struct cuda_shares; /* how the processors can be split: share.c */
 
-enum { ARRIVED = MAX_ROWS * 256, QUEUE = 2, MAX_CUDA_PARTS = 4 };
+enum { ARRIVED = MAX_ROWS * 256, QUEUE = 2, MAX_CUDA_PARTS = 5 };
 
 struct cuda_part {
     cudaStream_t stream;
