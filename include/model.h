@@ -38,8 +38,8 @@ struct model_opts {
 };
 struct model;
 /* max_seqs for this model and device where nobody says: 256 on a CPU; on a GPU the largest power of
- * two up to MAX_ROWS, 64 at least, whose rows (logits and counts over the vocabulary in every lane)
- * take no more than a 32nd of the memory that is left. */
+ * two in 64 .. 1024 whose rows (logits and counts over the vocabulary in every lane) take no more
+ * than a 32nd of the memory that is left. */
 int32_t model_auto_seqs(const struct model_source *s, const struct be *be, int32_t lanes);
 /* Weights, workspace, tables, pool: everything is allocated here. The source may be closed after.
  */

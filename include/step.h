@@ -16,8 +16,8 @@
 #include <stdint.h>
 
 enum {
-    STEP_VERSION = 4,
-    MAX_ROWS = 1024,         /* seqs in one step; scheduler.max_seqs is at most this */
+    STEP_VERSION = 5,
+    MAX_ROWS = 4096,         /* seqs in one step; scheduler.max_seqs is at most this */
     MAX_STEP_TOKENS = 16384, /* scheduler.max_step_tokens is at most this */
     MAX_EDITS = 65536,       /* page-table entries changed in one step */
     MAX_COPIES = 4096,       /* page copies of each sort in one step */

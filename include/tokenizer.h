@@ -35,7 +35,10 @@ int32_t tok_vocab(const struct tok *t); /* ids are < this (added tokens included
 const char *tok_string(const struct tok *t, token_id id, size_t *n);
 token_id tok_find(const struct tok *t, const char *s, size_t n); /* exact vocabulary string; -1 */
 bool tok_is_special(const struct tok *t, token_id id);
-/* The raw bytes an id stands for inside a text (no start-of-text stripping); appends. */
+/* The raw bytes an id stands for inside a text (no start-of-text stripping), as long as t lives;
+ * none when there is no such id. */
+struct view tok_view(const struct tok *t, token_id id);
+/* Appends them. */
 void tok_bytes(const struct tok *t, token_id id, struct buf *out);
 token_id tok_bos(const struct tok *t), tok_eos(const struct tok *t); /* -1 = none */
 

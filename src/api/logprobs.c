@@ -12,46 +12,54 @@
 
 #include <string.h>
 
-/* Token text as a key: its text, or bytes:\xE4 when it is not text by itself. */
-void token_key(struct buf *b, const struct stream *s, token_id id)
+static void put_byte(struct buf *b, unsigned v, bool comma)
 {
-    const struct tok *t = s->a->s.tok;
-    if (s->g.ids_as_texts) {
-        out_fmt(b, "\"token_id:%d\"", id);
+    char t[4] = {',', (char)('0' + v / 100), (char)('0' + v / 10 % 10), (char)('0' + v % 10)};
+    int skip = v >= 100 ? 1 : v >= 10 ? 2 : 3;
+    if (comma)
+        t[--skip] = ',';
+    buf_add(b, t + skip, sizeof t - (size_t)skip);
+}
+
+/* Token text as a key: its text, or bytes:\xE4 when it is not text by itself. */
+static void put_key(struct buf *b, struct view raw)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    if (utf8_valid_prefix(raw.p, raw.n) == raw.n) {
+        out_json(b, raw.p, raw.n);
         return;
     }
-    struct buf raw = {0}, esc = {0};
-    tok_bytes(t, id, &raw);
-    const char *p = raw.p ? raw.p : "";
-    if (utf8_valid_prefix(p, raw.n) == raw.n) {
-        out_json(b, p, raw.n);
-    } else {
-        out_str(&esc, "bytes:");
-        for (size_t i = 0; i < raw.n; i++)
-            out_fmt(&esc, "\\x%02X", (unsigned char)p[i]);
-        out_json(b, esc.p, esc.n);
+    out_str(b, "\"bytes:");
+    for (size_t i = 0; i < raw.n; i++) {
+        unsigned char c = (unsigned char)raw.p[i];
+        char t[5] = {'\\', '\\', 'x', hex[c >> 4], hex[c & 15]}; /* the escape of \xE4 */
+        buf_add(b, t, sizeof t);
     }
-    buf_free(&raw);
-    buf_free(&esc);
+    out_str(b, "\"");
+}
+
+void token_key(struct buf *b, const struct stream *s, token_id id)
+{
+    if (s->g.ids_as_texts)
+        out_fmt(b, "\"token_id:%d\"", id);
+    else
+        put_key(b, tok_view(s->a->s.tok, id));
 }
 
 static void chat_entry(struct buf *b, const struct stream *s, token_id id, float v)
 {
-    struct buf raw = {0};
-    tok_bytes(s->a->s.tok, id, &raw);
-    const char *p = raw.p ? raw.p : "";
+    struct view raw = tok_view(s->a->s.tok, id);
     out_str(b, "{\"token\":");
     if (s->g.ids_as_texts)
         out_fmt(b, "\"token_id:%d\"", id);
     else
-        out_json(b, p, raw.n);
+        out_json(b, raw.p, raw.n);
     out_str(b, ",\"logprob\":");
     out_logprob(b, v);
     out_str(b, ",\"bytes\":[");
     for (size_t i = 0; i < raw.n; i++)
-        out_fmt(b, i ? ",%u" : "%u", (unsigned char)p[i]);
+        put_byte(b, (unsigned char)raw.p[i], i > 0);
     out_str(b, "]");
-    buf_free(&raw);
 }
 
 static void logprob_chat(struct choice *c, const struct out_rec *rec,
@@ -69,49 +77,55 @@ static void logprob_chat(struct choice *c, const struct out_rec *rec,
     out_str(b, "]}");
 }
 
-static bool same_text(const struct tok *t, token_id a, token_id b)
+static bool same_text(struct view x, struct view y)
 {
-    struct buf x = {0}, y = {0};
-    tok_bytes(t, a, &x);
-    tok_bytes(t, b, &y);
-    bool same = x.n == y.n && (x.n == 0 || memcmp(x.p, y.p, x.n) == 0);
-    buf_free(&x);
-    buf_free(&y);
-    return same;
+    return x.n == y.n && memcmp(x.p, y.p, x.n) == 0;
+}
+
+static void put_top(struct buf *b, const struct stream *s, token_id id, float v, bool first)
+{
+    out_str(b, first ? "" : ",");
+    token_key(b, s, id);
+    out_str(b, ":");
+    out_logprob(b, v);
+}
+
+/* {key: log probability} of the best n_top, and of the token itself. Equal texts of different ids
+ * are one key: the first is the better one. */
+static void put_tops(struct buf *b, const struct stream *s, const struct out_rec *rec,
+                     const struct token_logprob *top, int32_t n_top)
+{
+    struct view text[MAX_LOGPROBS], own = tok_view(s->a->s.tok, rec->token);
+    bool ids = s->g.ids_as_texts; /* then every key is another */
+    bool have = false;
+    int32_t n = 0; /* keys so far */
+    out_str(b, "{");
+    for (int32_t i = 0; i < n_top && i < MAX_LOGPROBS; i++) {
+        bool again = false;
+        text[n] = tok_view(s->a->s.tok, top[i].token);
+        for (int32_t j = 0; j < n && !again && !ids; j++)
+            again = same_text(text[j], text[n]);
+        if (again)
+            continue;
+        have |= top[i].token == rec->token || (!ids && same_text(text[n], own));
+        put_top(b, s, top[i].token, top[i].logprob, n == 0);
+        n++;
+    }
+    if (!have)
+        put_top(b, s, rec->token, rec->logprob, n == 0);
+    out_str(b, "}");
 }
 
 void logprob_text(struct lp *to, const struct stream *s, int64_t offset, const struct out_rec *rec,
                   const struct token_logprob *top, int32_t most)
 {
-    const struct tok *t = s->a->s.tok;
     const char *comma = to->tokens.n ? "," : "";
-    bool ids = s->g.ids_as_texts; /* then every key is another */
     out_str(&to->tokens, comma);
     token_key(&to->tokens, s, rec->token);
     out_str(&to->token_logprobs, comma);
     out_logprob(&to->token_logprobs, rec->logprob);
-    out_fmt(&to->top_logprobs, "%s{", comma);
-    bool have = false;
-    int32_t n = 0;
-    for (int32_t i = 0; i < rec->n_top && i < most; i++) {
-        bool again = false; /* equal texts of different ids: the first is the better one */
-        for (int32_t j = 0; j < i && !again && !ids; j++)
-            again = same_text(t, top[i].token, top[j].token);
-        if (again)
-            continue;
-        have |= top[i].token == rec->token || (!ids && same_text(t, top[i].token, rec->token));
-        out_str(&to->top_logprobs, n++ ? "," : "");
-        token_key(&to->top_logprobs, s, top[i].token);
-        out_str(&to->top_logprobs, ":");
-        out_logprob(&to->top_logprobs, top[i].logprob);
-    }
-    if (!have) {
-        out_str(&to->top_logprobs, n ? "," : "");
-        token_key(&to->top_logprobs, s, rec->token);
-        out_str(&to->top_logprobs, ":");
-        out_logprob(&to->top_logprobs, rec->logprob);
-    }
-    out_str(&to->top_logprobs, "}");
+    out_str(&to->top_logprobs, comma);
+    put_tops(&to->top_logprobs, s, rec, top, rec->n_top < most ? rec->n_top : most);
     out_fmt(&to->text_offset, "%s%lld", comma, (long long)offset);
 }
 

@@ -84,11 +84,9 @@ static void list_entry(struct buf *b, const struct stream *s, token_id id, float
         out_fmt(b, "\"token_id:%d\"}", id);
         return;
     }
-    struct buf raw = {0};
-    tok_bytes(s->a->s.tok, id, &raw);
-    out_json(b, raw.p ? raw.p : "", raw.n);
+    struct view raw = tok_view(s->a->s.tok, id);
+    out_json(b, raw.p, raw.n);
     out_str(b, "}");
-    buf_free(&raw);
 }
 
 /* The token's own entry, then the best without it. */

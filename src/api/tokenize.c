@@ -63,9 +63,8 @@ static int tokenize_content(const struct tok *t, const struct json_doc *d, const
     else
         out_str(b, "[");
     for (size_t i = 0; pieces && i < ids.n; i++) {
-        struct buf raw = {0};
-        tok_bytes(t, ids.p[i], &raw);
-        const char *p = raw.p ? raw.p : "";
+        struct view raw = tok_view(t, ids.p[i]);
+        const char *p = raw.p;
         out_fmt(b, "%s{\"id\":%d,\"piece\":", i ? "," : "", ids.p[i]);
         if (utf8_valid_prefix(p, raw.n) == raw.n) {
             out_json(b, p, raw.n);
@@ -75,7 +74,6 @@ static int tokenize_content(const struct tok *t, const struct json_doc *d, const
             out_str(b, "]");
         }
         out_str(b, "}");
-        buf_free(&raw);
     }
     out_str(b, pieces ? "]}" : "}");
     ids_free(&ids);

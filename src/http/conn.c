@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 enum { LEAST_RATE = 4096 /* bytes of a body a second */, SILENT_TRIES = 16 };
+enum { LATE_MOST = 64, LOOKS_MOST = 64 }; /* a sweep: nobody's token waits for a crowd */
 
 void conn_init(struct http *h)
 {
@@ -191,25 +192,51 @@ static bool body_is_late(const struct http *h, const struct conn *c, int64_t now
     return now - c->byte_us > most || now - c->since_us > all;
 }
 
-bool conn_sweep(struct http *h, int64_t now, int64_t *next_us)
+static void refuse_late(struct http *h, int64_t now)
 {
     struct err e;
     struct conn *c, *next;
+    int n = 0;
     err_set(&e, ST_TIMEOUT, "The request did not arrive in time.");
-    for (c = TAILQ_FIRST(&h->wire.conns[PH_HEAD]); c; c = next) {
-        next = TAILQ_NEXT(c, link);
-        if (now - c->since_us > h->c->http.header_timeout) {
-            refuse_now(h, c, &e);
-        } else if (c->in.n_looks > INTAKE_LOOKS) {
-            c->in.look = true;
-            conn_nudge(h, c);
-        }
+    while (n < LATE_MOST && (c = TAILQ_FIRST(&h->wire.conns[PH_HEAD])) != NULL &&
+           now - c->since_us > h->c->http.header_timeout) {
+        refuse_now(h, c, &e);
+        n++;
     }
-    for (c = TAILQ_FIRST(&h->wire.conns[PH_BODY]); c; c = next) {
+    for (c = TAILQ_FIRST(&h->wire.conns[PH_BODY]); c && n < LATE_MOST; c = next) {
         next = TAILQ_NEXT(c, link);
-        if (body_is_late(h, c, now))
-            refuse_now(h, c, &e);
+        if (!body_is_late(h, c, now))
+            continue;
+        refuse_now(h, c, &e);
+        n++;
     }
+    h->wire.late = n == LATE_MOST;
+}
+
+/* The next ones in the order in which they began, and after the last the first. */
+static void look_at_slow(struct http *h, int64_t now)
+{
+    struct conn *c;
+    int n = 0;
+    int64_t last = h->wire.looked_us;
+    TAILQ_FOREACH (c, &h->wire.conns[PH_HEAD], link) {
+        if (c->since_us <= last || !intake_slow(c, now))
+            continue;
+        if (n >= LOOKS_MOST && c->since_us > h->wire.looked_us)
+            return; /* those that began in the same microsecond went together */
+        c->in.look = true;
+        conn_nudge(h, c);
+        h->wire.looked_us = c->since_us;
+        n++;
+    }
+    h->wire.looked_us = 0;
+}
+
+bool conn_sweep(struct http *h, int64_t now, int64_t *next_us)
+{
+    struct conn *c;
+    refuse_late(h, now);
+    look_at_slow(h, now);
     while ((c = TAILQ_FIRST(&h->wire.conns[PH_IDLE])) != NULL &&
            now - c->since_us > h->c->http.keepalive_timeout)
         close_idle(h, c);

@@ -31,8 +31,9 @@ bool conn_room(struct http *h);
 /* The one error that says there is none. */
 int conn_full(struct err *e);
 
-/* Every 100 ms: what is late goes. True while some connection has a deadline soon; else *next_us is
- * when the next one is idle for too long, 0 = none. */
+/* Every 100 ms, sooner while some of them are left (wire.late): what is late goes. True while some
+ * connection has a deadline soon; else *next_us is when the next one is idle for too long, 0 =
+ * none. */
 bool conn_sweep(struct http *h, int64_t now, int64_t *next_us);
 
 #endif

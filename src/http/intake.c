@@ -8,9 +8,9 @@
  * its state before a head everything of the answer before was sent.
  *
  * Loop thread: the filter works inside of mhd_turn only. Any other call of recv, on any thread,
- * goes to the kernel as it is. A head that is not whole stays in the socket (MSG_PEEK); after
- * INTAKE_LOOKS at one it is looked at once per sweep, so that byte by byte costs no more than
- * others do.
+ * goes to the kernel as it is. A head that is not whole stays in the socket (MSG_PEEK); a
+ * slow one is looked at in sweeps, a few in each, so that heads that come byte by byte cost the
+ * others nothing.
  */
 #include "intake.h"
 
@@ -28,7 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { FIRST_LOOK = 4096, SELF_CHECK_TURNS = 100 };
+enum { FIRST_LOOK = 4096, SELF_CHECK_TURNS = 100, LOOKS = 16, SLOW_US = 500000 };
 
 static _Thread_local struct http *turning; /* whose turn of microhttpd this thread is in */
 
@@ -75,6 +75,11 @@ static bool hung_up(int fd)
     return poll(&p, 1, 0) == 1;
 }
 
+bool intake_slow(const struct conn *c, int64_t now)
+{
+    return c->in.n_looks > LOOKS || (c->in.n_looks > 0 && now - c->since_us > SLOW_US);
+}
+
 /* Is the next head whole, and good? 1 = it may be handed over, into `room` bytes at first; else 0
  * with *answer for the caller. */
 static int look(struct http *h, struct conn *c, size_t room, struct head_seen *f, ssize_t *answer)
@@ -82,7 +87,7 @@ static int look(struct http *h, struct conn *c, size_t room, struct head_seen *f
     struct intake *in = &c->in;
     struct err e;
     *answer = nothing_yet();
-    if (in->n_looks > INTAKE_LOOKS && !in->look)
+    if (!in->look && intake_slow(c, clock_us()))
         return 0;
     in->look = false;
     for (;;) {

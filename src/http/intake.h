@@ -5,8 +5,9 @@
 
 #include "state.h"
 
-/* After this many looks at one head that is not whole it is looked at once per sweep. */
-enum { INTAKE_LOOKS = 16 };
+/* A head that is not whole after so many looks, or that long after it began, is slow: sweeps look
+ * at it, not every byte of it. */
+bool intake_slow(const struct conn *c, int64_t now);
 
 int intake_open(struct http *h, struct err *e);
 void intake_fini(struct http *h);

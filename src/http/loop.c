@@ -28,7 +28,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FD_RESERVE = 64 + 128 + SURPLUS_MAX, FD_LEAST = 16, TRIM_US = 2000000 };
+enum { FD_RESERVE = 64 + 128 + SURPLUS_MAX, FD_LEAST = 16, TRIM_US = 2000000, LATE_MS = 10 };
 
 int http_port(const struct http *h)
 {
@@ -152,6 +152,8 @@ static void on_sweep(uv_timer_t *t)
     pump(h);
     drain_advance(h, now);
     after_crowd(h, now);
+    if (h->wire.late)
+        uv_timer_start(t, on_sweep, LATE_MS, SWEEP_MS);
     if (busy || crowd_left(h) || h->in.paused || h->in.n_lingers > 0 || h->wire.n_exchanges > 0 ||
         h->run.stage != HTTP_SERVE || h->run.failed_us != 0)
         return;

@@ -41,7 +41,7 @@ struct intake {
     } at;
     bool chunked; /* the request in hand */
     bool more;    /* bytes may wait in the socket that microhttpd does not know of */
-    bool look;    /* the next look at the head is due although there were many */
+    bool look;    /* the next look at the head is due although it is slow */
     int n_looks;
     size_t want;   /* bytes to look at; grows with the head */
     uint64_t give; /* see IN_GIVE */
@@ -139,6 +139,9 @@ struct http {
         struct conns conns[N_PHASES]; /* oldest first */
         int n_in[N_PHASES];
         LIST_HEAD(, conn) nudges;
+        int64_t
+            looked_us; /* slow heads that began until then had their look, later ones are next */
+        bool late;     /* the sweep has left some that are late */
         LIST_HEAD(, exchange) exchanges; /* completed ones too, until they are released */
         int n_conns, n_exchanges, n_active;
         int crowd;          /* most connections or requests since memory was last given back */

@@ -176,10 +176,10 @@ static int alloc_table(struct model *m, struct err *e)
 
 int32_t model_auto_seqs(const struct model_source *s, const struct be *be, int32_t lanes)
 {
-    enum { CPU_SEQS = 256, LEAST_SEQS = 64, SHARE = 32 };
+    enum { CPU_SEQS = 256, LEAST_SEQS = 64, MOST_SEQS = 1024, SHARE = 32 };
     int64_t vocab = model_source_config(s)->vocab;
     int64_t row = vocab * (int64_t)(sizeof(uint16_t) + (size_t)lanes * 2 * sizeof(float));
-    int32_t n = MAX_ROWS;
+    int32_t n = MOST_SEQS;
     if (be->info.kind == BE_CPU)
         return CPU_SEQS;
     while (n > LEAST_SEQS && n * row > be->info.memory_free / SHARE)

@@ -93,10 +93,17 @@ bool tok_is_special(const struct tok *t, token_id id)
     return vocab_has(&t->v, id) && (t->v.flags[id] & VOCAB_SPECIAL);
 }
 
+struct view tok_view(const struct tok *t, token_id id)
+{
+    if (!vocab_has(&t->v, id))
+        return (struct view){"", 0};
+    return (struct view){t->v.blob.p + t->v.e[id].dec, t->v.e[id].dec_n};
+}
+
 void tok_bytes(const struct tok *t, token_id id, struct buf *out)
 {
-    if (vocab_has(&t->v, id))
-        buf_add(out, t->v.blob.p + t->v.e[id].dec, t->v.e[id].dec_n);
+    struct view v = tok_view(t, id);
+    buf_add(out, v.p, v.n);
 }
 
 token_id tok_bos(const struct tok *t)

@@ -78,7 +78,7 @@ static int rig_wait(void *self, int slot, struct step_result *r)
     int64_t us = atomic_load(&x->step_us), eos_at = atomic_load(&x->eos_at);
     rig_gate(x);
     int st = atomic_exchange(&x->fail, 0);
-    if (us)
+    if (us && !(s->kind == STEP_PREFILL && atomic_load(&x->prefill_free)))
         usleep((useconds_t)us);
     atomic_fetch_add(&x->steps, 1);
     if (st)

@@ -34,7 +34,8 @@ struct rig_exec {
     size_t n_script;
     const struct step *step[2];
     _Atomic int64_t step_us;
-    _Atomic int fail; /* ST_* answered by the next wait */
+    _Atomic bool prefill_free; /* then only decode steps take step_us */
+    _Atomic int fail;          /* ST_* answered by the next wait */
     _Atomic int64_t steps;
     _Atomic int64_t eos_at; /* position whose token is EOS; 0 = none */
     pthread_mutex_t lock;
