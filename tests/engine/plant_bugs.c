@@ -11,6 +11,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Traces without a bug all run to their end: fewer where each takes ten times as long. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { NONE_SEEDS = 40 };
+#else
+enum { NONE_SEEDS = 400 };
+#endif
 enum { PLANT_SEEDS = 400, CAUGHT = 1, QUIET = 0, LIMIT_S = 60 };
 
 static const char *const names[N_PLANTS] = {
@@ -43,7 +49,7 @@ static const char *const names[N_PLANTS] = {
 static int hunt(int plant)
 {
     quire_plant = plant;
-    for (int i = 0; i < PLANT_SEEDS * 4; i++) {
+    for (int i = 0; i < (plant == PLANT_NONE ? NONE_SEEDS : PLANT_SEEDS) * 4; i++) {
         int seed = i / 4 + 1, depth = i % 2 + 1,
             lanes = plant >= PLANT_HANDED_EARLY ? 2 : i / 2 % 2 + 1;
         struct tr_result r = {0};
