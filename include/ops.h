@@ -136,9 +136,9 @@ struct op_gemm {
  * all. 1 2 4 8, then multiples of 8 to 64, of 64 to 512, of 256 to 2048, of 1024 beyond. */
 static inline int32_t gemm_bucket(int32_t m)
 {
-    int32_t step = m <= 64 ? 8 : m <= 512 ? 64 : m <= 2048 ? 256 : 1024, b = 1;
+    int32_t grain = m <= 64 ? 8 : m <= 512 ? 64 : m <= 2048 ? 256 : 1024, b = 1;
     if (m > 8)
-        return (m + step - 1) / step * step;
+        return (m + grain - 1) / grain * grain;
     while (b < m)
         b *= 2;
     return b;

@@ -94,8 +94,8 @@ const int n_openapi_ops = sizeof openapi_ops / sizeof *openapi_ops;
     "'id':" STR ",'object':{'const':'" kind "'},'created':" INT ",'model':" STR                    \
     ",'system_fingerprint':" STR ",'choices':" LIST(choice)
 #define PROMPT_LOGPROBS                                                                            \
-    "'prompt_logprobs':" MAYBE(                                                                    \
-        LIST(MAYBE("{'type':'object','additionalProperties':" REF("PromptLogprob") "}")))
+    "'prompt_logprobs':{'type':['array','null'],'items':{'type':['object','null'],"                \
+    "'additionalProperties':" REF("PromptLogprob") "}}"
 #define IDS "'token_ids':" LIST(INT) ",'prompt_token_ids':" LIST(INT) "," PROMPT_LOGPROBS
 #define FINISH "{'enum':['stop','length',null]}"
 #define STOP_REASON "{'type':['string','integer','null']}"

@@ -66,6 +66,7 @@ void *xalloc(size_t n)
 {
     size_t want = n ? n : 1;
     void *p = calloc(1, want);
+    /* cppcheck-suppress memleak ; p is returned, or it is NULL */
     return p ? p : memset(or_die(NULL, NULL, want, 0), 0, want);
 }
 
@@ -86,6 +87,7 @@ void *xrealloc(void *p, size_t n)
 {
     size_t want = n ? n : 1;
     void *q = realloc(p, want);
+    /* cppcheck-suppress memleak ; q is returned, or it is NULL */
     return q ? q : or_die(NULL, p, want, 0); /* then p is as it was */
 }
 

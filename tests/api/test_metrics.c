@@ -89,7 +89,7 @@ static void test_step_tokens(void **state)
     assert_true(metric_becomes(&rig, "quire_http_sequences_live", 0));
     struct answer a = get(&rig, "/metrics");
     static const char *const le[] = {"1", "8", "16", "32", "64", "16384", "+Inf"};
-    double least[] = {4, 4, 4, 4, 5, 5, 5};
+    static const double least[] = {4, 4, 4, 4, 5, 5, 5};
     for (size_t i = 0; i < sizeof le / sizeof *le; i++) {
         char name[160];
         snprintf(name, sizeof name,

@@ -242,8 +242,8 @@ static double decode_us_on(double whole_us, int32_t k)
 
 static double token_us_on(int32_t peak, int32_t k)
 {
-    double decode = sqrt((double)k / N_SHARES); /* its speed, of the best */
-    return 20 / (2.2 - decode - 0.15 * abs(k - peak));
+    double rest = 2.2 - sqrt((double)k / N_SHARES); /* what answers leave */
+    return 20 / (rest - 0.15 * abs(k - peak));
 }
 
 /* Steps whose load is such that the whole device takes whole_us. */

@@ -205,7 +205,6 @@ static void test_bounds(void **state)
     assert_int_equal(engine_fits(&l, 100, 2, NULL), ST_CONTEXT_LENGTH);
     /* a token that gives no numbers ends it, and what is behind it is not told */
     tok[50] = BAD_TOKEN;
-    x.c.scheduler.max_step_tokens = 16;
     assert_int_equal(TRY(100, 0, 1), 0);
     until_idle(b);
     assert_int_equal(b->status[0], ST_NUMERIC);

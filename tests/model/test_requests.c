@@ -156,7 +156,7 @@ static void check_score(const struct got *g, int i, int32_t at, const float *raw
     double norm = log_norm(raw);
     int32_t place = 1;
     for (int v = 0; v < VOCAB; v++)
-        place += raw[v] > raw[t] || (raw[v] == raw[t] && v < t);
+        place += raw[v] > raw[t] || (v < t && raw[v] == raw[t]);
     assert_int_equal(g->rank[at], place);
     assert_true(fabs((double)raw[t] - norm - (double)g->logprob[at]) < 2e-6);
     for (int j = 0; j < want[i].scores - 1; j++) {

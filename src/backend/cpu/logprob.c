@@ -61,7 +61,7 @@ static int32_t place_of(const float *row, int32_t vocab, token_id token)
 {
     int32_t n = 1;
     for (token_id i = 0; i < vocab; i++)
-        n += row[i] > row[token] || (row[i] == row[token] && i < token);
+        n += row[i] > row[token] || (i < token && row[i] == row[token]);
     return n;
 }
 

@@ -179,7 +179,7 @@ int cuda_tune_pick(struct cuda_be *c, const struct gemm_call *k, const struct op
                    const cublasLtMatmulHeuristicResult_t *candidate, int n)
 {
     struct gemm_tune *t = c->gemm->tune;
-    float least[MAX_GEMM_CHOICES];
+    float least[MAX_GEMM_CHOICES] = {0};
     int best = 0;
     for (int r = 0; r <= ROUNDS; r++) /* the first loads the kernels */
         for (int i = 0; i < n; i++) {
