@@ -27,8 +27,8 @@ struct field {
     double lo, hi;                           /* of numbers; of strings: hi characters */
     double (*limit)(const struct config *c); /* instead of hi: what the settings allow */
     double only;                             /* read_only: the one value that is built */
-    uint8_t where;                           /* CHAT, TEXT, BOTH or EMBED */
     const char *reader; /* the name of `read`: openapi_fields.c knows by it what the row takes */
+    uint8_t where;      /* CHAT, TEXT, BOTH or EMBED */
     bool required;
 };
 

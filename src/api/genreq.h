@@ -37,23 +37,21 @@ extern const struct dialect dialect_embed;                   /* embed_fields.c *
 
 struct genreq {
     const struct dialect *dialect;
-    bool chat;
     /* filled from the field table */
     int64_t n, max_tokens, max_completion_tokens, top_k, seed, min_tokens, priority, logprobs,
         top_logprobs, best_of, truncate, prompt_logprobs; /* INT64_MIN = not given */
     double temperature, top_p, min_p, repetition;         /* NAN = not given */
     double presence, frequency;
-    bool stream, include_stop, ignore_eos, skip_special, echo, add_special, add_special_given,
+    bool chat, stream, include_stop, ignore_eos, skip_special, echo, add_special, add_special_given,
         want_logprobs, include_usage, continuous_usage, add_generation_prompt,
-        return_ids,   /* return_token_ids */
-        ids_as_texts, /* return_tokens_as_token_ids */
-        fit_max,      /* max_tokens -1 */
-        other_window, /* repeat_last_n: penalties over a part of the text */
-        tell_cached;  /* messages: something is marked with cache_control */
-    /* embeddings */
-    int64_t dimensions; /* floats of a vector that are shown; INT64_MIN = all */
-    int32_t pooling;    /* CONF_POOLING_* */
-    bool base64, normalize;
+        return_ids,        /* return_token_ids */
+        ids_as_texts,      /* return_tokens_as_token_ids */
+        fit_max,           /* max_tokens -1 */
+        other_window,      /* repeat_last_n: penalties over a part of the text */
+        tell_cached,       /* messages: something is marked with cache_control */
+        base64, normalize; /* embeddings, and the next two */
+    int32_t pooling;       /* CONF_POOLING_* */
+    int64_t dimensions;    /* floats of a vector that are shown; INT64_MIN = all */
     /* computed */
     int32_t n_logprobs; /* -1 = none */
     int32_t scores;     /* of the prompts' tokens, as in msg_submit */

@@ -43,27 +43,37 @@ static void describe(struct cuda_be *c, struct gemm_tune *t)
              prop.name, c->part[0].n_sms, c->cc, driver, runtime, c->gemm->lt.cublasLtGetVersion());
 }
 
+/* The number at *at in that base, moved behind it. */
+static bool read_number(const char **at, int base, uint64_t *v)
+{
+    char *end;
+    errno = 0;
+    *v = strtoull(*at, &end, base);
+    bool ok = end != *at && errno == 0;
+    *at = end;
+    return ok;
+}
+
 static bool read_line(const char *line, struct gemm_plan *p)
 {
-    const char *at = line;
-    int used = 0;
-    *p = (struct gemm_plan){.unchecked = true};
-    if (sscanf(at,
-               "%" SCNd32 " %" SCNd32 " %" SCNd32 " %" SCNd32 " %" SCNd32 " %" SCNd32 " %" SCNd32
-               "%n",
-               &p->bucket, &p->n_in, &p->n_out, &p->dt, &p->out_dt, &p->has_bias, &p->n_sms,
-               &used) != 7 ||
-        p->bucket < 1)
-        return false;
-    at += used;
+    uint64_t shape[7], word;
+    for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
+        if (!read_number(&line, 10, &shape[i]) || shape[i] > INT32_MAX)
+            return false;
+    *p = (struct gemm_plan){.bucket = (int32_t)shape[0],
+                            .n_in = (int32_t)shape[1],
+                            .n_out = (int32_t)shape[2],
+                            .dt = (int32_t)shape[3],
+                            .out_dt = (int32_t)shape[4],
+                            .has_bias = (int32_t)shape[5],
+                            .n_sms = (int32_t)shape[6],
+                            .unchecked = true};
     for (size_t i = 0; i < sizeof p->algo.data / sizeof *p->algo.data; i++) {
-        uint64_t word;
-        if (sscanf(at, " %" SCNx64 "%n", &word, &used) != 1)
+        if (!read_number(&line, 16, &word))
             return false;
         p->algo.data[i] = word;
-        at += used;
     }
-    return true;
+    return p->bucket >= 1;
 }
 
 static void read_file(struct cuda_be *c, struct gemm_tune *t)
