@@ -6,7 +6,7 @@
 if(NOT CMAKE_CUDA_COMPILER)
   find_program(QUIRE_NVCC nvcc PATHS /usr/local/cuda/bin ENV CUDA_PATH PATH_SUFFIXES bin)
   if(NOT QUIRE_NVCC)
-    message(FATAL_ERROR "QUIRE_CUDA=ON needs nvcc (CUDA 12.4 or later) in PATH or /usr/local/cuda")
+    message(FATAL_ERROR "QUIRE_CUDA=ON needs nvcc (CUDA 12.5 or later) in PATH or /usr/local/cuda")
   endif()
   set(CMAKE_CUDA_COMPILER ${QUIRE_NVCC})
 endif()
