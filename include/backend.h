@@ -127,8 +127,8 @@ int be_ready(struct be *be, int slot);
  * ways that the device's library offers, and the fastest is kept for this size. `cache`: a file
  * with the choices of earlier starts, which saves measuring them; it is written at the end, and
  * ignored where it is another card's, driver's or library's. The operands' values do not matter,
- * `out` is overwritten. A lane has its root's choices. begin returns 0, 1 where there is nothing to
- * choose, or ST_*. Loader thread, after be_seal. */
+ * `out` is undefined afterwards. A lane has its root's choices. begin returns 0, 1 where there is
+ * nothing to choose or no room to measure, or ST_*. Loader thread, after be_seal. */
 int be_tune_begin(struct be *be, const char *cache);
 void be_tune_end(struct be *be);
 

@@ -68,7 +68,7 @@ LIBRARIES = {
     r"microhttpd\.h": {"http"},
     r"uv\.h": {"http", "api"},
     r"yaml\.h": {"config"},
-    r"nettle/.*": {"config"},
+    r"nettle/.*": {"config", "api"},
     r"pcre2\.h": {"text"},
     r"utf8proc\.h": {"text", "jinja"},
     r"cjson/.*": {"base"},

@@ -176,7 +176,7 @@ static int32_t kv_dtype(const struct daemon *d, const struct config *c)
     return d->be->info.kind == BE_CUDA ? model_dtype(d, c) : d->be->info.kv_dt;
 }
 
-/* Of settled settings. */
+/* auto is one, see kernels/README.md. */
 static int32_t n_lanes_of(const struct config *c)
 {
     return c->scheduler.lanes == CONF_LANES_2 ? 2 : 1;
@@ -186,20 +186,18 @@ static int32_t n_lanes_of(const struct config *c)
 static void settle_auto(const struct daemon *d, struct config *c)
 {
     int64_t most = c->scheduler.max_step_tokens;
-    if (c->scheduler.lanes == CONF_LANES_AUTO)
-        c->scheduler.lanes = CONF_LANES_1;
     if (c->scheduler.max_seqs == 0) {
         int64_t n = model_auto_seqs(d->source, d->be, n_lanes_of(c));
         c->scheduler.max_seqs = n < most ? n : most;
     }
 }
 
-/* Where measured products are kept: as set, or quired/gemm in the cache folder of the user, made if
- * need be. false: nowhere, so nothing is measured. */
-static bool gemm_cache(const struct config *c, char *path, size_t size)
+/* Where a GPU's measured products are kept: as set, or quired/gemm in the cache folder of the user,
+ * made if need be. false: nowhere, so nothing is measured. */
+static bool gemm_cache(const struct daemon *d, const struct config *c, char *path, size_t size)
 {
     const char *set = c->cuda.gemm_cache, *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (strcmp(set, "off") == 0 || *set == '\0')
+    if (d->be->info.kind != BE_CUDA || strcmp(set, "off") == 0 || *set == '\0')
         return false;
     if (strcmp(set, "auto") != 0)
         return snprintf(path, size, "%s", set) < (int)size;
@@ -232,7 +230,7 @@ static int load_model(struct daemon *d, const struct config *c, struct api *a, s
                                  .max_step_tokens = (int32_t)c->scheduler.max_step_tokens,
                                  .lanes = n_lanes_of(c),
                                  .max_model_len = (int32_t)c->model.max_model_len,
-                                 .gemm_cache = gemm_cache(c, cache, sizeof cache) ? cache : NULL,
+                                 .gemm_cache = gemm_cache(d, c, cache, sizeof cache) ? cache : NULL,
                                  .progress = on_progress,
                                  .progress_arg = a};
     d->dt = dt >= 0 ? dt : d->be->info.act_dt;

@@ -7,7 +7,9 @@
 #include "embed_req.h"
 #include "json_out.h"
 
+#include <endian.h>
 #include <math.h>
+#include <nettle/base64.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -111,33 +113,17 @@ static void put_numbers(struct buf *out, const float *v, int64_t n)
 /* The floats as OpenAI's clients read them: f32, the lowest byte first. */
 static void put_base64(struct buf *out, const float *v, int64_t n)
 {
-    static const char sign[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char t[1024] = {0};
-    size_t at = 0;
-    uint32_t bits = 0;
-    int have = 0;
-    for (int64_t k = 0; k < n * 4; k++) {
-        uint32_t word;
-        memcpy(&word, &v[k / 4], sizeof word);
-        bits = bits << 8 | (word >> (8 * (k % 4)) & 255);
-        if (++have < 3)
-            continue;
-        for (int i = 3; i >= 0; i--)
-            t[at++] = sign[bits >> (6 * i) & 63];
-        bits = 0;
-        have = 0;
-        if (at == sizeof t) {
-            buf_add(out, t, at);
-            at = 0;
-        }
+    enum { FLOATS = 192 }; /* at a time: whole groups of three bytes */
+    char t[BASE64_ENCODE_RAW_LENGTH(FLOATS * sizeof(uint32_t))];
+    uint32_t word[FLOATS];
+    for (int64_t at = 0; at < n; at += FLOATS) {
+        size_t k = n - at < FLOATS ? (size_t)(n - at) : FLOATS, bytes = k * sizeof *word;
+        memcpy(word, v + at, bytes);
+        for (size_t i = 0; i < k; i++)
+            word[i] = htole32(word[i]);
+        base64_encode_raw(t, bytes, (const uint8_t *)word);
+        buf_add(out, t, BASE64_ENCODE_RAW_LENGTH(bytes));
     }
-    buf_add(out, t, at);
-    if (have == 0)
-        return;
-    bits <<= 8 * (3 - have);
-    const char tail[4] = {sign[bits >> 18 & 63], sign[bits >> 12 & 63],
-                          (char)(have == 2 ? sign[bits >> 6 & 63] : '='), '='};
-    buf_add(out, tail, sizeof tail);
 }
 
 void embed_text(const struct genreq *g, float *vec, int64_t n_cached, struct buf *out)

@@ -182,9 +182,10 @@ static void put_none(const struct spec *s)
     out_spec(s->b, "'enum':['none',null]");
 }
 
-static void put_prompt(const struct spec *s)
+/* A text, or up to n texts; ids, or up to n arrays of them. */
+static void put_texts(const struct spec *s, int64_t most)
 {
-    long long n = (long long)s->u->c->limits.max_prompts;
+    long long n = (long long)most;
     out_spec(s->b,
              "'anyOf':[{'type':'string'},{'type':'array','minItems':1,'maxItems':%lld,"
              "'items':{'type':'string'}},{'type':'array','minItems':1,'items':",
@@ -196,6 +197,11 @@ static void put_prompt(const struct spec *s)
              n);
     put_token(s);
     out_spec(s->b, "}}]");
+}
+
+static void put_prompt(const struct spec *s)
+{
+    put_texts(s, s->u->c->limits.max_prompts);
 }
 
 static void put_stop(const struct spec *s)
@@ -359,18 +365,7 @@ static void put_calls(const struct spec *s)
 
 static void put_input(const struct spec *s)
 {
-    long long n = (long long)s->u->c->limits.max_embedding_inputs;
-    out_spec(s->b,
-             "'anyOf':[{'type':'string'},{'type':'array','minItems':1,'maxItems':%lld,"
-             "'items':{'type':'string'}},{'type':'array','minItems':1,'items':",
-             n);
-    put_token(s);
-    out_spec(s->b,
-             "},{'type':'array','minItems':1,'maxItems':%lld,'items':{'type':'array',"
-             "'minItems':1,'items':",
-             n);
-    put_token(s);
-    out_spec(s->b, "}}]");
+    put_texts(s, s->u->c->limits.max_embedding_inputs);
 }
 
 static void put_encoding(const struct spec *s)

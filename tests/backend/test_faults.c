@@ -487,6 +487,26 @@ static void test_tune(void **state)
     remove(path);
 }
 
+/* A card without room for measuring starts all the same. */
+static void test_tune_no_room(void **state)
+{
+    (void)state;
+    struct be *be;
+    struct model *m;
+    struct err e;
+    char path[TINY_DIR_BYTES + 8];
+    snprintf(path, sizeof path, "%s/gemm", dir);
+    mock_reset();
+    assert_int_equal(open_gpu(&be, 0, &e), 0);
+    assert_int_equal(load(be, &m, pool_bytes(), 64, &e), 0);
+    mock.memory = mock.device_used + 4096;
+    assert_int_equal(model_warm(m, WARM_PASSES, path, &e), 0);
+    assert_int_equal(mock.algo, 1); /* the library's first */
+    model_free(m);
+    be_close(be);
+    nothing_left();
+}
+
 int main(void)
 {
     log_set(LOG_ERROR, LOG_TEXT);
@@ -495,9 +515,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_usable_gpu), cmocka_unit_test(test_every_call_of_the_start),
         cmocka_unit_test(test_shares),        cmocka_unit_test(test_tune),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_healthy),
-        cmocka_unit_test(test_lost_context),  cmocka_unit_test(test_retry),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_tune_no_room),  cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_healthy),       cmocka_unit_test(test_lost_context),
+        cmocka_unit_test(test_retry),         cmocka_unit_test(test_refused),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     tiny_model_remove(dir);

@@ -95,6 +95,7 @@ static void bench(int rows, int lanes, int turns)
     x.f.n_pages = rows * (LEN / PAGE) + 64;
     x.f.max_model_len = LEN;
     x.f.audit_every = 0;
+    x.f.weight_tokens = 120000; /* as 8B has: the load of each decode step is added up */
     x.f.n_lanes = lanes;
     x.f.n_eos = 1;
     x.f.eos[0] = 999;

@@ -5,16 +5,13 @@
  * of the area is refused. */
 #include "testing.h"
 
-#include "model_run.h"
 #include "penalty.h"
-#include "tiny_model.h"
+#include "tiny_run.h"
 
 #include <math.h>
 #include <stdio.h>
 
 enum { VOCAB = 211, ROWS = 5, MAX_LEN = 160, PROMPT = 24, N = 40 };
-
-static char dir[TINY_DIR_BYTES];
 
 static int make_config(void **state)
 {
@@ -29,25 +26,12 @@ static int make_config(void **state)
                                            .max_position = 512,
                                            .norm_eps = 1e-6};
     (void)state;
-    tiny_model_dir(dir, "adjust");
-    tiny_model_write(dir, &tiny);
-    return 0;
-}
-
-static int remove_config(void **state)
-{
-    (void)state;
-    tiny_model_remove(dir);
-    return 0;
+    return tiny_begin("adjust", &tiny);
 }
 
 static void open_run(struct model_run *x)
 {
-    struct model_source_opts so = {.path = dir, .dummy = true, .seed = 11};
-    struct be_config bc = {.kind = BE_CPU, .threads = 2};
-    struct err e = {0};
-    if (model_run_open(x, &so, &bc, ROWS, MAX_LEN, 512, &e) != 0)
-        fail_msg("%s", e.msg);
+    tiny_open(x, 11, ROWS, MAX_LEN, 512);
 }
 
 /* What the rows ask for: nothing, each penalty, all of it with a bias and a mask. */
@@ -319,5 +303,5 @@ int main(void)
         cmocka_unit_test(test_masks),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests(tests, make_config, remove_config);
+    return cmocka_run_group_tests(tests, make_config, tiny_end);
 }

@@ -5,15 +5,13 @@
 #include "testing.h"
 
 #include "model/state.h"
-#include "model_run.h"
-#include "tiny_model.h"
+#include "tiny_run.h"
 
 #include <math.h>
 #include <stdio.h>
 
 enum { VOCAB = 97, ROWS = 3, MAX_LEN = 96, LEN = 70, DIM = 48 };
 
-static char dir[TINY_DIR_BYTES];
 static token_id ids[ROWS][LEN];
 
 static int make_config(void **state)
@@ -29,28 +27,16 @@ static int make_config(void **state)
                                            .max_position = 512,
                                            .norm_eps = 1e-6};
     (void)state;
-    tiny_model_dir(dir, "hidden");
-    tiny_model_write(dir, &tiny);
+    tiny_begin("hidden", &tiny);
     for (int i = 0; i < ROWS; i++)
         for (int k = 0; k < LEN; k++)
             ids[i][k] = (token_id)((k * k * (i + 3) + 17 * i + k) % VOCAB);
     return 0;
 }
 
-static int remove_config(void **state)
-{
-    (void)state;
-    tiny_model_remove(dir);
-    return 0;
-}
-
 static void open_run(struct model_run *x)
 {
-    struct model_source_opts so = {.path = dir, .dummy = true, .seed = 9};
-    struct be_config bc = {.kind = BE_CPU, .threads = 2};
-    struct err e = {0};
-    if (model_run_open(x, &so, &bc, ROWS, MAX_LEN, ROWS * LEN, &e) != 0)
-        fail_msg("%s", e.msg);
+    tiny_open(x, 9, ROWS, MAX_LEN, ROWS * LEN);
     assert_int_equal(x->ex.hidden_dim, DIM);
 }
 
@@ -169,5 +155,5 @@ int main(void)
         cmocka_unit_test(test_cuts_and_neighbours),
         cmocka_unit_test(test_refusals_and_numeric),
     };
-    return cmocka_run_group_tests(tests, make_config, remove_config);
+    return cmocka_run_group_tests(tests, make_config, tiny_end);
 }

@@ -3,16 +3,13 @@
  * one lane gives, penalties included; steps of the lanes run at the same time, on two threads. */
 #include "testing.h"
 
-#include "model_run.h"
-#include "tiny_model.h"
+#include "tiny_run.h"
 
 #include <pthread.h>
 #include <stdio.h>
 
 enum { VOCAB = 211, ROWS = 4, MAX_LEN = 128, PROMPT = 40, N_NEW = 24, PAGE = 16 };
 enum { STRIDE = MAX_LEN / PAGE, ROUNDS = 6 };
-
-static char dir[TINY_DIR_BYTES];
 
 static int make_config(void **state)
 {
@@ -27,16 +24,7 @@ static int make_config(void **state)
                                            .max_position = 512,
                                            .norm_eps = 1e-5};
     (void)state;
-    tiny_model_dir(dir, "lanes");
-    tiny_model_write(dir, &tiny);
-    return 0;
-}
-
-static int remove_config(void **state)
-{
-    (void)state;
-    tiny_model_remove(dir);
-    return 0;
+    return tiny_begin("lanes", &tiny);
 }
 
 struct house {
@@ -47,7 +35,7 @@ struct house {
 
 static void house_open(struct house *h, int32_t lanes)
 {
-    struct model_source_opts so = {.path = dir, .dummy = true, .seed = 11};
+    struct model_source_opts so = {.path = tiny_dir, .dummy = true, .seed = 11};
     struct be_config bc = {.kind = BE_CPU, .threads = 2};
     struct model_opts mo = {.kv_dt = -1,
                             .act_dt = -1,
@@ -263,5 +251,5 @@ int main(void)
         cmocka_unit_test(test_side_by_side),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests(tests, make_config, remove_config);
+    return cmocka_run_group_tests(tests, make_config, tiny_end);
 }

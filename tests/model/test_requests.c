@@ -8,16 +8,13 @@
 #include "engine/state.h"
 #include "engine_fixture.h"
 #include "mem.h"
-#include "model_run.h"
 #include "penalty.h"
-#include "tiny_model.h"
+#include "tiny_run.h"
 
 #include <math.h>
 #include <stdio.h>
 
 enum { VOCAB = 211, N = 6, PROMPT = 70, NEW = 50, LEN = PROMPT + NEW, TOP = 3 };
-
-static char dir[TINY_DIR_BYTES];
 
 static int make_config(void **state)
 {
@@ -32,25 +29,12 @@ static int make_config(void **state)
                                            .max_position = 512,
                                            .norm_eps = 1e-6};
     (void)state;
-    tiny_model_dir(dir, "requests");
-    tiny_model_write(dir, &tiny);
-    return 0;
-}
-
-static int remove_config(void **state)
-{
-    (void)state;
-    tiny_model_remove(dir);
-    return 0;
+    return tiny_begin("requests", &tiny);
 }
 
 static void open_run(struct model_run *x)
 {
-    struct model_source_opts so = {.path = dir, .dummy = true, .seed = 11};
-    struct be_config bc = {.kind = BE_CPU, .threads = 2};
-    struct err e = {0};
-    if (model_run_open(x, &so, &bc, N, LEN, 512, &e) != 0)
-        fail_msg("%s", e.msg);
+    tiny_open(x, 11, N, LEN, 512);
 }
 
 static const struct token_bias bias[] = {{3, -INFINITY}, {5, 2.5f}, {17, -4.0f}, {100, 0.75f}};
@@ -248,5 +232,5 @@ static void test_requests(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_requests)};
-    return cmocka_run_group_tests(tests, make_config, remove_config);
+    return cmocka_run_group_tests(tests, make_config, tiny_end);
 }

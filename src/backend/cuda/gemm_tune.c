@@ -145,11 +145,16 @@ int cuda_tune_begin(struct be *be, const char *cache)
         st = cuda_result(c, c->rt->event_create(&t->to, cudaEventDefault), "event create");
     if (st == 0)
         st = cuda_result(c, c->rt->alloc(&t->flush, FLUSH_BYTES), "cudaMalloc");
-    if (st == 0)
+    if (st == 0) {
         read_file(c, t);
-    else
-        tune_free(c, t);
-    return st;
+        return 0;
+    }
+    tune_free(c, t);
+    if (st != ST_NOMEM)
+        return st;
+    log_warn("backend.gemm_tune",
+             "no room to measure products: the library's first choice is taken");
+    return 1;
 }
 
 void cuda_tune_end(struct be *be)
